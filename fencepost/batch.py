@@ -1,0 +1,133 @@
+"""Change batches: what may be asked of a zone in one transaction, its limits, and what a refusal says.
+
+Source: Route 53 API Reference, ChangeResourceRecordSets; Developer Guide, Quotas.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from fencepost.errors import FailedChange
+from fencepost.records import RecordSet
+
+MAX_RECORD_ELEMENTS: Final = 1000
+MAX_VALUE_CHARACTERS: Final = 32_000
+MAX_WEIGHT: Final = 255
+
+
+class Action(StrEnum):
+    """What a change does. UPSERT creates or replaces, and counts twice against the limits."""
+
+    CREATE = "CREATE"
+    DELETE = "DELETE"
+    UPSERT = "UPSERT"
+
+
+class Change(msgspec.Struct, frozen=True, array_like=True):
+    """One change of a batch: an action on a record set. DELETE carries every field exactly as it is in the zone."""
+
+    action: Action
+    record_set: RecordSet
+
+
+class ChangeBatch(msgspec.Struct, frozen=True):
+    """Changes to one zone that commit whole or not at all.
+
+    Attributes:
+        zone: the zone's name.
+        changes: at least one, carried out in order.
+        generation: the plan that they serve; None for control records only. Recorded, never checked.
+        comment: one short sentence for the zone's history.
+    """
+
+    zone: str
+    changes: tuple[Change, ...]
+    generation: int | None = None
+    comment: str = ""
+
+
+def create(record_set: RecordSet) -> Change:
+    """Return a CREATE: fails if the record set exists."""
+    return Change(Action.CREATE, record_set)
+
+
+def delete(record_set: RecordSet) -> Change:
+    """Return a DELETE: fails unless the record set exists and is equal in every field."""
+    return Change(Action.DELETE, record_set)
+
+
+def upsert(record_set: RecordSet) -> Change:
+    """Return an UPSERT: creates or replaces."""
+    return Change(Action.UPSERT, record_set)
+
+
+def swap(existing: RecordSet | None, desired: RecordSet) -> tuple[Change, ...]:
+    """Return compare-and-swap in the zone's own terms: DELETE of exactly `existing`, then CREATE of `desired`.
+
+    With `existing` None the CREATE alone fails if anything is there.
+    """
+    return (create(desired),) if existing is None else (delete(existing), create(desired))
+
+
+def record_elements(change: Change) -> int:
+    """Return how many record elements a change counts for: its values (an alias is one), twice for UPSERT."""
+    count = max(1, len(change.record_set.values))
+    return 2 * count if change.action is Action.UPSERT else count
+
+
+def value_characters(change: Change) -> int:
+    """Return how many value characters a change counts for, twice for UPSERT."""
+    count = sum(len(value) for value in change.record_set.values)
+    return 2 * count if change.action is Action.UPSERT else count
+
+
+REASONS: Final = {
+    "not_found": "Tried to delete resource record set {id} but it was not found",
+    "mismatch": "Tried to delete resource record set {id} but the values provided do not match the current values",
+    "exists": "Tried to create resource record set {id} but it already exists",
+    "target_missing": "Tried to create an alias that targets {alias}, type {type} in zone {zone}, "
+    "but that target was not found",
+    "target_outside": "Tried to create an alias that targets {alias}, type {type} in zone {zone}, "
+    "but the alias target name does not lie within the target zone",
+    "deleted_twice": "The request contains an invalid set of changes for a resource record set '{type} {name}'",
+    "cname_conflict": "RRSet of type {type} with DNS name {name} is not permitted as it conflicts with other records "
+    "with the same DNS name in zone {zone}",
+    "policy_conflict": "RRSet with DNS name {name}, type {type}, SetIdentifier {set_identifier} cannot be created as "
+    "simple and weighted record sets of the same name and type exclude each other",
+    "outside_zone": "RRSet with DNS name {name} is not permitted in zone {zone}",
+    "apex_required": "A HostedZone must contain exactly one SOA record and at least one NS record for the zone itself",
+    "malformed": "Invalid record set {id}: {problem}",
+    "elements_limit": "Number of records limit of 1000 exceeded.",
+    "characters_limit": "Number of characters limit of 32000 exceeded.",
+    "no_changes": "The request contains no changes.",
+}
+"""Every reason for which a change is refused, and what Route 53 says of it."""
+
+
+def failed_change(zone: str, index: int, change: Change, reason: str, problem: str = "") -> FailedChange:
+    """Return the structured failure of one change with Route 53's words."""
+    record_set = change.record_set
+    identity = f"[name='{record_set.name}', type='{record_set.type}'"
+    if record_set.set_identifier is not None:
+        identity += f", set-identifier='{record_set.set_identifier}'"
+    text = REASONS[reason].format(
+        id=identity + "]",
+        name=record_set.name,
+        type=record_set.type,
+        alias=record_set.alias,
+        set_identifier=record_set.set_identifier,
+        zone=zone,
+        problem=problem,
+    )
+    return FailedChange(index, reason, record_set.name, record_set.type, text)
+
+
+def limit_failures(batch: ChangeBatch) -> tuple[FailedChange, ...]:
+    """Return the limits that a batch exceeds, as failures of index -1; empty if it is within all of them."""
+    checks = {
+        "no_changes": not batch.changes,
+        "elements_limit": sum(map(record_elements, batch.changes)) > MAX_RECORD_ELEMENTS,
+        "characters_limit": sum(map(value_characters, batch.changes)) > MAX_VALUE_CHARACTERS,
+    }
+    return tuple(FailedChange(-1, reason, batch.zone, "", REASONS[reason]) for reason, hit in checks.items() if hit)

@@ -1,0 +1,52 @@
+"""The command line. Each room registers its commands through the entry point group `fencepost.commands`."""
+
+import sys
+from importlib.metadata import entry_points
+
+import click
+import typer
+
+from fencepost.errors import FencepostError, StartupError
+from fencepost.service import EXIT_CHECK_FAILED, EXIT_FINE, EXIT_NOT_STARTED
+
+EXIT_INTERRUPTED = 130
+
+
+def build_app() -> typer.Typer:
+    """Return the command line with every room's commands."""
+    app = typer.Typer(
+        name="fencepost",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="markdown",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        pretty_exceptions_enable=False,
+        help="DNS automation with fenced plans, the outage that it prevents, and the lab that compares the two.",
+        epilog="Exit codes: 0 fine, 1 a check failed, 2 wrong usage, 3 could not start.",
+    )
+    for entry_point in sorted(entry_points(group="fencepost.commands"), key=lambda found: found.name):
+        entry_point.load()(app)
+    return app
+
+
+def main() -> None:
+    """Run the command line; every error that we raise on purpose is one line on stderr."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line and return its exit code."""
+    command = typer.main.get_command(build_app())
+    try:
+        status = command.main(arguments, prog_name="fencepost", standalone_mode=False)
+    except click.exceptions.Abort:
+        return EXIT_INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except FencepostError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return EXIT_NOT_STARTED if isinstance(error, StartupError) else EXIT_CHECK_FAILED
+    return status if isinstance(status, int) else EXIT_FINE

@@ -1,0 +1,166 @@
+"""The errors of fencepost, in one small tree.
+
+FencepostError
+├── StartupError              a process cannot start (exit code 3): port in use, no Redis, bad region file
+│   └── RegionInvalid         the region file, with the place and the remedy
+├── PlanError
+│   ├── PlanInvalid           a plan that no region could want; refused, nothing is published
+│   ├── PlanNotFound          no plan of that generation is kept
+│   └── PlanConflict          somebody else published in between (retryable)
+├── ChangeRefused             a change batch that did not happen, for certain
+│   ├── InvalidChangeBatch    one or more changes broke a rule of the zone
+│   ├── NoSuchHostedZone      there is no such zone
+│   ├── ZoneFrozen            an operator has frozen the zone
+│   ├── Throttling            the account's rate is used up (retryable)
+│   └── PriorRequestNotComplete  the zone still processes another batch (retryable)
+└── StoreError
+    ├── StoreUnavailable      the call was certainly not executed (retryable)
+    └── OutcomeUnknown        the call may have been executed: re-read before acting again
+
+`retryable` says whether the same call may simply be made again.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class FencepostError(Exception):
+    """Base of every error that fencepost raises on purpose."""
+
+    retryable: ClassVar[bool] = False
+
+
+class StartupError(FencepostError):
+    """A process or the whole system cannot start; the message names the remedy. Exit code 3."""
+
+
+class RegionInvalid(StartupError):
+    """A region file does not describe a region."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"region file {path}: {problem}")
+        self.path, self.problem = path, problem
+
+
+class PlanError(FencepostError):
+    """Something about a plan."""
+
+
+class PlanInvalid(PlanError):
+    """A plan that cannot be published; nothing was changed."""
+
+
+class PlanNotFound(PlanError):
+    """The plan store keeps no plan of this generation."""
+
+    def __init__(self, generation: int, *, oldest: int, latest: int) -> None:
+        super().__init__(f"plan {generation} is not kept; the store has plans {oldest} to {latest}")
+        self.generation, self.oldest, self.latest = generation, oldest, latest
+
+
+class PlanConflict(PlanError):
+    """Another publisher was first; read the latest plan and decide again."""
+
+    retryable = True
+
+    def __init__(self, *, expected: int, latest: int) -> None:
+        super().__init__(f"the latest plan is {latest}, not {expected} as this one was based on; build it again")
+        self.expected, self.latest = expected, latest
+
+
+class ChangeRefused(FencepostError):
+    """A change batch was refused whole: nothing in the zone has changed."""
+
+    code: ClassVar[str] = "ChangeRefused"
+
+    def __init__(self, zone: str, message: str) -> None:
+        super().__init__(f"{self.code}: {message}")
+        self.zone, self.message = zone, message
+
+
+@dataclass(frozen=True, slots=True)
+class FailedChange:
+    """One change of a batch that broke a rule.
+
+    `index` counts from 0 in the batch; `reason` is one of the codes in `fencepost.batch.REASONS`;
+    `name` and `type` are the record set's; `text` is what Route 53 would say.
+    """
+
+    index: int
+    reason: str
+    name: str
+    type: str
+    text: str
+
+
+class InvalidChangeBatch(ChangeRefused):
+    """One or more changes broke a rule; `failed` lists every one of them in order.
+
+    Source: Route 53 API Reference, ChangeResourceRecordSets, error InvalidChangeBatch.
+    """
+
+    code = "InvalidChangeBatch"
+
+    def __init__(self, zone: str, failed: tuple[FailedChange, ...]) -> None:
+        super().__init__(zone, "[" + ", ".join(f.text for f in failed) + "]")
+        self.failed = failed
+
+    def concerns(self, name: str) -> bool:
+        """Say whether one of the failed changes was on this record name."""
+        return any(f.name == name for f in self.failed)
+
+
+class NoSuchHostedZone(ChangeRefused):
+    """There is no zone of this name. Source: Route 53 API Reference, NoSuchHostedZone."""
+
+    code = "NoSuchHostedZone"
+
+    def __init__(self, zone: str) -> None:
+        super().__init__(zone, f"No hosted zone found with ID: {zone}")
+
+
+class ZoneFrozen(ChangeRefused):
+    """The zone is frozen: only an operator may change it until `fencepost thaw`."""
+
+    code = "ZoneFrozen"
+
+    def __init__(self, zone: str, by: str) -> None:
+        super().__init__(zone, f"{zone} is frozen ({by}); automation may change it again after a thaw")
+        self.by = by
+
+
+class Throttling(ChangeRefused):
+    """The account has used up its requests per second. Source: Route 53 quotas, API requests."""
+
+    code = "Throttling"
+    retryable = True
+
+    def __init__(self, zone: str, *, wait_s: float) -> None:
+        super().__init__(zone, "Rate exceeded")
+        self.wait_s = wait_s
+
+
+class PriorRequestNotComplete(ChangeRefused):
+    """The zone is still processing another batch. Source: Route 53 API Reference, PriorRequestNotComplete."""
+
+    code = "PriorRequestNotComplete"
+    retryable = True
+
+    def __init__(self, zone: str) -> None:
+        super().__init__(
+            zone, "The request was rejected because Route 53 was still processing a prior request for the same zone."
+        )
+
+
+class StoreError(FencepostError):
+    """The store could not be asked, or did not answer."""
+
+
+class StoreUnavailable(StoreError):
+    """The store was not reached: the call was certainly not executed."""
+
+    retryable = True
+
+
+class OutcomeUnknown(StoreError):
+    """The connection broke, or time ran out, after the call was sent: it may have been executed."""

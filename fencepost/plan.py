@@ -1,0 +1,192 @@
+"""Plans: what every endpoint of a region should answer, numbered, immutable, and shared where nothing changed."""
+
+import hashlib
+import ipaddress
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from fencepost.batch import MAX_WEIGHT
+from fencepost.errors import PlanInvalid
+from fencepost.names import absolute
+from fencepost.records import ADDRESS_TYPES
+
+MAX_TTL_S: Final = 86_400
+MAX_IDENTIFIER: Final = 128
+
+
+class Lane(StrEnum):
+    """How urgent a plan is: `fast` for emergencies (a zone taken out of service), `slow` for routine changes."""
+
+    SLOW = "slow"
+    FAST = "fast"
+
+
+class Target(msgspec.Struct, frozen=True, array_like=True):
+    """One load balancer's address in an endpoint.
+
+    Attributes:
+        identifier: its readable name, unique with `type` in the endpoint, e.g. `use1-az1-lb-003`; the set identifier.
+        type: A or AAAA.
+        address: in canonical text form.
+        weight: 0 to 255; 0 means that it gets no queries while another has more.
+    """
+
+    identifier: str
+    type: str
+    address: str
+    weight: int
+
+
+class Content(msgspec.Struct, frozen=True, array_like=True):
+    """What one endpoint answers: a TTL in seconds and targets ordered by (identifier, type)."""
+
+    ttl: int
+    targets: tuple[Target, ...]
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The address types that occur, A before AAAA."""
+        present = {target.type for target in self.targets}
+        return tuple(kind for kind in ADDRESS_TYPES if kind in present)
+
+    @property
+    def weight(self) -> int:
+        """The whole capacity, in weight units, all types together."""
+        return sum(target.weight for target in self.targets)
+
+
+def content(ttl: int, targets: list[Target]) -> Content:
+    """Return a content with its targets in canonical order, so that equal contents have equal digests."""
+    return Content(ttl, tuple(sorted(targets, key=lambda target: (target.identifier, target.type))))
+
+
+def encode_content(value: Content) -> bytes:
+    """Return the canonical text of a content, which the digest is of."""
+    return msgspec.json.encode(value)
+
+
+_content_decoder: Final = msgspec.json.Decoder(Content)
+
+
+def decode_content(text: bytes | str) -> Content:
+    """Return the content of a canonical text. Raises: msgspec.ValidationError if it is none."""
+    return _content_decoder.decode(text)
+
+
+def digest(value: Content) -> str:
+    """Return the 32 hex digits that name a content in the plan store; zones carry the first 8 (`short`)."""
+    return hashlib.sha256(encode_content(value)).hexdigest()[:32]
+
+
+def short(full_digest: str) -> str:
+    """Return the 8 hex digits of a digest that fence and manifest show."""
+    return full_digest[:8]
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """One published plan.
+
+    Attributes:
+        generation: its number, >= 1, unique and growing.
+        published_ms: when the store took it, epoch milliseconds by the store's clock.
+        lane: slow or fast.
+        reason: one sentence, for people.
+        digests: endpoint -> content digest, for every endpoint of the region, in order of their names.
+        contents: content digest -> content, for every digest above; shared between plans, never changed.
+    """
+
+    generation: int
+    published_ms: int
+    lane: Lane
+    reason: str
+    digests: Mapping[str, str]
+    contents: Mapping[str, Content]
+
+    def content(self, endpoint: str) -> Content:
+        """Return what an endpoint should answer. Raises: KeyError for an endpoint that the plan does not have."""
+        return self.contents[self.digests[endpoint]]
+
+
+class PlanSummary(msgspec.Struct, frozen=True):
+    """One line of the plan history: `changed` maps each changed endpoint to its digests (before, after)."""
+
+    generation: int
+    published_ms: int
+    lane: Lane
+    reason: str
+    changed: Mapping[str, tuple[str | None, str | None]]
+
+
+class Draft(msgspec.Struct, frozen=True):
+    """A plan that is not numbered yet: only what changes.
+
+    Attributes:
+        changes: endpoint -> what it should answer from now on; None takes the endpoint out of the plan.
+        reason: one sentence, for people.
+        lane: slow or fast.
+    """
+
+    changes: Mapping[str, Content | None]
+    reason: str
+    lane: Lane = Lane.SLOW
+
+
+def check_draft(draft: Draft, endpoints: frozenset[str]) -> None:
+    """Refuse a draft that no region could want.
+
+    Args:
+        endpoints: every endpoint that the region has.
+    Raises: PlanInvalid naming every problem: unknown endpoint, no target, bad or missing address, duplicate
+        identifier or address, weight outside 0 to 255 or all zero, TTL outside 0 to 86,400.
+    """
+    problems = [problem for name, value in draft.changes.items() for problem in _problems(name, value, endpoints)]
+    if problems:
+        raise PlanInvalid("the plan was not published: " + "; ".join(problems))
+
+
+def _problems(name: str, value: Content | None, endpoints: frozenset[str]) -> Iterator[str]:
+    if absolute(name) not in endpoints:
+        yield f"{name} is not an endpoint of this region (it has {', '.join(sorted(endpoints))})"
+    if value is None:
+        return
+    if not value.targets:
+        yield f"{name} would have no address"
+    elif value.weight == 0:
+        yield f"{name} would have only targets of weight 0"
+    if not 0 <= value.ttl <= MAX_TTL_S:
+        yield f"{name}: TTL {value.ttl} is outside 0 to {MAX_TTL_S} s"
+    for target in value.targets:
+        yield from (f"{name}: {problem}" for problem in target_problems(target))
+    for kind, seen in (
+        ("load balancer", [(target.identifier, target.type) for target in value.targets]),
+        ("address", [target.address for target in value.targets]),
+    ):
+        yield from (
+            f"{name}: {kind} {twice} occurs twice" for twice in sorted({str(s) for s in seen if seen.count(s) > 1})
+        )
+
+
+def target_problems(target: Target) -> Iterator[str]:
+    """Yield what is wrong with one target, in words; nothing if it is well."""
+    if not 0 < len(target.identifier) <= MAX_IDENTIFIER or not target.identifier.isprintable():
+        yield f"load balancer name {target.identifier!r} must be 1 to {MAX_IDENTIFIER} printable characters"
+    if target.type not in ADDRESS_TYPES:
+        yield f"load balancer {target.identifier} has type {target.type!r}, which is neither A nor AAAA"
+    elif not target.address:
+        yield f"load balancer {target.identifier} has no address"
+    elif not is_address(target.address, target.type):
+        yield f"load balancer {target.identifier}: {target.address!r} is not an address of type {target.type}"
+    if not 0 <= target.weight <= MAX_WEIGHT:
+        yield f"load balancer {target.identifier} has weight {target.weight}, outside 0 to {MAX_WEIGHT}"
+
+
+def is_address(text: str, record_type: str) -> bool:
+    """Say whether a text is an IPv4 (for A) or IPv6 (for AAAA) address."""
+    try:
+        parsed = ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return (parsed.version == 4) == (record_type == "A")  # noqa: PLR2004  -- IP versions 4 and 6

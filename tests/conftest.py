@@ -1,0 +1,54 @@
+"""Fixtures for every room: a real server, started once, emptied for each test."""
+
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from deploy.embedded import server_binary, server_command, server_url
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[str]:
+    """URL of an embedded server that lives as long as the test session, on a unix socket."""
+    with tempfile.TemporaryDirectory(prefix="fencepost-") as place:
+        command = server_command(server_binary(), Path(place))
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        try:
+            wait_for_server(server_url(Path(place)), server)
+            yield server_url(Path(place))
+        finally:
+            server.terminate()
+            server.wait(10)
+
+
+@pytest.fixture
+async def redis_url(redis_server: str) -> AsyncIterator[str]:
+    """URL of the embedded server, empty at the start of the test."""
+    client = redis.asyncio.Redis.from_url(redis_server, retry=Retry(NoBackoff(), 0))
+    await client.flushall()
+    await client.aclose()
+    yield redis_server
+
+
+def wait_for_server(url: str, server: subprocess.Popen[bytes], timeout_s: float = 10.0) -> None:
+    """Wait until a server answers PING; fail if it ends or takes too long."""
+    client = redis.Redis.from_url(url)
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        try:
+            client.ping()
+        except redis.ConnectionError:
+            assert server.poll() is None, f"the server ended with {server.returncode}"
+            assert time.monotonic() < deadline_s, "the server does not answer"
+            time.sleep(0.01)
+        else:
+            client.close()
+            return
