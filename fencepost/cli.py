@@ -1,15 +1,14 @@
 """The command line. Each room registers its commands through the entry point group `fencepost.commands`."""
 
 import sys
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
+from typing import Annotated
 
-import click
 import typer
+from typer import rich_utils
 
 from fencepost.errors import FencepostError, StartupError
-from fencepost.service import EXIT_CHECK_FAILED, EXIT_FINE, EXIT_NOT_STARTED
-
-EXIT_INTERRUPTED = 130
+from fencepost.exit_codes import EXIT_CHECK_FAILED, EXIT_FINE, EXIT_INTERRUPTED, EXIT_NOT_STARTED
 
 
 def build_app() -> typer.Typer:
@@ -24,9 +23,24 @@ def build_app() -> typer.Typer:
         help="DNS automation with fenced plans, the outage that it prevents, and the lab that compares the two.",
         epilog="Exit codes: 0 fine, 1 a check failed, 2 wrong usage, 3 could not start.",
     )
+    app.callback()(_options)
     for entry_point in sorted(entry_points(group="fencepost.commands"), key=lambda found: found.name):
         entry_point.load()(app)
     return app
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"fencepost {version('fencepost')}")
+        raise typer.Exit
+
+
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What stands before the command; its help is the application's."""
 
 
 def main() -> None:
@@ -35,16 +49,14 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line and return its exit code."""
+    """Run one command line and return its exit code: what the command returned, if that is a number."""
     command = typer.main.get_command(build_app())
     try:
         status = command.main(arguments, prog_name="fencepost", standalone_mode=False)
-    except click.exceptions.Abort:
-        return EXIT_INTERRUPTED
-    except click.ClickException as error:
-        error.show()
+    except typer.TyperException as error:
+        rich_utils.rich_format_error(error)  # type: ignore[arg-type]  # it asks for typer's private base of it
         return error.exit_code
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
     except FencepostError as error:
         sys.stderr.write(f"error: {error}\n")

@@ -16,14 +16,11 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from fencepost.errors import StartupError
 from fencepost.events import EventBus, LogSink, MetricsSink
+from fencepost.exit_codes import EXIT_FINE, EXIT_NOT_STARTED
 from fencepost.log import configure_log
 from fencepost.settings import Settings
 
 LOOPBACK: Final = "127.0.0.1"
-EXIT_FINE: Final = 0
-EXIT_CHECK_FAILED: Final = 1
-EXIT_USAGE: Final = 2
-EXIT_NOT_STARTED: Final = 3
 STOP_TIMEOUT_S: Final = 3.0
 
 
