@@ -11,7 +11,7 @@ EVENT_NAMES: Final[dict[str, str]] = {
     "planner.fleet_observed": "the health or capacity of load balancers changed",
     "planner.request_accepted": "an operator's request is stored and in force",
     "planner.request_refused": "an operator's request was not understood or not possible",
-    "planner.floor_raised": "a zone knows a generation that the plan store has lost; the next plan is numbered above it",
+    "planner.floor_raised": "a zone knows a generation that the plan store lost; the next plan is numbered above it",
     "enactor.pass_started": "an enactor took a plan and begins with the first endpoint",
     "enactor.pass_completed": "an enactor is through with all endpoints of a plan",
     "enactor.pass_failed": "an enactor gave up a pass before its last endpoint",

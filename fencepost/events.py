@@ -89,7 +89,7 @@ class LogSink:
 
     def __call__(self, event: Event) -> None:
         """Write one line; absent fields are left out."""
-        known = {"zone": event.zone, "generation": event.generation, "reason": event.reason or None}
+        known: dict[str, Any] = {"zone": event.zone, "generation": event.generation, "reason": event.reason or None}
         if event.took_ms is not None:
             known["took_ms"] = round(event.took_ms, 3)
         line = {key: value for key, value in known.items() if value is not None} | dict(event.fields)

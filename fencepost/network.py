@@ -61,8 +61,8 @@ class Profile(msgspec.Struct, frozen=True):
     Attributes:
         same_zone, across_zones: between processes in one Availability Zone, and in two.
         control_api: from an enactor to the zones' control API.
-        propagation: from a commit to the moment when the data plane answers with it (not a round trip: all of it counts).
-        requests_per_s: the account's token bucket at the control API; 0 means no limit. Its burst is one second's worth.
+        propagation: from a commit until the data plane answers with it (not a round trip: all of it counts).
+        requests_per_s: the account's token bucket at the control API; 0: no limit. Its burst is one second's worth.
         processing_s: how long the control API works on a batch, in which the zone refuses another one.
     """
 

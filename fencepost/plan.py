@@ -138,7 +138,9 @@ def check_draft(draft: Draft, endpoints: frozenset[str]) -> None:
     """Refuse a draft that no region could want.
 
     Args:
+        draft: what somebody wants to publish.
         endpoints: every endpoint that the region has.
+
     Raises: PlanInvalid naming every problem: unknown endpoint, no target, bad or missing address, duplicate
         identifier or address, weight outside 0 to 255 or all zero, TTL outside 0 to 86,400.
     """
@@ -161,12 +163,10 @@ def _problems(name: str, value: Content | None, endpoints: frozenset[str]) -> It
     for target in value.targets:
         yield from (f"{name}: {problem}" for problem in target_problems(target))
     for kind, seen in (
-        ("load balancer", [(target.identifier, target.type) for target in value.targets]),
+        ("load balancer", [f"{target.identifier} ({target.type})" for target in value.targets]),
         ("address", [target.address for target in value.targets]),
     ):
-        yield from (
-            f"{name}: {kind} {twice} occurs twice" for twice in sorted({str(s) for s in seen if seen.count(s) > 1})
-        )
+        yield from (f"{name}: {kind} {twice} occurs twice" for twice in sorted({s for s in seen if seen.count(s) > 1}))
 
 
 def target_problems(target: Target) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """Settings of a process: from its arguments, else from `FENCEPOST_*` in the environment, else the defaults here."""
 
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -38,10 +38,10 @@ class Settings(BaseSettings):
     region_file: Path | None = None
     profile: str = "none"
     seed: int = 1
-    port_base: int = Field(DEFAULT_PORT_BASE, ge=1, le=65_000)
-    admin_port: int = Field(0, ge=0, le=65_535)
-    replicas: int = Field(0, ge=0, le=10)
-    stream_limit: int = Field(10_000, ge=100)
+    port_base: Annotated[int, Field(ge=1, le=65_000)] = DEFAULT_PORT_BASE
+    admin_port: Annotated[int, Field(ge=0, le=65_535)] = 0
+    replicas: Annotated[int, Field(ge=0, le=10)] = 0
+    stream_limit: Annotated[int, Field(ge=100)] = 10_000
     clock_skew_s: float = 0.0
 
     @property

@@ -1,0 +1,74 @@
+"""What can be said of a change without looking at the zone: the rules that need no store."""
+
+from typing import Final
+
+from fencepost.batch import MAX_WEIGHT, Action, Change
+from fencepost.plan import is_address
+from fencepost.records import ADDRESS_TYPES, RecordSet
+
+TYPES: Final = ("A", "AAAA", "TXT", "SOA", "NS", "CNAME")
+ALIAS_TYPES: Final = ADDRESS_TYPES
+MAX_TTL_S: Final = 2_147_483_647
+"""Source: RFC 2181 section 8."""
+
+MAX_STRING: Final = 255
+"""Characters in one TXT string. Source: RFC 1035 section 3.3."""
+
+
+def static_failure(zone: str, change: Change) -> tuple[str, str] | None:
+    """Return (reason, problem) if a change can never be valid in a zone, None if only the zone can tell.
+
+    `reason` is one of `fencepost.batch.REASONS`; `problem` is "" or what is malformed.
+    """
+    record_set = change.record_set
+    if not _within(record_set.name, zone):
+        return "outside_zone", ""
+    if problem := _malformed(record_set):
+        return "malformed", problem
+    if record_set.alias is not None and not _within(record_set.alias, zone):
+        return "target_outside", ""
+    if change.action is Action.DELETE and record_set.name == zone and record_set.type in {"SOA", "NS"}:
+        return "apex_required", ""
+    return None
+
+
+def _within(name: str, zone: str) -> bool:
+    return name == zone or name.endswith("." + zone)
+
+
+def _malformed(record_set: RecordSet) -> str | None:
+    if record_set.type not in TYPES:
+        return f"type {record_set.type} is not supported; types are {', '.join(TYPES)}"
+    if (record_set.set_identifier is None) != (record_set.weight is None):
+        return "a weighted record set needs both a set identifier and a weight"
+    if record_set.weight is not None and not 0 <= record_set.weight <= MAX_WEIGHT:
+        return f"weight {record_set.weight} is outside 0 to {MAX_WEIGHT}"
+    return _malformed_values(record_set) if record_set.alias is None else _malformed_alias(record_set)
+
+
+def _malformed_values(record_set: RecordSet) -> str | None:
+    if not record_set.values:
+        return "expected exactly one of AliasTarget, or TTL and ResourceRecords, but found none"
+    if record_set.ttl is None or not 0 <= record_set.ttl <= MAX_TTL_S:
+        return f"TTL {record_set.ttl} is outside 0 to {MAX_TTL_S}"
+    if len(set(record_set.values)) != len(record_set.values):
+        return "duplicate resource record"
+    bad = [value for value in record_set.values if not _fits(record_set.type, value)]
+    return f"value {bad[0]!r} is not a {record_set.type} value" if bad else None
+
+
+def _malformed_alias(record_set: RecordSet) -> str | None:
+    if record_set.values or record_set.ttl is not None:
+        return "expected exactly one of AliasTarget, or TTL and ResourceRecords, but found more than one"
+    if record_set.type not in ALIAS_TYPES:
+        return f"an alias of type {record_set.type} is not supported"
+    return None
+
+
+def _fits(record_type: str, value: str) -> bool:
+    if record_type in ADDRESS_TYPES:
+        return is_address(value, record_type)
+    if record_type == "TXT":
+        quoted = len(value) > 1 and value[0] == value[-1] == '"'
+        return quoted and len(value) <= MAX_STRING + 2 and value.isascii() and '"' not in value[1:-1]
+    return bool(value) and value.isascii() and value.isprintable()

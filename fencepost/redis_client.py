@@ -1,0 +1,125 @@
+"""What both Redis adapters share: a client that never retries by itself, scripts, and the three outcomes of a write."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Any, Final
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.commands.core import AsyncScript
+from redis.exceptions import BusyLoadingError, NoScriptError, ReadOnlyError, RedisError
+
+from fencepost.errors import OutcomeUnknown, StartupError, StoreUnavailable
+
+CONNECT_TIMEOUT_S: Final = 2.0
+ANSWER_TIMEOUT_S: Final = 5.0
+REPLICA_TIMEOUT_MS: Final = 1000
+
+NOT_EXECUTED: Final = (BusyLoadingError, ReadOnlyError)
+"""Refusals by the server before a script begins. Any other error may come from half-way through one."""
+
+Argument = str | bytes | int
+
+
+def open_client(url: str) -> Redis:
+    """Return a client for a URL; it connects when it is first used.
+
+    It makes no attempt of its own to call again: a script that may have been executed must not be sent twice.
+    Raises: StartupError for a URL that is none.
+    """
+    try:
+        return Redis.from_url(
+            url,
+            retry=Retry(NoBackoff(), 0),
+            socket_connect_timeout=CONNECT_TIMEOUT_S,
+            socket_timeout=ANSWER_TIMEOUT_S,
+            protocol=2,
+        )
+    except ValueError as error:
+        raise StartupError(f"bad --redis-url {url!r}: {error}; use redis://HOST:PORT/DB or unix:///PATH") from error
+
+
+async def check_server(url: str) -> None:
+    """Ask a server for a sign of life. Raises: StartupError with the remedy."""
+    client = open_client(url)
+    try:
+        await client.ping()
+    except (RedisError, OSError) as error:
+        raise StartupError(
+            f"no Redis server answers at {url} ({error}); start it, or leave --redis-url out for the embedded one"
+        ) from error
+    finally:
+        await client.aclose()
+
+
+def load_script(name: str) -> str:
+    """Return the text of a script of ours, e.g. `change_batch`."""
+    return (files("fencepost") / "lua" / f"{name}.lua").read_text("utf-8")
+
+
+class Scripts:
+    """Runs our scripts on one client. `replicas` of the primary must have a write before it counts as done."""
+
+    def __init__(self, client: Redis, replicas: int = 0) -> None:
+        self._client, self._replicas = client, replicas
+        self._known: dict[str, AsyncScript] = {}
+
+    async def read(self, name: str, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+        """Run a script that changes nothing. Raises: StoreUnavailable."""
+        async with reading():
+            return await self._script(name)(keys=list(keys), args=list(args))
+
+    async def write(self, name: str, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+        """Run a script that may change something. Raises: StoreUnavailable, OutcomeUnknown."""
+        async with writing():
+            if not self._replicas:
+                return await self._script(name)(keys=list(keys), args=list(args))
+            return await self._write_replicated(self._script(name), keys, args)
+
+    def _script(self, name: str) -> AsyncScript:
+        if name not in self._known:
+            self._known[name] = self._client.register_script(load_script(name))
+        return self._known[name]
+
+    async def _write_replicated(self, script: AsyncScript, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+        """WAIT speaks of its own connection's writes: both commands go through one pipeline."""
+        for attempt in (1, 2):
+            async with self._client.pipeline(transaction=False) as pipeline:
+                pipeline.evalsha(script.sha, len(keys), *keys, *args)
+                pipeline.execute_command("WAIT", self._replicas, REPLICA_TIMEOUT_MS)
+                reply, copies = await pipeline.execute(raise_on_error=False)
+            if isinstance(reply, NoScriptError) and attempt == 1:
+                await self._client.script_load(script.script)
+                continue
+            break
+        for answer in (reply, copies):
+            if isinstance(answer, Exception):
+                raise answer
+        if copies < self._replicas:
+            raise OutcomeUnknown(
+                f"{copies} of {self._replicas} replicas had the write after {REPLICA_TIMEOUT_MS} ms; "
+                "it may be lost when the primary fails"
+            )
+        return reply
+
+
+@asynccontextmanager
+async def reading() -> AsyncIterator[None]:
+    """Turn the client's errors on a read into ours: whatever happened, nothing has changed."""
+    try:
+        yield
+    except (RedisError, OSError) as error:
+        raise StoreUnavailable(f"the store cannot be read: {error}") from error
+
+
+@asynccontextmanager
+async def writing() -> AsyncIterator[None]:
+    """Turn the client's errors on a write into ours: only the server's own refusals are certain."""
+    try:
+        yield
+    except NOT_EXECUTED as error:
+        raise StoreUnavailable(f"the store takes no writes: {error}") from error
+    except (RedisError, OSError) as error:
+        raise OutcomeUnknown(f"the store did not say that it is done: {error}") from error

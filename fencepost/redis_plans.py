@@ -1,0 +1,148 @@
+"""Plans in Redis: numbered and kept as what each one changed; contents are kept once."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from redis.asyncio import Redis
+
+from fencepost.errors import PlanConflict, PlanNotFound, StoreUnavailable
+from fencepost.plan import (
+    Content,
+    Draft,
+    Lane,
+    Plan,
+    PlanSummary,
+    decode_content,
+    digest,
+    encode_content,
+)
+from fencepost.redis_client import Argument, Scripts, reading
+
+HEAD: Final = "{plans}:head"
+CURRENT: Final = "{plans}:current"
+LOG: Final = "{plans}:log"
+CONTENTS: Final = "{plans}:contents"
+REFERENCES: Final = "{plans}:references"
+REQUESTS: Final = "{plans}:requests"
+
+
+class RedisPlanStore:
+    """The `PlanStore` port over Redis or Valkey >= 6.2.
+
+    Args:
+        client: a client that does not retry; closed by `close`.
+        replicas: how many replicas must have a plan before it counts as published.
+        keep: how many plans are kept as history, at least.
+    """
+
+    def __init__(self, client: Redis, *, replicas: int = 0, keep: int = 10_000) -> None:
+        self._client, self._keep = client, keep
+        self._scripts = Scripts(client, replicas)
+
+    async def publish(self, draft: Draft, *, expected: int, floor: int = 0) -> int:
+        """Publish a plan; see `PlanStore.publish`."""
+        arguments: list[Argument] = [expected, floor, draft.lane.value, draft.reason, self._keep]
+        for endpoint, content in sorted(draft.changes.items()):
+            arguments += [endpoint, "", ""] if content is None else [endpoint, digest(content), encode_content(content)]
+        head, number = await self._scripts.write("publish_plan", (HEAD, CURRENT, LOG, CONTENTS, REFERENCES), arguments)
+        if head == b"conflict":
+            raise PlanConflict(expected=expected, latest=number)
+        return int(number)
+
+    async def latest_generation(self) -> int:
+        """Return the latest generation; see `PlanStore.latest_generation`."""
+        async with reading():
+            return int(await self._client.hget(HEAD, "generation") or 0)
+
+    async def latest(self, known: Plan | None = None) -> Plan | None:
+        """Return the latest plan; see `PlanStore.latest`."""
+        generation, published = (known.generation, known.published_ms) if known else (0, "")
+        head, *rest = await self._scripts.read("read_plan", (HEAD, CURRENT, LOG), (generation, published, "since"))
+        if head == b"none":
+            return None
+        number, published_ms, lane, reason = rest[0]
+        if head == b"delta":
+            assert known is not None, "only a known plan can have a delta"
+            if not rest[1]:
+                return known
+            digests = dict(known.digests)
+            for entry in rest[1]:
+                _apply(digests, _summary(*entry), forward=True)
+        else:
+            digests = _pairs(rest[1])
+        head_of = PlanSummary(int(number), int(published_ms), Lane(lane.decode()), reason.decode(), {})
+        return await self._plan(head_of, digests, known)
+
+    async def get(self, generation: int) -> Plan:
+        """Return an earlier plan; see `PlanStore.get`."""
+        head, *rest = await self._scripts.read("read_plan", (HEAD, CURRENT, LOG), (generation, "", "back"))
+        if head == b"none":
+            raise PlanNotFound(generation, oldest=0, latest=0)
+        if head == b"missing":
+            raise PlanNotFound(generation, oldest=int(rest[0].partition(b"-")[0]), latest=int(rest[1]))
+        digests = _pairs(rest[1])
+        for entry in reversed(rest[2]):
+            _apply(digests, _summary(*entry), forward=False)
+        (summary,) = await self.history(limit=1, before=generation + 1)
+        return await self._plan(summary, digests, None)
+
+    async def history(self, limit: int = 20, before: int | None = None) -> tuple[PlanSummary, ...]:
+        """Return summaries of plans; see `PlanStore.history`."""
+        newest = "+" if before is None else f"({before}-0"
+        async with reading():
+            entries: Any = await self._client.xrevrange(LOG, newest, "-", count=limit)
+        flat = ((entry_id, [part for pair in fields.items() for part in pair]) for entry_id, fields in entries)
+        return tuple(_summary(entry_id, fields) for entry_id, fields in flat)
+
+    async def contents(self, digests: Sequence[str]) -> Mapping[str, Content]:
+        """Return contents by their digests; see `PlanStore.contents`."""
+        if not digests:
+            return {}
+        async with reading():
+            texts = await self._client.hmget(CONTENTS, list(digests))
+        return {key: decode_content(text) for key, text in zip(digests, texts, strict=True) if text is not None}
+
+    async def requests(self) -> Mapping[str, str]:
+        """Return the operator requests in force; see `PlanStore.requests`."""
+        async with reading():
+            found: Any = await self._client.hgetall(REQUESTS)
+        return {key.decode(): value.decode() for key, value in sorted(found.items())}
+
+    async def set_request(self, key: str, value: str | None) -> None:
+        """Put a request in force or end it; see `PlanStore.set_request`."""
+        await self._scripts.write("set_request", (REQUESTS,), (key, value or ""))
+
+    async def close(self) -> None:
+        """Close the client."""
+        await self._client.aclose()
+
+    async def _plan(self, summary: PlanSummary, digests: Mapping[str, str], known: Plan | None) -> Plan:
+        have = {key: known.contents[key] for key in digests.values() if known and key in known.contents}
+        have |= await self.contents(sorted(set(digests.values()) - have.keys()))
+        generation = summary.generation
+        if lost := sorted(set(digests.values()) - have.keys()):
+            raise StoreUnavailable(f"plan {generation}: contents {', '.join(lost)} are gone; a newer plan replaced it")
+        return Plan(generation, summary.published_ms, summary.lane, summary.reason, dict(sorted(digests.items())), have)
+
+
+def _pairs(flat: Sequence[bytes]) -> dict[str, str]:
+    return {key.decode(): value.decode() for key, value in zip(flat[::2], flat[1::2], strict=True)}
+
+
+def _summary(entry_id: bytes, flat: Sequence[bytes]) -> PlanSummary:
+    fields = _pairs(flat)
+    changed = {}
+    for line in filter(None, fields["changes"].split("\n")):
+        endpoint, before, after = line.split(" ")
+        changed[endpoint] = (None if before == "-" else before, None if after == "-" else after)
+    number = int(entry_id.partition(b"-")[0])
+    return PlanSummary(number, int(fields["at_ms"]), Lane(fields["lane"]), fields["reason"], changed)
+
+
+def _apply(digests: dict[str, str], summary: PlanSummary, *, forward: bool) -> None:
+    for endpoint, (before, after) in summary.changed.items():
+        wanted = after if forward else before
+        if wanted is None:
+            digests.pop(endpoint, None)
+        else:
+            digests[endpoint] = wanted
