@@ -11,6 +11,8 @@ FencepostError
 │   ├── InvalidChangeBatch    one or more changes broke a rule of the zone
 │   ├── NoSuchHostedZone      there is no such zone
 │   ├── ZoneFrozen            an operator has frozen the zone
+│   ├── FenceAhead            the zone has a generation that the plan store does not know
+│   ├── TreeTaken             the plan's tree name is in use, live, with another content
 │   ├── Throttling            the account's rate is used up (retryable)
 │   └── PriorRequestNotComplete  the zone still processes another batch (retryable)
 └── StoreError
@@ -127,6 +129,30 @@ class ZoneFrozen(ChangeRefused):
     def __init__(self, zone: str, by: str) -> None:
         super().__init__(zone, f"{zone} is frozen ({by}); automation may change it again after a thaw")
         self.by = by
+
+
+class FenceAhead(ChangeRefused):
+    """A zone's fence comes from a future that the plan store has lost; the planner numbers its next plan above it."""
+
+    code = "FenceAhead"
+
+    def __init__(self, zone: str, *, fence: str, latest: int) -> None:
+        super().__init__(
+            zone, f"{zone} is at {fence}, which the plan store (at {latest}) does not know; the next plan goes above it"
+        )
+        self.fence, self.latest = fence, latest
+
+
+class TreeTaken(ChangeRefused):
+    """Root or rollback points to a tree of this number that has another content; only a newer plan gets past it."""
+
+    code = "TreeTaken"
+
+    def __init__(self, zone: str, *, generation: int) -> None:
+        super().__init__(
+            zone, f"{zone} serves a tree {generation} that is not plan {generation}'s; a newer plan will replace it"
+        )
+        self.generation = generation
 
 
 class Throttling(ChangeRefused):

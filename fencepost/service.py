@@ -11,7 +11,7 @@ import msgspec
 import structlog
 import uvloop
 from aiohttp import web
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from fencepost.errors import StartupError
@@ -51,6 +51,10 @@ class Context:
         self.log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
         self.events = EventBus(LogSink(self.log), MetricsSink(self.registry))
         self.settings = settings
+
+    def gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        """Return a gauge `fencepost_<name>` among this process's metrics."""
+        return Gauge(f"fencepost_{name}", text, labels, registry=self.registry)
 
 
 Build = Callable[[Context], Service]

@@ -1,0 +1,56 @@
+"""The control API as an enactor uses it: patient where the API asks for patience, and whole listings."""
+
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+from enactor.pauses import Pauses
+from fencepost.batch import ChangeBatch
+from fencepost.clock import Clock
+from fencepost.errors import ChangeRefused, StoreUnavailable
+from fencepost.events import Events
+from fencepost.records import RecordKey, RecordSet
+from fencepost.stores import Commit, ZonePage, ZoneRead, ZoneStore
+
+T = TypeVar("T")
+
+MAX_TRIES: Final = 8
+"""Calls that were certainly not executed are made again this often, then the error goes up."""
+
+
+class ControlApi:
+    """A zone store with patience: refusals that are `retryable` are tried again after a pause with full jitter."""
+
+    def __init__(self, zones: ZoneStore, clock: Clock, rng: random.Random, events: Events, pauses: Pauses) -> None:
+        self._zones, self._clock, self._rng, self._events, self._pauses = zones, clock, rng, events, pauses
+
+    async def read(self, zone: str, keys: Sequence[RecordKey]) -> ZoneRead:
+        """Read some record sets; see `ZoneStore.read`."""
+        return await self._patient(zone, lambda: self._zones.read(zone, keys))
+
+    async def change(self, batch: ChangeBatch) -> Commit:
+        """Commit a batch; see `ZoneStore.change`. An unknown outcome goes up at once."""
+        return await self._patient(batch.zone, lambda: self._zones.change(batch))
+
+    async def listing(self, zone: str, start: RecordKey | None = None) -> tuple[RecordSet, ...]:
+        """Return every record set of a zone from `start` on. Its pages may be of different serials: prove, then act."""
+        page = await self._page(zone, start)
+        found = list(page.record_sets)
+        while page.next_key is not None:
+            page = await self._page(zone, page.next_key)
+            found += page.record_sets
+        return tuple(found)
+
+    async def _page(self, zone: str, start: RecordKey | None) -> ZonePage:
+        return await self._patient(zone, lambda: self._zones.page(zone, start))
+
+    async def _patient(self, zone: str, call: Callable[[], Awaitable[T]]) -> T:
+        for tries in range(1, MAX_TRIES + 1):
+            try:
+                return await call()
+            except (ChangeRefused, StoreUnavailable) as error:
+                if not error.retryable or tries == MAX_TRIES:
+                    raise
+                self._events.emit("enactor.call_throttled", zone=zone, reason=str(error), tries=tries)
+            await self._clock.sleep(self._rng.uniform(0, self._pauses.backoff_base_s * 2.0**tries))
+        raise AssertionError("the last try returns or raises")

@@ -1,0 +1,80 @@
+"""One enactor's hand on one zone: it takes the lock, and every batch that it commits begins with it."""
+
+from enactor.control import ControlApi
+from enactor.lock import ZoneLock, lock_key
+from fencepost.batch import Change, ChangeBatch
+from fencepost.errors import FencepostError, InvalidChangeBatch, OutcomeUnknown
+from fencepost.events import Events
+from fencepost.names import lock_name
+from fencepost.records import RecordSet
+from fencepost.stores import Commit
+
+
+class ZoneHand:
+    """The lock of one zone and the batches under it, shared by both protocols."""
+
+    def __init__(self, api: ControlApi, lock: ZoneLock, events: Events) -> None:
+        self._api, self._lock, self._events = api, lock, events
+        self.zone = lock.zone
+        self.streak = 0
+
+    @property
+    def holds(self) -> bool:
+        """Whether the lock is ours as far as we know."""
+        return self._lock.held is not None
+
+    async def read_lock(self) -> RecordSet | None:
+        """Read the lock record."""
+        key = lock_key(self.zone)
+        return (await self._api.read(self.zone, [key])).records.get(key)
+
+    async def try_lock(self, existing: RecordSet | None) -> bool:
+        """Try once to take the lock, given the record as it was read; an unknown outcome counts as not taken."""
+        if not self._lock.may_take(existing):
+            return self._missed(f"held by {existing.text}" if existing else "")
+        try:
+            await self._api.change(ChangeBatch(self.zone, self._lock.taking(existing), comment="lock taken"))
+        except InvalidChangeBatch:
+            return self._missed("somebody else was first")
+        except OutcomeUnknown:
+            self._lock.unknown()
+            raise
+        self._lock.committed()
+        self._events.emit("enactor.lock_acquired", zone=self.zone, streak=self.streak)
+        self.streak = 0
+        return True
+
+    async def commit(self, generation: int | None, comment: str, *changes: Change) -> Commit:
+        """Commit changes behind the lock. Raises: ChangeRefused, StoreError; after both the lock may be gone."""
+        try:
+            commit = await self._api.change(
+                ChangeBatch(self.zone, (*self._lock.renewing(), *changes), generation, comment)
+            )
+        except InvalidChangeBatch as error:
+            if error.concerns(lock_name(self.zone)):
+                self._lock.lost()
+                self._events.emit("enactor.lock_lost", zone=self.zone, generation=generation, reason=str(error))
+            raise
+        except OutcomeUnknown:
+            self._lock.unknown()
+            raise
+        self._lock.committed()
+        return commit
+
+    async def release(self) -> None:
+        """Give the lock back if it is ours; a lock that could not be given back expires."""
+        if not self.holds:
+            return
+        try:
+            await self._api.change(ChangeBatch(self.zone, self._lock.releasing(), comment="lock released"))
+            self._lock.lost()
+        except OutcomeUnknown:
+            self._lock.unknown()
+        except FencepostError as error:
+            self._lock.lost()
+            self._events.emit("enactor.lock_lost", zone=self.zone, reason=str(error))
+
+    def _missed(self, reason: str) -> bool:
+        self.streak += 1
+        self._events.emit("enactor.lock_missed", zone=self.zone, reason=reason, streak=self.streak)
+        return False

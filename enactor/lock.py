@@ -1,0 +1,71 @@
+"""A zone's lock: a TXT record with its holder and when it expires, taken and kept by compare-and-swap.
+
+Source: the enactors' lock as told in AWS's talk DAT453 (re:Invent 2025): every batch begins with a DELETE of the lock
+exactly as the holder knows it and a CREATE with a new time, so that it fails as a whole if somebody else took it.
+"""
+
+import math
+
+from fencepost.batch import Change, create, delete, swap
+from fencepost.clock import Clock
+from fencepost.names import lock_name
+from fencepost.records import RecordKey, RecordSet, txt
+
+
+def lock_key(zone: str) -> RecordKey:
+    """Return where a zone's lock is found."""
+    return RecordKey(lock_name(zone), "TXT")
+
+
+class ZoneLock:
+    """One zone's lock as one enactor knows it.
+
+    Invariant: `held` is exactly the record that this enactor last knew to be in the zone as its own, or None.
+    Nothing is trusted but the zone: a batch that begins with `renewing` fails if the record is another one. After a
+    write whose outcome is unknown, either of two records may be there and be ours; `may_take` knows both.
+    """
+
+    def __init__(self, zone: str, holder: str, ttl_s: float, clock: Clock) -> None:
+        self.zone, self.holder = zone, holder
+        self.held: RecordSet | None = None
+        self._offered: RecordSet | None = None
+        self._perhaps: tuple[RecordSet | None, ...] = ()
+        self._ttl_s, self._clock = ttl_s, clock
+
+    def may_take(self, existing: RecordSet | None) -> bool:
+        """Say whether the lock is free: absent, expired, or ours by a write whose outcome we did not learn."""
+        if existing is None or existing in self._perhaps:
+            return True
+        return float(existing.text.rsplit(" ", 1)[1]) < self._clock.epoch_s()
+
+    def taking(self, existing: RecordSet | None) -> tuple[Change, ...]:
+        """Return the changes that take a lock which `may_take`."""
+        return swap(existing, self._offer())
+
+    def renewing(self) -> tuple[Change, ...]:
+        """Return what every batch of the holder begins with."""
+        assert self.held is not None, f"{self.holder} does not hold {self.zone}"
+        held = self.held
+        return (delete(held), create(self._offer()))
+
+    def releasing(self) -> tuple[Change, ...]:
+        """Return the change that gives the lock back."""
+        assert self.held is not None, f"{self.holder} does not hold {self.zone}"
+        return (delete(self.held),)
+
+    def committed(self) -> None:
+        """Note that the batch with the last `taking` or `renewing` is in the zone."""
+        self.held, self._perhaps = self._offered, ()
+
+    def lost(self) -> None:
+        """Note that the lock is not ours any more."""
+        self.held, self._perhaps = None, ()
+
+    def unknown(self) -> None:
+        """Note that the last batch may or may not be in the zone."""
+        self.held, self._perhaps = None, (self.held, self._offered)
+
+    def _offer(self) -> RecordSet:
+        expires_s = math.ceil(self._clock.epoch_s() + self._ttl_s)
+        self._offered = txt(lock_name(self.zone), f"{self.holder} {expires_s}")
+        return self._offered

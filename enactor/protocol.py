@@ -1,0 +1,60 @@
+"""What both protocols have in common: their tools, and the shape of a round."""
+
+import random
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from enactor.control import ControlApi
+from enactor.hand import ZoneHand
+from enactor.lock import ZoneLock
+from enactor.settings import EnactorSettings
+from fencepost.clock import Clock
+from fencepost.events import Events
+from fencepost.stores import PlanStore, ZoneStore
+
+
+class Outcome(NamedTuple):
+    """What a round did and why, in one sentence, and how long to wait before the next."""
+
+    text: str
+    wait_s: float
+
+
+class Enactor(Protocol):
+    """A protocol: `tick` does one round."""
+
+    async def tick(self) -> Outcome:
+        """Look for a plan and install it. Raises: StoreError; the next round starts afresh."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What an enactor works with; everything that is not a decision is behind these."""
+
+    settings: EnactorSettings
+    plans: PlanStore
+    api: ControlApi
+    clock: Clock
+    rng: random.Random
+    events: Events
+    start_s: int
+
+    @classmethod
+    def of(
+        cls,
+        settings: EnactorSettings,
+        *,
+        plans: PlanStore,
+        zones: ZoneStore,
+        clock: Clock,
+        rng: random.Random,
+        events: Events,
+    ) -> "Tools":
+        """Return the tools of one enactor process that starts now."""
+        api = ControlApi(zones, clock, rng, events, settings.pauses)
+        return cls(settings, plans, api, clock, rng, events, int(clock.epoch_s()))
+
+    def hand(self, zone: str) -> ZoneHand:
+        """Return this enactor's hand on a zone, without its lock."""
+        lock = ZoneLock(zone, self.settings.name, self.settings.pauses.lock_ttl_s, self.clock)
+        return ZoneHand(self.api, lock, self.events)

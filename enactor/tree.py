@@ -1,0 +1,109 @@
+"""A plan's tree in a zone: its records, how they fit into batches, its manifest, and the aliases that make it live."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Final, NamedTuple
+
+from fencepost.batch import MAX_RECORD_ELEMENTS, MAX_VALUE_CHARACTERS, Change, delete, upsert
+from fencepost.names import generation_of, manifest_name, rollback_name, tree_name
+from fencepost.plan import Content
+from fencepost.records import ADDRESS_TYPES, RecordKey, RecordSet, address, alias, txt
+
+RESERVED_ELEMENTS: Final = 8
+"""Of a batch's limit, kept for lock, fence and manifest, each a DELETE and a CREATE."""
+
+RESERVED_CHARACTERS: Final = 2_000
+"""The same for the values of those records."""
+
+
+def tree_records(zone: str, generation: int, content: Content) -> tuple[RecordSet, ...]:
+    """Return a tree: one weighted record set per target, in the order of the content."""
+    name = tree_name(zone, generation)
+    return tuple(
+        address(
+            name,
+            target.type,
+            target.address,
+            ttl=content.ttl,
+            set_identifier=target.identifier,
+            weight=target.weight,
+        )
+        for target in content.targets
+    )
+
+
+def in_batches(record_sets: Sequence[RecordSet]) -> tuple[tuple[RecordSet, ...], ...]:
+    """Cut record sets into parts that fit into one batch each, as UPSERT (counted twice), with room for control."""
+    return tuple(_parts(record_sets))
+
+
+def _parts(record_sets: Sequence[RecordSet]) -> Iterator[tuple[RecordSet, ...]]:
+    left = iter(record_sets)
+    while part := tuple(islice(left, _fitting(record_sets))):
+        yield part
+
+
+def _fitting(record_sets: Sequence[RecordSet]) -> int:
+    """Return how many record sets fit for certain, by the largest of them."""
+    elements = max((len(record_set.values) for record_set in record_sets), default=1)
+    characters = max((sum(map(len, record_set.values)) for record_set in record_sets), default=1)
+    by_elements = (MAX_RECORD_ELEMENTS - RESERVED_ELEMENTS) // (2 * max(1, elements))
+    by_characters = (MAX_VALUE_CHARACTERS - RESERVED_CHARACTERS) // (2 * max(1, characters))
+    return max(1, min(by_elements, by_characters))
+
+
+class Manifest(NamedTuple):
+    """How far a tree is built: `done` of `total` batches, and the content's digest (8 hex)."""
+
+    done: int
+    total: int
+    digest: str
+
+    @property
+    def complete(self) -> bool:
+        """Whether every batch is in the zone."""
+        return self.done == self.total
+
+    def record(self, zone: str, generation: int) -> RecordSet:
+        """Return the TXT record that says it."""
+        return txt(manifest_name(zone, generation), f"{self.done}/{self.total} {self.digest}")
+
+    @classmethod
+    def parse(cls, record_set: RecordSet) -> "Manifest":
+        """Read the TXT record."""
+        progress, digest = record_set.text.split(" ")
+        done, total = progress.split("/")
+        return cls(int(done), int(total), digest)
+
+
+def root_keys(zone: str) -> tuple[RecordKey, ...]:
+    """Return where a zone's root can be found."""
+    return tuple(RecordKey(zone, kind) for kind in ADDRESS_TYPES)
+
+
+def rollback_keys(zone: str) -> tuple[RecordKey, ...]:
+    """Return where a zone's rollback can be found."""
+    return tuple(RecordKey(rollback_name(zone), kind) for kind in ADDRESS_TYPES)
+
+
+def root_generation(zone: str, root: Sequence[RecordSet]) -> int | None:
+    """Return the generation that the root points to, the highest if its types differ; None if there is none."""
+    found = [generation_of(record_set.alias, zone) for record_set in root if record_set.alias]
+    return max((generation for generation in found if generation is not None), default=None)
+
+
+def flip_root(zone: str, generation: int, content: Content, root: Sequence[RecordSet]) -> tuple[Change, ...]:
+    """Return the changes that point the root at a tree, for each address type; a type that is gone loses its alias."""
+    target = tree_name(zone, generation)
+    gone = [delete(record_set) for record_set in root if record_set.type not in content.types]
+    return (*gone, *(upsert(alias(zone, kind, target)) for kind in content.types))
+
+
+def flip_rollback(zone: str, root: Sequence[RecordSet]) -> tuple[Change, ...]:
+    """Return the changes that point rollback at what the root points to now."""
+    return tuple(upsert(alias(rollback_name(zone), r.type, r.alias)) for r in root if r.alias is not None)
+
+
+def tree_key(zone: str, generation: int) -> RecordKey:
+    """Return where a plan's tree begins in a listing."""
+    return RecordKey(tree_name(zone, generation), ADDRESS_TYPES[0])
