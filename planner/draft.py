@@ -1,0 +1,80 @@
+"""From what is built to a draft: what differs from the last plan, how urgent it is, and one sentence on it. Pure."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from fencepost.plan import Content, Draft, Lane, Target
+from planner.build import Built, View
+
+MAX_NAMED: Final = 4
+"""How many load balancers the reason of a plan names."""
+
+
+def draft_changes(built: Built, last: Mapping[str, Content]) -> Draft | None:
+    """Return what differs from the last plan, None if nothing does.
+
+    An endpoint of the last plan that the region does not have (any more) is left alone: nothing is deleted because a
+    file does not mention it.
+    """
+    changes = {name: desired for name, desired in built.contents.items() if last.get(name) != desired}
+    if not changes:
+        return None
+    if not last:
+        return Draft(changes, f"first plan: {len(built.contents)} endpoints over {len(built.views)} load balancers")
+    moves = {name: list(_moves(last.get(name), desired)) for name, desired in changes.items()}
+    gone = {who for listed in moves.values() for who, _, after in listed if after is None}
+    urgent = any(built.views[who].emergency for who in gone if who in built.views)
+    return Draft(changes, _sentence(moves, built.views), Lane.FAST if urgent else Lane.SLOW)
+
+
+def draft_everything(built: Built, last: Mapping[str, Content], reason: str) -> Draft | None:
+    """Return a draft of every endpoint, changed or not; one that could not be built stays as the last plan has it.
+
+    None if there is no endpoint to publish at all.
+    """
+    kept = {name: last[name] for name in built.held if name in last}
+    changes = dict(sorted({**kept, **built.contents}.items()))
+    return Draft(changes, reason, Lane.FAST) if changes else None
+
+
+Move = tuple[str, int | None, int | None]
+"""A load balancer and its weight before and after, None where it is not in the endpoint."""
+
+
+def _moves(existing: Content | None, desired: Content) -> Iterator[Move]:
+    before, after = _by_name(existing), _by_name(desired)
+    for who in sorted(before.keys() | after.keys()):
+        if before.get(who) != after.get(who):
+            yield who, _weight(before.get(who)), _weight(after.get(who))
+
+
+def _by_name(value: Content | None) -> dict[str, list[Target]]:
+    found: dict[str, list[Target]] = {}
+    for target in value.targets if value else ():
+        found.setdefault(target.identifier, []).append(target)
+    return found
+
+
+def _weight(targets: list[Target] | None) -> int | None:
+    return targets[0].weight if targets else None
+
+
+def _sentence(moves: Mapping[str, list[Move]], views: Mapping[str, View]) -> str:
+    """Say what moves: each load balancer once, the removed first, with why."""
+    said: dict[str, str] = {}
+    for who, before, after in sorted({move for listed in moves.values() for move in listed}, key=_removed_first):
+        if after is None:
+            why = views[who].taken_out if who in views else ""
+            said.setdefault(who, f"{who} out ({why or 'no longer a member'})")
+        elif before is None:
+            said.setdefault(who, f"{who} in (weight {after})")
+        else:
+            said.setdefault(who, f"{who} weight {before} to {after}" if before != after else f"{who} has a new address")
+    named = list(said.values())
+    more = f" and {len(named) - MAX_NAMED} more" if len(named) > MAX_NAMED else ""
+    return (", ".join(named[:MAX_NAMED]) or "TTL changed") + more
+
+
+def _removed_first(move: Move) -> tuple[bool, str, int, int]:
+    who, before, after = move
+    return (after is not None, who, before or 0, after or 0)
