@@ -12,8 +12,8 @@ from lab.invariants import Violation
 from lab.invariants.answers import by_question
 from lab.invariants.replay import ROOT, Step, replay
 
-REFUSALS: Final = ("enactor.flip_refused", "enactor.clean_refused", "enactor.lock_lost")
-"""What enactors say when the zone would not commit their batch."""
+REFUSALS: Final = ("enactor.tree_refused", "enactor.flip_refused", "enactor.clean_refused")
+"""What enactors say when the zone would not commit a batch that builds, flips or cleans."""
 
 
 class Percentiles(msgspec.Struct, frozen=True):
@@ -48,7 +48,7 @@ class ModeResult(msgspec.Struct, frozen=True, kw_only=True):
         convergence_ms: from publishing a plan to the first committed state that is at it or past it, for each plan and
             each endpoint that it changes; `unconverged_pairs` never got there.
         lock_streak_max: most losses of one lock in a row.
-        batches_committed, batches_refused, trees_cleaned: of all zones.
+        batches_committed, batches_refused, trees_cleaned: of all zones, as far as refusals are in the logs.
         violations: all that the checker found, in order of time.
     """
 

@@ -1,7 +1,10 @@
 """Fixtures of the checker's tests: scripts that write a zone's history by the rules of a change batch."""
 
+import random
 from collections.abc import Callable
+from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from fencepost import plan, records
@@ -201,3 +204,97 @@ def incident() -> Callable[..., tuple[ZoneScript, Content]]:
         return zone, contents(weight=146)
 
     return play
+
+
+ENDPOINTS = tuple(
+    f"{name}.us-east-1.fencepost.test." for name in ("123456789012.ddb", "cell-01", "cell-02", "dynamodb")
+)
+
+
+@pytest.fixture(scope="session")
+def long_run() -> Callable[..., History]:
+    """Makes a history of a whole run: every endpoint follows a stream of plans, and some are lost as in the incident.
+
+    `lost` maps endpoints to the second in which a slow enactor flips them back and the cleaner passes.
+    """
+
+    def make(mode: str, *, lost: dict[str, float], duration_s: float, plans_per_s: float) -> History:
+        rng = random.Random(f"{mode}/{duration_s}")
+        count = round(duration_s * plans_per_s)
+        published = {g: g / plans_per_s for g in range(1, count + 1)}
+        zones = [_zone(endpoint, published, rng, lost.get(endpoint), duration_s) for endpoint in ENDPOINTS]
+        wanted = contents(2)
+        changed = dict.fromkeys(ENDPOINTS, (None, plan.digest(wanted)))
+        plans = tuple(
+            PlanSummary(g, START_US // 1000 + round(at_s * 1000), Lane.SLOW, f"change {g}", changed)
+            for g, at_s in published.items()
+        )
+        probes, requests = _seen(lost, duration_s)
+        info = {"mode": mode, "seed": 7, "profile": "accelerated", "duration_s": duration_s}
+        info |= {
+            "stopped_us": START_US + round(duration_s * 1e6),
+            "parameters": {"enactors": 3, "plan_rate": plans_per_s},
+        }
+        events = tuple(
+            event for endpoint, at_s in lost.items() for event in _incident_events(endpoint, at_s, plans_per_s)
+        )
+        history = history_of(*zones, wanted=wanted, generation=count, run=info)
+        return msgspec.structs.replace(history, plans=plans, probes=probes, requests=requests, events=events)
+
+    return make
+
+
+def _zone(
+    endpoint: str, published: dict[int, float], rng: random.Random, lost_s: float | None, duration_s: float
+) -> ZoneScript:
+    zone, generation, kept = ZoneScript(endpoint), 0, list[int]()
+    for coming, at_s in published.items():
+        if at_s + 0.05 < zone.now_s or (lost_s is not None and at_s > lost_s):
+            continue
+        zone.now_s = max(zone.now_s, at_s + rng.uniform(0.01, 0.15))
+        zone.install(f"use1-az{rng.randint(1, 3)}-enactor", coming, contents(2))
+        generation, kept = coming, [*kept, coming]
+        if len(kept) > 10:
+            zone.clean("use1-az1-enactor", kept.pop(0))
+    if lost_s is not None:
+        stale = kept[2]
+        zone.flip("use1-az3-enactor", stale)
+        zone.release("use1-az3-enactor")
+        zone.now_s += 0.3
+        zone.clean("use1-az1-enactor", *(old for old in kept[:-5] if old < generation))
+    zone.now_s = min(zone.now_s, duration_s)
+    return zone
+
+
+def _seen(lost: dict[str, float], duration_s: float) -> tuple[tuple[Probe, ...], tuple[Request, ...]]:
+    probes, requests = [], []
+    for tick in range(round(duration_s * 10)):
+        at_s = tick / 10 + 0.4
+        for endpoint in ENDPOINTS:
+            empty = at_s > lost.get(endpoint, duration_s) + 0.6
+            at_us = START_US + round(at_s * 1e6)
+            probes.append(Probe(at_us, endpoint, "A", "NOERROR", () if empty else ("127.1.0.1",), 0.4))
+            requests.append(Request(at_us, endpoint, not empty, "no address" if empty else "", 3.0))
+    return tuple(probes), tuple(requests)
+
+
+def _incident_events(endpoint: str, lost_s: float, plans_per_s: float) -> list[dict[str, object]]:
+    def line(at_s: float, name: str, process: str, **fields: object) -> dict[str, object]:
+        stamp = datetime.fromtimestamp(START_US / 1e6 + at_s, UTC).isoformat()
+        return {"event": f"enactor.{name}", "timestamp": stamp, "process": process, "zone": endpoint, **fields}
+
+    reason = (
+        "InvalidChangeBatch: [Tried to create an alias that targets plan-000110, type A, but that target was not found]"
+    )
+    missed = [line(lost_s - 2 + n * 0.4, "lock_missed", "use1-az3-enactor", streak=n) for n in range(1, 5)]
+    refused = [
+        line(
+            lost_s + 0.5 + n / 5,
+            "flip_refused",
+            "use1-az1-enactor",
+            generation=round(lost_s * plans_per_s) + n,
+            reason=reason,
+        )
+        for n in range(40)
+    ]
+    return [*missed, *refused]
