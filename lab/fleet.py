@@ -134,7 +134,7 @@ class Fleet:
         balancer.site = site
 
     def _cut(self, balancer: Balancer) -> None:
-        """Reset every connection that a load balancer has."""
+        """Close every connection that a load balancer has, whatever is under way on it."""
         server = self._runner.server
         for connection in server.connections if server else ():
             transport = connection.transport

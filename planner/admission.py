@@ -56,9 +56,10 @@ def admit(world: World, wanted: Wanted, now_ms: int) -> Admitted | Refused:
 
     Ending what is not in force, or asking for what already is, changes nothing and is no error.
     """
-    if unknown := _unknown_subject(world.region, wanted):
-        return Refused(HTTPStatus.NOT_FOUND, unknown)
     existing = world.requests.get(wanted.kind, wanted.subject)
+    forgotten = wanted.ends and existing is not None  # a request outlives its subject in the region file, and can end
+    if not forgotten and (unknown := _unknown_subject(world.region, wanted)):
+        return Refused(HTTPStatus.NOT_FOUND, unknown)
     if wanted.kind is Kind.CAPACITY:
         desired = _capacity(existing, wanted, now_ms)
         if impossible := _out_of_bounds(world, wanted, desired.add):

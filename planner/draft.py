@@ -6,8 +6,8 @@ from typing import Final
 from fencepost.plan import Content, Draft, Lane, Target
 from planner.build import Built, View
 
-MAX_NAMED: Final = 4
-"""How many load balancers the reason of a plan names."""
+MAX_PARTS: Final = 4
+"""How many different things the reason of a plan says."""
 
 
 def draft_changes(built: Built, last: Mapping[str, Content]) -> Draft | None:
@@ -60,21 +60,30 @@ def _weight(targets: list[Target] | None) -> int | None:
 
 
 def _sentence(moves: Mapping[str, list[Move]], views: Mapping[str, View]) -> str:
-    """Say what moves: each load balancer once, the removed first, with why."""
+    """Say what moves, each load balancer once, those that go first; those of which the same is said together."""
     said: dict[str, str] = {}
     for who, before, after in sorted({move for listed in moves.values() for move in listed}, key=_removed_first):
-        if after is None:
-            why = views[who].taken_out if who in views else ""
-            said.setdefault(who, f"{who} out ({why or 'no longer a member'})")
-        elif before is None:
-            said.setdefault(who, f"{who} in (weight {after})")
-        else:
-            said.setdefault(who, f"{who} weight {before} to {after}" if before != after else f"{who} has a new address")
-    named = list(said.values())
-    more = f" and {len(named) - MAX_NAMED} more" if len(named) > MAX_NAMED else ""
-    return (", ".join(named[:MAX_NAMED]) or "TTL changed") + more
+        said.setdefault(who, _said(before, after, views.get(who)))
+    together: dict[str, list[str]] = {}
+    for who, what in said.items():
+        together.setdefault(what, []).append(who)
+    parts = [f"{_named(who)} {what}" for what, who in together.items()]
+    more = [f"{len(parts) - MAX_PARTS} more changes"] if len(parts) > MAX_PARTS else []
+    return "; ".join(parts[:MAX_PARTS] + more) or "TTL changed"
 
 
 def _removed_first(move: Move) -> tuple[bool, str, int, int]:
     who, before, after = move
     return (after is not None, who, before or 0, after or 0)
+
+
+def _said(before: int | None, after: int | None, view: View | None) -> str:
+    if after is None:
+        return f"out ({(view.taken_out if view else '') or 'no longer a member'})"
+    if before is None:
+        return f"in (weight {after})"
+    return f"weight {before} to {after}" if before != after else "has a new address"
+
+
+def _named(who: list[str]) -> str:
+    return who[0] if len(who) == 1 else f"{who[0]} and {len(who) - 1} more"
