@@ -68,7 +68,7 @@ def _sentence(moves: Mapping[str, list[Move]], views: Mapping[str, View]) -> str
     for who, what in said.items():
         together.setdefault(what, []).append(who)
     parts = [f"{_named(who)} {what}" for what, who in together.items()]
-    more = [f"{len(parts) - MAX_PARTS} more changes"] if len(parts) > MAX_PARTS else []
+    more = [f"and {len(parts) - MAX_PARTS} more"] if len(parts) > MAX_PARTS else []
     return "; ".join(parts[:MAX_PARTS] + more) or "TTL changed"
 
 

@@ -85,13 +85,17 @@ class Publisher:
                 try:
                     return await self._attempt(fleet)
                 except (PlanConflict, OutcomeUnknown):
-                    self._fences_until_s = None
+                    self.distrust()
                     if attempt == MAX_ATTEMPTS:
                         raise
         except StoreError:
-            self._fences_until_s = None  # it may come back with less than it had
+            self.distrust()
             raise
         raise AssertionError("the last attempt returns or raises")
+
+    def distrust(self) -> None:
+        """Read the fences before anything else next time: the store may have less than it had."""
+        self._fences_until_s = None
 
     async def _attempt(self, fleet: Mapping[str, Observed]) -> Settled:
         contents, generation = self.snapshot.contents, self.snapshot.generation
@@ -118,7 +122,7 @@ class Publisher:
         texts, latest = await asyncio.gather(self._plans.requests(), self._plans.latest(self.snapshot.latest))
         self.snapshot = Snapshot(latest, decode_requests(texts))
         if self.snapshot.generation < self._highest:
-            self._fences_until_s = None
+            self.distrust()
         self._highest = max(self._highest, self.snapshot.generation)
         if self._unanswered and _holds(self.snapshot, self._unanswered):
             self._report(self._unanswered, self.snapshot.generation, None)

@@ -1,0 +1,136 @@
+"""The floor: fences that know more than the plan store, and the plan that is numbered above them."""
+
+import pytest
+
+from fencepost.batch import ChangeBatch, delete, upsert
+from fencepost.names import fence_name
+from fencepost.plan import Lane, Plan, short
+from fencepost.records import RecordSet, txt
+from planner.floor import Fence, find_lost, parse_fence, read_fences
+
+LATEST = Plan(7, 0, Lane.SLOW, "", {"a.test.": "aaaaaaaa" + "0" * 24, "b.test.": "bbbbbbbb" + "0" * 24}, {})
+
+
+@pytest.fixture
+def set_fence(zones, region):
+    """Writes a zone's fence as an enactor would, creating the zone when needed; None takes the fence away."""
+
+    async def write(zone: str, text: str | None) -> None:
+        await zones.create_zone(zone, region.zone_records(zone))
+        key = txt(fence_name(zone), "-").key
+        existing = (await zones.read(zone, [key])).records.get(key)
+        changes = () if existing is None else (delete(existing),)
+        await zones.change(ChangeBatch(zone, (*changes, *([upsert(txt(key.name, text))] if text else []))))
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("text", "fence"),
+    [
+        ("7 aaaaaaaa use1-az1-enactor/1/1", Fence("z.", 7, "aaaaaaaa")),
+        ("7 aaaaaaaa", Fence("z.", 7, "aaaaaaaa")),
+        ("", None),
+        ("7", None),
+        ("-7 aaaaaaaa x", None),
+        ("\u0667 aaaaaaaa x", None),
+        ("7 aaaa x", None),
+        ("7 AAAAAAAA x", None),
+        ("9999999999999999 aaaaaaaa x", None),
+    ],
+)
+def test_fence_is_read_only_if_it_is_one(text, fence):
+    """A record that is something else raises no floor."""
+    assert parse_fence("z.", text) == fence
+
+
+@pytest.mark.parametrize(
+    ("fences", "words"),
+    [
+        ([], None),
+        ([Fence("a.test.", 7, "aaaaaaaa"), Fence("b.test.", 7, "bbbbbbbb")], None),
+        ([Fence("a.test.", 6, "cccccccc")], None),
+        ([Fence("a.test.", 7, "cccccccc")], "a.test. has plan 7 (cccccccc), but the plan store's plan 7 has another"),
+        ([Fence("c.test.", 7, "cccccccc")], "another content there"),
+        ([Fence("a.test.", 8, "aaaaaaaa")], "a.test. has plan 8 (aaaaaaaa), but the plan store's latest is 7"),
+        ([Fence("a.test.", 8, "aaaaaaaa"), Fence("b.test.", 9, "bbbbbbbb")], "b.test. has plan 9"),
+    ],
+)
+def test_lost_plan_is_found_by_a_fence_above_or_beside_the_latest(fences, words):
+    """A higher generation, or the same one with other content; the highest is named."""
+    lost = find_lost(fences, LATEST)
+
+    assert (lost is None) == (words is None)
+    assert (words or "") in (lost or "")
+
+
+def test_lost_plan_is_found_when_the_store_is_empty():
+    """All was lost."""
+    assert find_lost([Fence("a.test.", 1, "aaaaaaaa")], None)
+    assert find_lost([], None) is None
+
+
+async def test_fences_of_zones_that_do_not_exist_or_have_none_are_left_out(zones, set_fence):
+    """Neither is an error: enactors may not have been there yet, and the broken protocol has no fences."""
+    await set_fence("a.test.", "7 aaaaaaaa x")
+    await zones.create_zone("b.test.", [RecordSet("b.test.", "SOA", 1, ("x",)), RecordSet("b.test.", "NS", 1, ("x",))])
+
+    assert await read_fences(zones, ["a.test.", "b.test.", "c.test."]) == (Fence("a.test.", 7, "aaaaaaaa"),)
+
+
+async def test_planner_that_finds_a_fence_above_the_latest_plan_publishes_the_region_above_it(
+    planner, plans, set_fence, recorder
+):
+    """The plan store lost plans up to 145: the next one is 146, holds every endpoint, and says why; once."""
+    await planner.tick()
+    await set_fence("b.test.", "145 cccccccc other/1/1")
+    planner.publisher.distrust()
+
+    outcome = await planner.tick()
+    again = await planner.tick()
+
+    (summary, _) = await plans.history()
+    assert (outcome.generation, again.generation) == (146, 146)
+    assert summary.generation == 146
+    assert sorted(summary.changed) == ["a.test.", "b.test."]
+    assert summary.reason == ("whole region again: b.test. has plan 145 (cccccccc), but the plan store's latest is 1")
+    assert [event.generation for event in recorder.events if event.name == "planner.floor_raised"] == [146]
+
+
+async def test_planner_that_finds_the_latest_generation_with_another_content_publishes_above_it(
+    planner, plans, set_fence
+):
+    """Two plans of one number: the zone has the lost one, so a third with a new number settles it."""
+    await planner.tick()
+    await set_fence("a.test.", "1 cccccccc other/1/1")
+    planner.publisher.distrust()
+
+    assert (await planner.tick()).generation == 2
+    assert len((await plans.history())[0].changed) == 2
+
+
+async def test_planner_whose_fence_agrees_with_the_latest_plan_publishes_nothing(planner, plans, set_fence):
+    """The usual case: the enactor has installed what the store has."""
+    await planner.tick()
+    plan = await plans.latest()
+    await set_fence("a.test.", f"1 {short(plan.digests['a.test.'])} enactor/1/1")
+    planner.publisher.distrust()
+
+    assert (await planner.tick()).generation == 1
+
+
+async def test_planner_on_an_emptied_store_starts_above_the_fences(planner, plans, set_fence):
+    """The first plan of a store that lost everything is no number that a zone has seen."""
+    await set_fence("a.test.", "41 cccccccc other/1/1")
+
+    assert (await planner.tick()).generation == 42
+    assert (await plans.latest()).generation == 42
+
+
+async def test_planner_looks_at_the_fences_again_after_its_interval(planner, set_fence, running, until):
+    """A failover that nobody noticed is found within seconds: here 0.2."""
+    await planner.tick()
+    await set_fence("a.test.", "9 cccccccc other/1/1")
+
+    async with running(planner):
+        await until(lambda: planner.publisher.snapshot.generation == 10)
