@@ -1,6 +1,6 @@
 """What is built from region, fleet and requests: properties that hold for every input, and the rules one by one."""
 
-import math
+from fractions import Fraction
 
 import msgspec
 import pytest
@@ -90,8 +90,8 @@ def test_weights_keep_order_and_shares_of_the_capacities(found):
 
     assert [weights[c] for c in sorted(weights)] == sorted(weights.values())
     for capacity, weight in weights.items():
-        exact = capacity * min(1.0, 255 / largest)
-        assert math.isclose(weight, exact, abs_tol=0.5) or weight == 1 > exact
+        exact = capacity * min(Fraction(1), Fraction(255, largest))
+        assert abs(weight - exact) <= Fraction(1, 2) or weight == 1 > exact
     assert weights[largest] == min(largest, 255)
 
 
