@@ -5,20 +5,25 @@ locked dependencies (with hashes) and the project, and becomes `.venv/bin/fencep
 suite instead. Where the project is installed already (outside a checkout), it just passes the command on.
 """
 
+from __future__ import annotations  # so that a Python that is too old gets as far as being told so
+
 import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 STAMP = VENV / ".set-up"
 LOCK = ROOT / "requirements.lock"
 EXIT_NOT_STARTED = 3
+EXIT_INTERRUPTED = 130
 OLDEST = (3, 11)
 
 
@@ -40,9 +45,15 @@ def main() -> int:
             f"set-up failed: {error}\nIs the package index reachable, and is the module venv complete "
             "(Debian: apt install python3-venv)? Then run the same command again."
         )
-    program, *rest = command_line(arguments)
-    sys.stdout.flush()
-    os.execv(program, [program, *rest])  # noqa: S606  -- the point is to become it, without a shell
+    except KeyboardInterrupt:
+        say("set-up interrupted; the next start does it again")
+        return EXIT_INTERRUPTED
+    return become(command_line(arguments))
+
+
+def become(command: list[str]) -> NoReturn:
+    """Replace this process by the command: signals and exit code are its own."""
+    os.execv(command[0], command)  # noqa: S606  -- the point is to become it, without a shell
 
 
 def command_line(arguments: list[str]) -> list[str]:
@@ -66,15 +77,17 @@ def fingerprint() -> str:
 
 
 def is_set_up() -> bool:
-    """Say whether `.venv` was finished, from exactly these files."""
-    return STAMP.exists() and STAMP.read_text() == fingerprint()
+    """Say whether `.venv` was finished, from exactly these files, and still has its interpreter."""
+    return STAMP.exists() and STAMP.read_text() == fingerprint() and (VENV / "bin" / "python").exists()
 
 
 def set_up() -> None:
     """Make `.venv` anew; the stamp comes last, so that an interrupted set-up is done again."""
     say("setting up .venv with the locked dependencies (once; about half a minute) ...")
     shutil.rmtree(VENV, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)  # noqa: S603  -- our own interpreter
+    # The interpreter behind any virtual environment that we run in: it may be the very one that is made anew.
+    python = getattr(sys, "_base_executable", sys.executable)
+    subprocess.run([python, "-m", "venv", str(VENV)], check=True)  # noqa: S603  -- our own interpreter
     pip("install", "--require-hashes", "--only-binary", ":all:", "--requirement", str(LOCK))
     pip("install", "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
     STAMP.write_text(fingerprint())
@@ -82,14 +95,14 @@ def set_up() -> None:
 
 
 def pip(*arguments: str) -> None:
-    """Run pip inside `.venv`, quietly."""
-    options = ("--quiet", "--disable-pip-version-check", "--no-input")
+    """Run pip inside `.venv`; it shows errors only."""
+    options = ("-qq", "--disable-pip-version-check", "--no-input")
     command = [str(VENV / "bin" / "python"), "-m", "pip", arguments[0], *options, *arguments[1:]]
     subprocess.run(command, check=True)  # noqa: S603  -- fixed arguments
 
 
 @contextmanager
-def one_at_a_time():  # noqa: ANN201  -- typing.Iterator would be the only import of its kind here
+def one_at_a_time() -> Iterator[None]:
     """Let one set-up run at a time: a second command waits for the first."""
     with (ROOT / ".set-up.lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)

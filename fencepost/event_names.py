@@ -25,6 +25,7 @@ EVENT_NAMES: Final[dict[str, str]] = {
     "enactor.fence_advanced": "the endpoint's content is unchanged; only the fence moved to the plan's generation",
     "enactor.plan_superseded": "a newer plan, or a zone that already has this one, made the enactor drop its plan",
     "enactor.tree_refused": "the zone refused to build a tree: somebody else moved it, or its name was in use",
+    "enactor.step_refused": "the zone had moved on before the enactor's batch; it looks again",
     "enactor.rollback_left_out": "the root's target is gone: the flip goes on without a rollback record",
     "enactor.endpoint_skipped": "an endpoint could not be installed; the others are not held up",
     "enactor.trees_cleaned": "old trees were deleted",

@@ -1,7 +1,7 @@
 """Settings of a process: from its arguments, else from `FENCEPOST_*` in the environment, else the defaults here."""
 
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -81,10 +81,13 @@ class Settings(BaseSettings):
         return load_region(self.region_file)
 
 
-def load_settings(kind: type[S]) -> S:
-    """Return a process's settings from the environment. Raises: StartupError naming every bad one."""
+def load_settings(kind: type[S], **given: Any) -> S:
+    """Return a process's settings: the given ones, the rest from the environment.
+
+    Raises: StartupError naming every bad one.
+    """
     try:
-        return kind()
+        return kind(**given)
     except ValidationError as error:
         problems = (f"FENCEPOST_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
         raise StartupError("bad settings: " + "; ".join(problems)) from error
