@@ -121,6 +121,18 @@ async def test_hang_accepts_and_never_answers_until_it_ends(ask, put):
     assert (await ask("127.1.1.1"))[0] == 200
 
 
+async def test_hang_lets_go_of_customers_who_give_up(ask, put, until):
+    """A fleet that hangs for long does not collect what nobody waits for any more."""
+    await put(ONE, {"failure": "hang"})
+    before = len(asyncio.all_tasks())
+
+    for _ in range(3):
+        with pytest.raises(TimeoutError):
+            await ask("127.1.1.1", timeout_s=0.05)
+
+    await until(lambda: len(asyncio.all_tasks()) <= before)
+
+
 async def test_error_answers_500_to_everything(ask, put):
     """Health checks get the 500, too, and it does not count as served."""
     await put(ONE, {"failure": "error"})

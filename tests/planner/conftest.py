@@ -9,10 +9,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 import aiohttp
 import pytest
 
+from fencepost.batch import ChangeBatch, delete, upsert
 from fencepost.clock import SystemClock
 from fencepost.connect import open_plan_store, open_zone_store
 from fencepost.events import EventBus, Recorder
+from fencepost.names import fence_name
 from fencepost.plan import Draft
+from fencepost.records import txt
 from fencepost.region import AvailabilityZone, Endpoint, LoadBalancer, Region
 from fencepost.service import Context
 from fencepost.settings import Settings
@@ -64,13 +67,13 @@ def region() -> Region:
 
 @pytest.fixture
 def settings(redis_url, port_base) -> PlannerSettings:
-    """Settings that make the planner quick, for a machine that is busy all the same."""
+    """Settings of a quick planner that looks for nothing by itself: what it does, something woke it for."""
     return PlannerSettings(
         redis_url=redis_url,
         port_base=port_base,
         observe_interval_s=0.01,
         check_timeout_s=0.5,
-        look_interval_s=0.2,
+        look_interval_s=60,
         retry_max_s=0.1,
     )
 
@@ -105,10 +108,17 @@ def recorder() -> Recorder:
 
 @pytest.fixture
 def new_planner(settings, region, plans, zones, recorder) -> Callable[..., Planner]:
-    """Makes planners over the same stores, as a restart does; another plan store may be given."""
+    """Makes planners over the same stores, as a restart does; another plan store and settings may be given."""
 
-    def make(plan_store: PlanStore | None = None) -> Planner:
-        return Planner(settings, region, plan_store or plans, zones, events=EventBus(recorder), clock=SystemClock())
+    def make(plan_store: PlanStore | None = None, **changed: object) -> Planner:
+        return Planner(
+            settings.model_copy(update=changed),
+            region,
+            plan_store or plans,
+            zones,
+            events=EventBus(recorder),
+            clock=SystemClock(),
+        )
 
     return make
 
@@ -186,3 +196,17 @@ def someone_publishes(plans) -> Callable[..., Awaitable[int]]:
         return await plans.publish(Draft(changed, "somebody else"), expected=plan.generation)
 
     return publish
+
+
+@pytest.fixture
+def set_fence(zones, region):
+    """Writes a zone's fence as an enactor would, creating the zone when needed; None takes the fence away."""
+
+    async def write(zone: str, text: str | None) -> None:
+        await zones.create_zone(zone, region.zone_records(zone))
+        key = txt(fence_name(zone), "-").key
+        existing = (await zones.read(zone, [key])).records.get(key)
+        changes = () if existing is None else (delete(existing),)
+        await zones.change(ChangeBatch(zone, (*changes, *([upsert(txt(key.name, text))] if text else []))))
+
+    return write

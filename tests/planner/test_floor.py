@@ -2,27 +2,11 @@
 
 import pytest
 
-from fencepost.batch import ChangeBatch, delete, upsert
-from fencepost.names import fence_name
 from fencepost.plan import Lane, Plan, short
-from fencepost.records import RecordSet, txt
+from fencepost.records import RecordSet
 from planner.floor import Fence, find_lost, parse_fence, read_fences
 
 LATEST = Plan(7, 0, Lane.SLOW, "", {"a.test.": "aaaaaaaa" + "0" * 24, "b.test.": "bbbbbbbb" + "0" * 24}, {})
-
-
-@pytest.fixture
-def set_fence(zones, region):
-    """Writes a zone's fence as an enactor would, creating the zone when needed; None takes the fence away."""
-
-    async def write(zone: str, text: str | None) -> None:
-        await zones.create_zone(zone, region.zone_records(zone))
-        key = txt(fence_name(zone), "-").key
-        existing = (await zones.read(zone, [key])).records.get(key)
-        changes = () if existing is None else (delete(existing),)
-        await zones.change(ChangeBatch(zone, (*changes, *([upsert(txt(key.name, text))] if text else []))))
-
-    return write
 
 
 @pytest.mark.parametrize(
@@ -127,10 +111,10 @@ async def test_planner_on_an_emptied_store_starts_above_the_fences(planner, plan
     assert (await plans.latest()).generation == 42
 
 
-async def test_planner_looks_at_the_fences_again_after_its_interval(planner, set_fence, running, until):
-    """A failover that nobody noticed is found within seconds: here 0.2."""
-    await planner.tick()
-    await set_fence("a.test.", "9 cccccccc other/1/1")
-
+async def test_planner_looks_at_the_fences_again_after_its_interval(new_planner, fleet, set_fence, running, until):
+    """A failover that nobody noticed is found within the interval."""
+    planner = new_planner(look_interval_s=0.1)
     async with running(planner):
+        await until(lambda: planner.publisher.snapshot.generation == 1)
+        await set_fence("a.test.", "9 cccccccc other/1/1")
         await until(lambda: planner.publisher.snapshot.generation == 10)

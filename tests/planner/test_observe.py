@@ -4,6 +4,7 @@ import asyncio
 import errno
 from functools import reduce
 from itertools import takewhile
+from types import SimpleNamespace
 
 import aiohttp
 import msgspec
@@ -197,31 +198,47 @@ async def test_observer_finds_each_kind_of_failure_and_the_recovery(planner, set
     ]
 
 
-async def test_observer_of_an_address_that_answers_nonsense_keeps_what_it_knew(settings, region, port_base, planner):
-    """A load balancer whose page is replaced by another server's stays as it was, for as long as that lasts."""
-    before = planner.observer.fleet["az1-lb-1"]
-    answers = iter([b"<html>", b'{"name":"az1-lb-2","status":"ok","capacity":1}', b"x" * 100_000, b""])
-
-    async def nonsense(_: web.Request) -> web.Response:
-        return web.Response(body=next(answers))
-
-    only = msgspec.structs.replace(
-        region, load_balancer=(msgspec.structs.replace(region.load_balancer[0], address="127.1.9.9"),)
+@pytest.fixture
+async def impostor(settings, region, port_base):
+    """An observer of `az1-lb-1` alone, whose address is a server of the test's that answers with `impostor.answer`."""
+    moved = msgspec.structs.replace(region.load_balancer[0], address="127.1.9.9")
+    found = Observer(
+        settings, msgspec.structs.replace(region, load_balancer=(moved,)), EventBus(), SystemClock(), lambda: None
     )
-    observer = Observer(settings, only, EventBus(), SystemClock(), lambda: None)
-    observer.fleet = {"az1-lb-1": before}
+    server = SimpleNamespace(observer=found, answer=b'{"name":"az1-lb-1","status":"ok","capacity":100}', callers=[])
+
+    async def health(request: web.Request) -> web.Response:
+        server.callers.append(request.transport.get_extra_info("peername"))
+        return web.Response(body=server.answer)
+
     app = web.Application()
-    app.router.add_get("/health", nonsense)
+    app.router.add_get("/health", health)
     runner = web.AppRunner(app)
     await runner.setup()
-    await web.TCPSite(runner, "127.1.9.9", port_base + 3).start()
-    for _ in range(4):
-        await observer.round()
+    await web.TCPSite(runner, moved.address, port_base + 3).start()
+    yield server
     await runner.cleanup()
 
-    seen = observer.fleet["az1-lb-1"]
-    assert (seen.healthy, seen.capacity) == (before.healthy, before.capacity)
+
+async def test_observer_of_an_address_that_answers_nonsense_keeps_what_it_knew(impostor):
+    """A load balancer whose page is replaced by another server's stays as it was, for as long as that lasts."""
+    await impostor.observer.round()
+    for impostor.answer in (b"<html>", b'{"name":"az1-lb-2","status":"ok","capacity":1}', b"", b"x" * 100_000):
+        await impostor.observer.round()
+
+    seen = impostor.observer.fleet["az1-lb-1"]
+    assert (seen.healthy, seen.capacity) == (True, 100)
     assert "makes no sense" in seen.reason
+
+
+async def test_observer_uses_a_new_connection_for_each_check(impostor, until):
+    """One kept open would go on answering when nobody listens any more."""
+    running = asyncio.create_task(impostor.observer.run())
+    await until(lambda: len(impostor.callers) >= 5)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+    assert len(set(impostor.callers)) == len(impostor.callers)
 
 
 async def test_observer_that_runs_is_not_held_up_by_a_silent_load_balancer(new_planner, fleet, set_fleet, until):
