@@ -255,3 +255,16 @@ async def test_observer_that_runs_is_not_held_up_by_a_silent_load_balancer(new_p
 
     assert silent < 3
     assert observer.complete
+
+
+async def test_observer_never_has_more_checks_under_way_than_it_may(new_planner, fleet, set_fleet):
+    """Four silent load balancers, one check at a time: their timeouts add up."""
+    observer = new_planner(checks_at_once=1, check_timeout_s=0.1).observer
+    for name in observer.fleet:
+        await set_fleet(name, failure="hang")
+    loop = asyncio.get_running_loop()
+
+    started_s = loop.time()
+    await observer.round()
+
+    assert loop.time() - started_s >= 0.39
