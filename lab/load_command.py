@@ -2,11 +2,13 @@
 
 import asyncio
 import math
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -84,29 +86,30 @@ def lines(summary: Summary) -> list[str]:
     return found
 
 
-async def drive(settings: LoadSettings, duration_s: float, console: Console) -> Summary:
-    """Send requests for a while, or until cancelled, and return what came of it."""
+async def drive(settings: LoadSettings, duration_s: float, console: Console, stop: asyncio.Event) -> Summary:
+    """Send requests for a while, or until `stop`, and return what came of it."""
     clock, requests = SystemClock(), list[Request]()
     generator = LoadGenerator(settings, clock, EventBus(), requests.append)
-    start_s = clock.monotonic()
-    with Progress(
-        TextColumn("load"), BarColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn(), console=console
-    ) as progress:
+    began_s = clock.monotonic()
+    columns = (TextColumn("load"), BarColumn(), TextColumn("{task.fields[said]}"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
         shown = progress.add_task("load", total=duration_s, said="")
         running = asyncio.create_task(generator.run())
         try:
-            while not running.done() and (passed_s := clock.monotonic() - start_s) < duration_s:
-                tally = generator.tally
-                said = f"{tally.served} served, {tally.failed} failed, {tally.in_flight} in flight"
-                progress.update(shown, completed=passed_s, said=said)
+            while (passed_s := clock.monotonic() - began_s) < duration_s and not stop.is_set() and not running.done():
+                progress.update(shown, completed=passed_s, said=_so_far(generator.tally))
                 await asyncio.wait({running}, timeout=min(REFRESH_S, duration_s - passed_s))
         finally:
             running.cancel()
             await asyncio.wait({running})
-        if not running.cancelled():
-            running.result()
-    took_s = clock.monotonic() - start_s
+    if not running.cancelled():
+        running.result()
+    took_s = clock.monotonic() - began_s
     return summarize(requests, generator.tally, rate=settings.load_rate, duration_s=duration_s, took_s=took_s)
+
+
+def _so_far(tally: Tally) -> str:
+    return f"{tally.served} served, {tally.failed} failed, {tally.in_flight} in flight"
 
 
 def write_json(path: Path, document: Any) -> None:
@@ -115,6 +118,19 @@ def write_json(path: Path, document: Any) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(document)) + b"\n")
 
 
-def exit_code(summary: Summary) -> int:
-    """Return 0 if every request was served, else 1."""
+def load_by_hand(settings: LoadSettings, *, duration_s: float, json_path: Path | None) -> int:
+    """Do what `fencepost load` does; return 0 if every request was served, else 1. Ctrl-C ends it early."""
+    summary = uvloop.run(_until_interrupted(settings, duration_s))
+    console = Console()
+    for line in lines(summary):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if json_path is not None:
+        write_json(json_path, summary)
     return EXIT_CHECK_FAILED if summary.requests_failed or not summary.requests else EXIT_FINE
+
+
+async def _until_interrupted(settings: LoadSettings, duration_s: float) -> Summary:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return await drive(settings, duration_s, Console(stderr=True), stop)

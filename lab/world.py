@@ -190,6 +190,7 @@ class World:
         self.made = 0
         self.failed = 0
         self.left_out = 0
+        self.generation = 0
 
     async def run(self) -> None:
         """Make a change whenever one is due."""
@@ -234,6 +235,7 @@ class World:
 
     def _tell(self, made: Made) -> None:
         change = made.change
+        self.generation = made.generation or self.generation
         self.made += made.error is None
         self.failed += made.error is not None
         self._events.emit(
