@@ -16,6 +16,8 @@ COLUMNS: Final = 300
 
 def availability_chart(modes: Mapping[str, Judged], end_s: float) -> str:
     """Return one line a mode: the share of requests, by the second in which they began, that went well."""
+    if not any(judged.history.requests for judged in modes.values()):
+        return tag("p", "This run had no customers.")
     x, y = Axis(0.0, end_s, LEFT, WIDTH - RIGHT), Axis(0.0, 1.0, HEIGHT - 6, 8)
     height = HEIGHT + AXIS_HEIGHT
     lines = [

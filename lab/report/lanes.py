@@ -20,6 +20,7 @@ AXIS_HEIGHT: Final = 20.0
 LANE_HEIGHT: Final = PLOT_HEIGHT + STRIP_GAP + STRIP_HEIGHT + LANE_GAP
 COLUMNS: Final = 400
 MAX_MARKS: Final = 60
+NEAR_LEFT_EDGE: Final = 0.3
 NEAR_RIGHT_EDGE: Final = 0.72
 WIDE_ENOUGH: Final = 0.36
 """Shares of the width: where labels change sides, and what an outage needs to be labelled inside."""
@@ -97,7 +98,7 @@ def lane(mode: str, judged: Judged, endpoint: str, window: Window, *, top: float
         root_lines(judged, points, window, y),
         *y_labels(mode, window, y, top + PLOT_HEIGHT),
         *(_symbol(judged, mark, window, y) for mark in marks[:MAX_MARKS]),
-        _first_labels(judged, marks, window, top),
+        _labels(judged, marks, window, top),
         *answers(judged, probes, window, top + PLOT_HEIGHT + STRIP_GAP),
     )
     return tag("g", *parts, class_=f"lane {mode}")
@@ -212,23 +213,27 @@ def _symbol(judged: Judged, mark: Mark, window: Window, y: Axis) -> str:
     return tag("path", title, d=SYMBOLS[mark.kind], transform=place, class_=f"mark {kind}")
 
 
-def _first_labels(judged: Judged, marks: Sequence[Mark], window: Window, top: float) -> str:
-    """Return words beside the first mark of each kind, away from the line; the others have a tool tip."""
+def _labels(judged: Judged, marks: Sequence[Mark], window: Window, top: float) -> str:
+    """Return words beside the first deletion and the stale flip that led to it; all other marks have a tool tip."""
+    cuts = [mark for mark in marks if mark.kind is MarkKind.LIVE_TREE_CUT]
+    flips = [mark for mark in marks if mark.kind is MarkKind.STALE_FLIP]
+    fatal = sum(mark.at_us <= cuts[0].at_us for mark in flips) if cuts else min(1, len(flips))
     labels = []
-    for row, kind in enumerate(MarkKind):
-        of_kind = [mark for mark in marks if mark.kind is kind]
-        if of_kind:
-            is_high = (of_kind[0].generation or 0) > (window.low + window.high) / 2
+    for row, (of_kind, number) in enumerate(((flips, fatal), (cuts, min(1, len(cuts))))):
+        if number:
+            mark = of_kind[number - 1]
+            is_high = (mark.generation or 0) > (window.low + window.high) / 2
             y = top + (PLOT_HEIGHT - 24 if is_high else 16) + 14 * row
-            labels.append(_label(kind, len(of_kind), judged.history.run.seconds(of_kind[0].at_us), window, y))
+            count = f" ({number} of {len(of_kind)})" if len(of_kind) > 1 else ""
+            at_s = judged.history.run.seconds(mark.at_us)
+            labels.append(_label(f"{mark.kind}, {at_s:.2f} s{count}", window.x(at_s), y, prefer_left=not row))
     return "".join(labels)
 
 
-def _label(kind: MarkKind, count: int, at_s: float, window: Window, y: float) -> str:
-    x, rest = window.x(at_s), f" (first of {count})" if count > 1 else ""
-    on_left = x > WIDTH * NEAR_RIGHT_EDGE
+def _label(words: str, x: float, y: float, *, prefer_left: bool) -> str:
+    on_left = x > WIDTH * (NEAR_LEFT_EDGE if prefer_left else NEAR_RIGHT_EDGE)
     anchor, shift = ("end", -11) if on_left else ("start", 11)
-    return tag("text", f"{kind}, {at_s:.2f} s{rest}", x=x + shift, y=y, class_="mark-label", text_anchor=anchor)
+    return tag("text", words, x=x + shift, y=y, class_="mark-label", text_anchor=anchor)
 
 
 def answers(judged: Judged, probes: Sequence[Probe], window: Window, top: float) -> Iterator[str]:

@@ -133,7 +133,8 @@ def _endpoints(modes: Mapping[str, Judged], probes: ProbesOf, end_s: float) -> s
     window = Window(0.0, end_s, 0.0, max(1, *(_last(judged.history.plans) for judged in modes.values())))
     words = (
         "Each line is the plan that the endpoint's root shows; the dashed one is what the planner had published. "
-        "Endpoints that were lost come first. Red, hatched: the root answers no address. The strip below is what the canary was answered."
+        "Endpoints that were lost come first. Red, hatched: the root answers no address. "
+        "The strip below is what the canary was answered."
     )
     keys = "".join(
         tag("span", tag("i", class_=f"key {kind}"), text)

@@ -71,8 +71,7 @@ def _slow_one(judged: Judged, flip: Step) -> Iterator[Moment]:
         if e.get("event") == "enactor.lock_missed" and e.get("zone") == flip.commit.zone and event_us(e) >= start_us
     ]
     if missed:
-        spent_s = (flip.commit.at_us - start_us) / 1e6
-        words = f"{who} has lost this endpoint's lock {counted(len(missed), 'time')}, {spent_s:.2f} s after its check."
+        words = f"{who} has lost this endpoint's lock {counted(len(missed), 'time')} and waits on, its check long past."
         yield Moment(event_us(missed[-1]), None, words)
 
 
