@@ -1,0 +1,158 @@
+"""What the authoritative server answers: a pure function of the zones, the query and one draw of chance."""
+
+import random
+from collections.abc import Mapping
+from typing import Final
+
+import dns.rcode
+import dns.rdataclass
+import dns.rdatatype
+
+from fencepost.records import RecordSet
+from resolver.message import Records, Reply, Response, Transport, bare, refusal, render, type_text
+from resolver.query import Query, Unusable, absolute, parse
+from resolver.zone import ZoneImage
+
+MAX_CHAIN: Final = 8
+"""How many aliases or CNAMEs are followed for one query."""
+
+
+class _EndlessChain(Exception):
+    """Aliases or CNAMEs lead in a circle, or on and on."""
+
+
+def reply(zones: Mapping[str, ZoneImage], wire: bytes, transport: Transport, rng: random.Random) -> Reply | None:
+    """Return the answer to a message, None if it gets none.
+
+    Args:
+        zones: by name; the longest one that a query's name lies in answers it.
+        wire: any bytes.
+        transport: what they came over, which limits the size of the answer.
+        rng: chooses among weighted record sets; one draw for each choice.
+    """
+    query = parse(wire)
+    if query is None:
+        return None
+    if isinstance(query, Unusable):
+        return bare(query)
+    return render(query, respond(zones, query, rng), transport, recursive=False)
+
+
+def respond(zones: Mapping[str, ZoneImage], query: Query, rng: random.Random) -> Response:
+    """Return what is to be answered to a well-formed query.
+
+    Source: RFC 1034 section 4.3.2, without wildcards and delegations, which our zones have none of; RFC 1035 section
+    6.2: an answer to class ANY is not authoritative.
+    """
+    if (refused := refusal(query)) is not None:
+        return refused
+    if (zone := zone_of(zones, query.labels)) is None:
+        return Response(dns.rcode.REFUSED)
+    try:
+        return _in_zone(zone, query, rng)
+    except _EndlessChain:
+        return Response(dns.rcode.SERVFAIL, zone=zone.name)
+
+
+def zone_of(zones: Mapping[str, ZoneImage], labels: tuple[str, ...]) -> ZoneImage | None:
+    """Return the zone with the longest name that some labels lie in, None if they lie in none."""
+    names = (absolute(labels[at:]) for at in range(len(labels)))
+    return next((zones[name] for name in names if name in zones), None)
+
+
+def addresses(zone: ZoneImage, name: str, record_type: str) -> frozenset[str]:
+    """Return every value that queries for a name and type get in turn, aliases followed; empty if they get none."""
+    found: set[str] = set()
+    seen: set[str] = set()
+    waiting = [name]
+    while waiting:
+        seen.add(current := waiting.pop())
+        for record_set in _eligible(zone.sets(current, record_type)):
+            found.update(record_set.values)
+            if record_set.alias is not None and record_set.alias not in seen:
+                waiting.append(record_set.alias)
+    return frozenset(found)
+
+
+def _in_zone(zone: ZoneImage, query: Query, rng: random.Random) -> Response:
+    authoritative = query.klass == dns.rdataclass.IN
+    chain: list[Records] = []
+    owner, name = None, query.name
+    while (wanted := _wanted(zone, name, query.type)) is not None:
+        if (records := _records(zone, name, owner, wanted, rng)) is None:
+            break
+        chain.append(records)
+        if wanted != "CNAME" or query.type in (dns.rdatatype.CNAME, dns.rdatatype.ANY):
+            return Response(dns.rcode.NOERROR, tuple(chain), (), authoritative, zone.name)
+        owner = name = records.values[0].lower()
+        if not (name == zone.name or name.endswith("." + zone.name)):
+            return Response(dns.rcode.NOERROR, tuple(chain), (), authoritative, zone.name)
+        if len(chain) > MAX_CHAIN:
+            raise _EndlessChain
+    rcode = dns.rcode.NOERROR if zone.exists(name) else dns.rcode.NXDOMAIN
+    return _negative(zone, rcode, tuple(chain), authoritative)
+
+
+def _wanted(zone: ZoneImage, name: str, asked: int) -> str | None:
+    """Return the type of record set to look for at a name; None if the name has nothing for the asker.
+
+    ANY gets one type only, the first in order. Source: RFC 8482 section 4.1.
+    """
+    types = zone.types(name)
+    if "CNAME" in types:
+        return "CNAME"
+    if asked == dns.rdatatype.ANY:
+        return types[0] if types else None
+    text = type_text(asked)
+    return text if text in types else None
+
+
+def _records(zone: ZoneImage, name: str, owner: str | None, record_type: str, rng: random.Random) -> Records | None:
+    """Return what a name and type answer this time, aliases followed; None if an alias leads to nothing.
+
+    An alias answers under its own name, with its target's values and TTL. Source: Route 53 Developer Guide, Choosing
+    between alias and non-alias records. That a circle is an error: RFC 1034 section 3.6.2 has it so for CNAMEs.
+    """
+    for _ in range(MAX_CHAIN + 1):
+        candidates = _eligible(zone.sets(name, record_type))
+        if not candidates:
+            return None
+        chosen = choose(candidates, rng)
+        if chosen.alias is None:
+            values = (_with_serial(chosen.values[0], zone.serial),) if record_type == "SOA" else chosen.values
+            return Records(owner, record_type, chosen.ttl or 0, values)
+        name = chosen.alias
+    raise _EndlessChain
+
+
+def _eligible(sets: Mapping[str, RecordSet]) -> tuple[RecordSet, ...]:
+    """Return the record sets that may be answered, in order: those with weight, or all if none has any.
+
+    Source: Route 53 Developer Guide, Values specific for weighted records: "If you set Weight to 0 for all of the
+    records in the group, traffic is routed to all resources with equal probability".
+    """
+    ordered = tuple(sets[identifier] for identifier in sorted(sets))
+    return tuple(r for r in ordered if r.weight is None or r.weight > 0) or ordered
+
+
+def choose(candidates: tuple[RecordSet, ...], rng: random.Random) -> RecordSet:
+    """Return one of the record sets, each with the chance weight / sum of weights; equal chances if none has weight."""
+    if len(candidates) == 1:
+        return candidates[0]
+    weights = [candidate.weight or 0 for candidate in candidates]
+    return rng.choices(candidates, weights if any(weights) else None)[0]
+
+
+def _negative(zone: ZoneImage, rcode: dns.rcode.Rcode, chain: tuple[Records, ...], authoritative: bool) -> Response:
+    """Return NODATA or NXDOMAIN with the SOA, whose TTL says how long it may be kept. Source: RFC 2308 section 3."""
+    if (soa := zone.soa) is None:
+        return Response(dns.rcode.SERVFAIL, zone=zone.name)
+    ttl = min(soa.ttl or 0, int(soa.values[0].split()[-1]))
+    authority = Records(zone.name, "SOA", ttl, (_with_serial(soa.values[0], zone.serial),))
+    return Response(rcode, chain, (authority,), authoritative, zone.name)
+
+
+def _with_serial(soa: str, serial: int) -> str:
+    """Return an SOA value with the zone's serial, which has 32 bits there. Source: RFC 1982."""
+    mname, rname, _, *rest = soa.split()
+    return " ".join((mname, rname, str(serial % 2**32), *rest))

@@ -1,0 +1,155 @@
+"""The resolver's process: it follows every zone of the region, and answers on two ports."""
+
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import dns.rcode
+from prometheus_client import Counter
+
+from fencepost.clock import SystemClock, stream
+from fencepost.connect import check_server, open_zone_store
+from fencepost.names import fence_name, rollback_name
+from fencepost.records import ADDRESS_TYPES
+from fencepost.service import Context, Service
+from fencepost.settings import Settings
+from fencepost.stores import Actor
+from resolver.answer import addresses, reply
+from resolver.cache import CachingResolver
+from resolver.follow import Follower
+from resolver.message import Reply, Transport
+from resolver.server import Answerer, DnsServer
+from resolver.upstream import AiodnsUpstream
+from resolver.zone import ZoneImage
+
+
+class QueryMetrics:
+    """What the listeners count. `listener` is `authoritative` or `caching`."""
+
+    def __init__(self, context: Context) -> None:
+        self._queries = Counter(
+            "fencepost_dns_queries", "Answered queries", ("listener", "transport", "rcode"), registry=context.registry
+        )
+        self._empty = Counter(
+            "fencepost_dns_empty_answers",
+            "Answers that are NOERROR without records",
+            ("listener", "zone", "type"),
+            registry=context.registry,
+        )
+
+    def count(self, listener: str, transport: Transport, sent: Reply) -> None:
+        """Count one answer."""
+        self._queries.labels(listener, transport.value, dns.rcode.to_text(sent.rcode)).inc()
+        if sent.empty is not None:
+            self._empty.labels(listener, *sent.empty).inc()
+
+    def counted(
+        self, listener: str, answerer: Callable[[bytes, Transport], Reply | Awaitable[Reply] | None]
+    ) -> Answerer:
+        """Return what a `DnsServer` wants: the answerer's bytes, each answer counted."""
+
+        def wire_of(sent: Reply, transport: Transport) -> bytes:
+            self.count(listener, transport, sent)
+            return sent.wire
+
+        async def wait_for(answer: Awaitable[Reply], transport: Transport) -> bytes:
+            return wire_of(await answer, transport)
+
+        def counting(message: bytes, transport: Transport) -> bytes | Awaitable[bytes] | None:
+            result = answerer(message, transport)
+            if result is None:
+                return None
+            return wire_of(result, transport) if isinstance(result, Reply) else wait_for(result, transport)
+
+        return counting
+
+
+class ResolverService:
+    """The authoritative server on `dns_port` and the caching one in front of it on `cache_port`."""
+
+    def __init__(self, context: Context, settings: Settings) -> None:
+        clock = SystemClock(settings.clock_skew_s)
+        region = settings.region()
+        self._settings, self._zones = settings, region.endpoint_names
+        self._store = open_zone_store(settings, Actor(settings.name))
+        self._follower = Follower(
+            self._store,
+            self._zones,
+            events=context.events,
+            clock=clock,
+            propagation=settings.network.propagation,
+            seed=settings.seed,
+            name=settings.name,
+        )
+        self._rng: random.Random = stream(settings.seed, settings.name, "answers")
+        self._cache = CachingResolver(AiodnsUpstream(settings.dns_port), clock)
+        metrics = QueryMetrics(context)
+        self._authoritative = DnsServer(metrics.counted("authoritative", self._answer), settings.dns_port)
+        self._caching = DnsServer(metrics.counted("caching", self._cache.reply), settings.cache_port)
+
+    async def start(self) -> None:
+        """See `Service.start`."""
+        await check_server(self._settings.redis_url)
+        await self._authoritative.start()
+        await self._caching.start()
+
+    async def run(self) -> None:
+        """See `Service.run`."""
+        await self._follower.run()
+
+    async def stop(self) -> None:
+        """See `Service.stop`."""
+        await self._caching.stop()
+        await self._authoritative.stop()
+        await self._cache.close()
+        await self._store.close()
+
+    def not_ready(self) -> str | None:
+        """See `Service.not_ready`."""
+        if not (self._authoritative.is_listening and self._caching.is_listening):
+            return "the ports are not open yet"
+        if waiting := self._follower.not_loaded():
+            return f"{len(waiting)} of {len(self._zones)} zones were not read yet: {', '.join(waiting)}"
+        return None
+
+    def state(self) -> Mapping[str, Any]:
+        """See `Service.state`: what every endpoint answers, and how the cache does."""
+        images = self._follower.images
+        return {
+            "store_lost": self._follower.lost,
+            "endpoints": {
+                zone: {**endpoint_state(image), "commits_on_their_way": self._follower.pending(zone)}
+                for zone, image in sorted(images.items())
+            },
+            "cache": self._cache.statistics._asdict(),
+        }
+
+    def _answer(self, message: bytes, transport: Transport) -> Reply | None:
+        return reply(self._follower.images, message, transport, self._rng)
+
+
+def endpoint_state(image: ZoneImage) -> dict[str, Any]:
+    """Return what a person on call asks of one endpoint.
+
+    Returns: `serial`; `root` and `rollback`, the alias target of each address type; `generation`, the fence's text or
+        None; `addresses`, how many different ones it answers, by type. A type without an alias is left out.
+    """
+    fence = image.sets(fence_name(image.name), "TXT").get("")
+    root = _targets(image, image.name)
+    return {
+        "serial": image.serial,
+        "root": root,
+        "rollback": _targets(image, rollback_name(image.name)),
+        "generation": " ".join(fence.values).strip('"') if fence else None,
+        "addresses": {kind: len(addresses(image, image.name, kind)) for kind in root},
+    }
+
+
+def _targets(image: ZoneImage, name: str) -> dict[str, str]:
+    found = {kind: image.sets(name, kind).get("") for kind in ADDRESS_TYPES}
+    return {kind: record_set.alias for kind, record_set in found.items() if record_set and record_set.alias}
+
+
+def build(context: Context) -> Service:
+    """Return the resolver."""
+    return ResolverService(context, context.settings)

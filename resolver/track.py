@@ -1,0 +1,128 @@
+"""What the resolver knows of one zone's history, and what follows from it: a state machine without I/O and clock."""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from fencepost.stores import Commit, Position, ZonePage
+from resolver.zone import ZoneImage, image_of
+
+
+class Pending(NamedTuple):
+    """A commit that the data plane has, but does not answer with before `due_s`, seconds on the monotonic clock."""
+
+    due_s: float
+    commit: Commit
+
+
+class Track:
+    """One zone as it is followed.
+
+    Invariant: once loaded, the image and the pending commits together are the zone at the serial of `head`, without a
+    gap; pending commits become visible in order, none overtakes another. The image is only ever moved on by the next
+    commit, or replaced whole: whatever happens to the store, there is a last good state to answer with.
+
+    Attributes:
+        zone: the zone's name.
+        image: what is answered; None until the zone has been read once.
+        head: the last commit taken; None until the zone has been read once.
+        reload: why the zone must be read whole, in words; None while following suffices.
+    """
+
+    def __init__(self, zone: str) -> None:
+        self.zone = zone
+        self.image: ZoneImage | None = None
+        self.head: Position | None = None
+        self.reload: str | None = "it was not read yet"
+        self.pending: deque[Pending] = deque()
+
+    def loaded(self, image: ZoneImage, head: Position) -> None:
+        """Take a state that was read whole; it is visible at once, and what was pending is part of it."""
+        assert image.serial == head.serial, (image.serial, head)
+        self.image, self.head, self.reload = image, head, None
+        self.pending.clear()
+
+    def check(self, found: Sequence[Commit]) -> str | None:
+        """Compare the head with what the store has in its place; return what is wrong, None if nothing is.
+
+        A store that failed over may have forgotten its last commits and put others in their places, so that serials
+        alone prove nothing; the commit time tells the two apart.
+
+        Args:
+            found: the oldest commit that the store keeps from the head's serial on; empty if there is none.
+        """
+        if self.head is None or self.reload is not None:
+            return None
+        serial, at_us = self.head
+        if not found:
+            return self._wants_reload(f"the store went back: it has no commit {serial}, which is served here")
+        if found[0].serial != serial:
+            return self._wants_reload(f"commit {serial} is no longer kept, the oldest is {found[0].serial}")
+        if found[0].at_us != at_us:
+            return self._wants_reload(f"the store went back: commit {serial} is another one than the one served here")
+        return None
+
+    def gone(self) -> str | None:
+        """Note that the store has no such zone; return that as a problem if it had one before."""
+        if self.head is None or self.reload is not None:
+            return None
+        return self._wants_reload("the store does not have the zone any more; its last good state is served")
+
+    def take(self, commit: Commit, now_s: float, delay_s: float) -> str | None:
+        """Take the next commit, to be visible after `delay_s`; return what is wrong if it is not the next one.
+
+        The caller has checked the head *after* it received the commit; else a commit of another history could come in
+        under the right number.
+        """
+        if self.head is None or self.reload is not None or commit.serial <= self.head.serial:
+            return None
+        if commit.serial != self.head.serial + 1:
+            return self._wants_reload(f"commits {self.head.serial + 1} to {commit.serial - 1} are missing")
+        self.head = Position(commit.serial, commit.at_us)
+        due_s = max(now_s + delay_s, self.pending[-1].due_s if self.pending else now_s)
+        self.pending.append(Pending(due_s, commit))
+        return None
+
+    def release(self, now_s: float) -> list[Commit]:
+        """Make every commit that is due visible, and return them in order."""
+        released = []
+        while self.pending and self.pending[0].due_s <= now_s:
+            assert self.image is not None, "commits are taken only after the zone was read"
+            commit = self.pending.popleft().commit
+            self.image = self.image.apply(commit)
+            released.append(commit)
+        return released
+
+    def _wants_reload(self, problem: str) -> str:
+        self.reload = problem
+        return problem
+
+
+def assemble(zone: str, pages: Sequence[ZonePage], history: Sequence[Commit]) -> tuple[ZoneImage, Position] | None:
+    """Return a zone's state from a listing and the history beside it; None if both must be read again.
+
+    Args:
+        zone: the zone's name.
+        pages: one listing, in order.
+        history: every commit from the first page's serial on, that one included, read after the pages.
+    Returns: the image and the position of its last commit. None if the store went back between two pages, or the
+        history does not reach from the first page's serial to the last one's without a gap.
+    """
+    serials = [page.serial for page in pages]
+    expected = range(serials[0], serials[0] + len(history))
+    if serials != sorted(serials) or not history or any(c.serial != e for c, e in zip(history, expected, strict=True)):
+        return None
+    if history[-1].serial < serials[-1]:
+        return None
+    image = image_of(zone, pages)
+    for commit in history[1:]:
+        image = image.apply(commit)
+    return image, Position(history[-1].serial, history[-1].at_us)
+
+
+def visible_after_s(commit: Commit, propagation_s: float, epoch_s: float) -> float:
+    """Return how long after its arrival a commit becomes visible, so that it is visible `propagation_s` after its time.
+
+    Commit times are the store's, `epoch_s` is ours: clocks that disagree cannot make it take longer than from now on.
+    """
+    return min(propagation_s, max(0.0, commit.at_us / 1_000_000 + propagation_s - epoch_s))

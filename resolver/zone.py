@@ -1,0 +1,121 @@
+"""A zone as the resolver holds it in memory: what it answers from, and how commits move it on.
+
+Reading a zone whole is fuzzy: it takes several pages, and commits may come in between, so that pages of one listing
+show the zone at different serials. That is no harm, because changes are absolute: CREATE and UPSERT set a record set,
+DELETE removes it, none depends on what was there before. So the image starts at the *first* page's serial and replays
+every commit after it, whether a page shows it already or not: whatever the pages said of a record set, the last commit
+that touched it has the last word. From the last page's serial on, the image is exactly the zone; before, it may be a
+mix of several states, and must not be served. Source: ZooKeeper's fuzzy snapshots (Hunt and others, USENIX ATC 2010,
+section 4.3).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from fencepost.batch import Action
+from fencepost.records import RecordSet
+from fencepost.stores import Commit, ZonePage
+
+_NO_SETS: Final[Mapping[str, RecordSet]] = MappingProxyType({})
+
+_Node = dict[str, dict[str, RecordSet]]
+"""One name: type -> set identifier -> record set."""
+
+
+class ZoneImage:
+    """One state of one zone.
+
+    `apply` hands the tables on to the next image, so that a commit costs what the commit is long, not what the zone is
+    large; the image that it was called on is used up, and asserts that nobody asks it again.
+
+    Attributes:
+        name: the zone's name.
+        serial: of the last commit that it holds.
+    """
+
+    __slots__ = ("_at_or_below", "_names", "name", "serial")
+
+    def __init__(self, name: str, serial: int, record_sets: Iterable[RecordSet]) -> None:
+        self.name, self.serial = name, serial
+        self._names: dict[str, _Node] | None = {}
+        self._at_or_below: dict[str, int] = {}
+        for record_set in record_sets:
+            self._put(record_set)
+
+    def apply(self, commit: Commit) -> "ZoneImage":
+        """Return the image after the next commit; this one must not be used any more."""
+        assert commit.zone == self.name, commit.zone
+        assert commit.serial == self.serial + 1, f"{commit.serial} does not follow {self.serial}"
+        for change in commit.changes:
+            if change.action is Action.DELETE:
+                self._drop(change.record_set)
+            else:
+                self._put(change.record_set)
+        following = ZoneImage(self.name, commit.serial, ())
+        following._names, self._names = self._names, None
+        following._at_or_below = self._at_or_below
+        return following
+
+    def sets(self, name: str, record_type: str) -> Mapping[str, RecordSet]:
+        """Return the record sets of a name and type by set identifier; empty if there are none."""
+        return self._table.get(name, {}).get(record_type, _NO_SETS)
+
+    def types(self, name: str) -> tuple[str, ...]:
+        """Return the types of record sets that a name has, in order."""
+        return tuple(sorted(self._table.get(name, {})))
+
+    def exists(self, name: str) -> bool:
+        """Say whether a name is there, if only as an empty non-terminal. Source: RFC 4592 section 2.2.2."""
+        assert self._names is not None, "this image was used up"
+        return name in self._at_or_below
+
+    def record_sets(self) -> Iterator[RecordSet]:
+        """Yield every record set, in no order."""
+        for node in self._table.values():
+            for sets in node.values():
+                yield from sets.values()
+
+    @property
+    def soa(self) -> RecordSet | None:
+        """The zone's SOA; None only in a zone that no control API would have made."""
+        return self.sets(self.name, "SOA").get("")
+
+    @property
+    def _table(self) -> dict[str, _Node]:
+        assert self._names is not None, "this image was used up"
+        return self._names
+
+    def _put(self, record_set: RecordSet) -> None:
+        sets = self._table.setdefault(record_set.name, {}).setdefault(record_set.type, {})
+        if record_set.key.set_identifier not in sets:
+            for name in self._upwards(record_set.name):
+                self._at_or_below[name] = self._at_or_below.get(name, 0) + 1
+        sets[record_set.key.set_identifier] = record_set
+
+    def _drop(self, record_set: RecordSet) -> None:
+        node = self._table.get(record_set.name, {})
+        sets = node.get(record_set.type, {})
+        if sets.pop(record_set.key.set_identifier, None) is None:
+            return  # a page already showed the zone without it
+        if not sets:
+            del node[record_set.type]
+        if not node:
+            del self._table[record_set.name]
+        for name in self._upwards(record_set.name):
+            self._at_or_below[name] -= 1
+            if not self._at_or_below[name]:
+                del self._at_or_below[name]
+
+    def _upwards(self, name: str) -> Iterator[str]:
+        """Yield a name and every name above it, up to the zone's own."""
+        while name != self.name and name.endswith("." + self.name):
+            yield name
+            name = name.partition(".")[2]
+        yield self.name
+
+
+def image_of(zone: str, pages: Sequence[ZonePage]) -> ZoneImage:
+    """Return the image that a listing starts: at its first page's serial, to be served from its last one's on."""
+    assert pages, "a listing has at least one page"
+    return ZoneImage(zone, pages[0].serial, (record_set for page in pages for record_set in page.record_sets))
