@@ -87,11 +87,9 @@ class BuggyEnactor:
         """Delete trees many generations older than the plan that was just installed. Age is all that counts."""
         hand = self._tools.hand(endpoint)
         try:
+            await self._take_lock(hand)
             listing = await self._tools.api.listing(endpoint)
             old = older_trees(endpoint, listing, plan.generation - self._tools.settings.keep)
-            if not old:
-                return
-            await self._take_lock(hand)
             for batch in deletions(endpoint, listing, old):
                 await hand.commit(None, f"clean {old[0]} to {old[-1]}", *batch)
             self._events.emit("enactor.trees_cleaned", zone=endpoint, generation=plan.generation, trees=old)

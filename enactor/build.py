@@ -39,7 +39,8 @@ class TreeBuilder:
                 record = following
         except InvalidChangeBatch as error:
             self._events.emit("enactor.tree_refused", zone=zone, generation=generation, reason=str(error))
-            if any(failed.reason == "exists" and failed.name == tree_name(zone, generation) for failed in error.failed):
+            # With the manifest refused too, somebody else is building this very tree: no room has to be made.
+            if {failed.name for failed in error.failed} == {tree_name(zone, generation)}:
                 await self._make_room(hand, plan, view, len(parts))
             return None
         self._events.emit("enactor.tree_built", zone=zone, generation=generation)

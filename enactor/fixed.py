@@ -84,6 +84,9 @@ class FixedEnactor:
             # The write may be in the zone: the next step reads it and goes on from what it finds.
             self._events.emit("enactor.outcome_unknown", zone=hand.zone, generation=plan.generation, reason=str(error))
             return False
+        except InvalidChangeBatch as error:
+            self._events.emit("enactor.step_refused", zone=hand.zone, generation=plan.generation, reason=str(error))
+            return False
 
     async def _nothing_newer(self, zone: str, plan: Plan, fence: Fence) -> bool:
         """Drop a plan that the zone has, or has gone past. Raises: FenceAhead if no plan explains the fence."""
