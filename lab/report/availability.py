@@ -35,7 +35,13 @@ def availability_chart(modes: Mapping[str, Judged], end_s: float) -> str:
         for share in (0, 0.5, 1)
     ]
     frame = tag("rect", x=LEFT, y=0, width=WIDTH - LEFT - RIGHT, height=HEIGHT, class_="plot")
-    return chart(height, frame, time_axis(x, height), *scale, *lines, label="availability over time", axis=x)
+    drawn = chart(height, frame, time_axis(x, height), *scale, *lines, label="availability over time", axis=x)
+    return drawn + _legend(modes)
+
+
+def _legend(modes: Iterable[str]) -> str:
+    lines = "".join(tag("span", tag("i", class_=f"key {mode}"), escaped(mode)) for mode in modes)
+    return tag("p", lines, tag("span", "share of requests that went well, by the second"), class_="legend")
 
 
 def shares(run: RunInfo, requests: Iterable[Request]) -> list[Sample]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from fencepost.plan import PlanSummary
 from lab.history import Probe
+from lab.invariants.violation import counted
 from lab.report.availability import availability_chart
 from lab.report.figures import figures
 from lab.report.judged import Judged
@@ -36,7 +37,7 @@ def page(modes: Mapping[str, Judged], *, command: str) -> str:
     end_s = max(judged.seconds for judged in modes.values())
     body = (
         _header(modes),
-        tag("section", tag("h2", "What customers felt"), availability_chart(modes, end_s), _legend(modes)),
+        tag("section", tag("h2", "What customers felt"), availability_chart(modes, end_s)),
         tag("section", tag("h2", "Figures"), _figures(modes)),
         *_stories(modes, probes),
         _endpoints(modes, probes, end_s),
@@ -73,11 +74,6 @@ def _header(modes: Mapping[str, Judged]) -> str:
         "Delays, contention and the rate of plans alone decide what happens; nothing is scripted."
     )
     return tag("header", tag("h1", "fencepost"), tag("p", escaped(about), class_="about"), tag("p", words), *cards)
-
-
-def _legend(modes: Mapping[str, Judged]) -> str:
-    lines = "".join(tag("span", tag("i", class_=f"key {mode}"), escaped(mode)) for mode in modes)
-    return tag("p", lines, tag("span", "share of requests that went well, by the second"), class_="legend")
 
 
 def _figures(modes: Mapping[str, Judged]) -> str:
@@ -122,7 +118,7 @@ def _stories(modes: Mapping[str, Judged], probes: ProbesOf) -> Iterable[str]:
                 for at_us, zone, text in refused
             )
             total = judged.result.stale_attempts_refused
-            title = f"What stale plans meet in {mode}: the first {len(refused)} of {total} refusals"
+            title = f"What stale plans meet in {mode} ({len(refused)} of {counted(total, 'refusal')})"
             yield tag("section", tag("h2", escaped(title)), tag("ul", *items))
 
 
