@@ -77,6 +77,16 @@ def test_measure_cleaned_trees_counts_whole_trees_only(script, kit):
     assert measured(kit.history_of(zone)).trees_cleaned == 2
 
 
+def test_measure_rollbacks_tree_deleted_is_not_the_active_one(script, kit):
+    """It breaks I3 and I4, but customers do not feel it."""
+    zone = script()
+    zone.install(ME, 1, kit.contents())
+    zone.install(ME, 2, kit.contents())
+    zone.clean(ME, 1)
+
+    assert measured(kit.history_of(zone)).active_trees_deleted == 0
+
+
 def test_measure_stale_flip_by_operator_is_not_counted(script, kit):
     """An operator who goes back means it."""
     zone = script()
