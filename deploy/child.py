@@ -51,7 +51,12 @@ class Child:
         assert not self.alive, self.spec.name
         with self.out_path.open("ab") as out, self.err_path.open("ab") as err:
             self._err_start = err.tell()
-            self._process = await self._exec(out, err)
+            spawning = asyncio.create_task(self._exec(out, err))
+            try:
+                self._process = await asyncio.shield(spawning)
+            except asyncio.CancelledError:
+                self._process = await spawning  # a matter of milliseconds; whoever stops us must know of it
+                raise
 
     async def _exec(self, out: BinaryIO, err: BinaryIO) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(

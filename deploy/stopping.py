@@ -10,10 +10,10 @@ from fencepost.clock import Clock
 
 STAGE_S: Final = 1.0
 """How long one stage is waited for before the next one is asked to end as well."""
-ALL_S: Final = 3.5
+ALL_S: Final = 3.2
 """When everything but the first stage is killed; a service gives itself 3 s."""
-FIRST_STAGE_S: Final = 1.0
-"""How long the first stage has, when nobody uses it any more. Together: 4.5 s, and the kernel's own time."""
+FIRST_STAGE_S: Final = 0.8
+"""How long the first stage has, when nobody uses it any more. Together: 4 s, and the kernel's own time."""
 
 
 async def stop_in_order(children: Sequence[Child], clock: Clock) -> None:
