@@ -1,0 +1,135 @@
+"""Zones made by hand, questions to them, and servers on real sockets."""
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+import dns.flags
+import dns.message
+import pytest
+
+from fencepost import records
+from fencepost.batch import Change, create
+from fencepost.records import RecordSet
+from fencepost.stores import Actor, Commit
+from resolver.answer import reply
+from resolver.message import Transport
+from resolver.server import DnsServer
+from resolver.zone import ZoneImage
+
+ZONE = "dynamodb.us-east-1.fencepost.test."
+WEIGHTS = {"lb-001": 10, "lb-002": 20, "lb-003": 30, "lb-004": 40, "lb-005": 100}
+
+
+class ManualClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def epoch_s(self) -> float:
+        return 1_700_000_000.0 + self.now_s
+
+    async def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def zone() -> str:
+    """Name of the zone that most tests ask."""
+    return ZONE
+
+
+@pytest.fixture
+def weights() -> dict[str, int]:
+    """Weight by load balancer; `lb-001` has address 127.1.0.1, and so on."""
+    return WEIGHTS
+
+
+@pytest.fixture
+def record_sets() -> tuple[RecordSet, ...]:
+    """A zone as an enactor leaves it: SOA, NS, one tree, root, rollback and fence."""
+    tree = f"plan-000145.{ZONE}"
+    leaves = (
+        records.address(tree, "A", f"127.1.0.{name[-1]}", ttl=5, set_identifier=name, weight=weight)
+        for name, weight in WEIGHTS.items()
+    )
+    return (
+        records.soa(ZONE, ttl=9, minimum=864),
+        records.ns(ZONE),
+        *leaves,
+        records.txt(f"_tree.{tree}", "1/1 0123abcd"),
+        records.alias(ZONE, "A", tree),
+        records.alias(f"rollback.{ZONE}", "A", tree),
+        records.txt(f"_generation.{ZONE}", "145 0123abcd use1-az1-enactor/1/1"),
+    )
+
+
+@pytest.fixture
+def image(record_sets: tuple[RecordSet, ...]) -> Callable[..., ZoneImage]:
+    """Return an image of the zone with some more record sets, and without some names."""
+
+    def make(*more: RecordSet, without: Iterable[str] = (), serial: int = 7) -> ZoneImage:
+        kept = (r for r in (*record_sets, *more) if r.name not in set(without))
+        return ZoneImage(ZONE, serial, kept)
+
+    return make
+
+
+@pytest.fixture
+def commit() -> Callable[..., Commit]:
+    """Return a commit of some changes; record sets stand for CREATE."""
+
+    def make(serial: int, *changes: Change | RecordSet, at_us: int | None = None) -> Commit:
+        whole = tuple(create(c) if isinstance(c, RecordSet) else c for c in changes)
+        return Commit(ZONE, serial, serial * 1000 if at_us is None else at_us, Actor("test"), None, "", whole)
+
+    return make
+
+
+@pytest.fixture
+def ask() -> Callable[..., dns.message.Message]:
+    """Put a question to an image as over the wire, and return the parsed answer, which must fit the question."""
+
+    def run(
+        image: ZoneImage, name: str, record_type: str = "A", *, over: Transport = Transport.UDP, **options: object
+    ) -> dns.message.Message:
+        query = dns.message.make_query(name, record_type, **options)
+        answer = reply({image.name: image}, query.to_wire(), over, random.Random(1))
+        assert answer is not None
+        parsed = dns.message.from_wire(answer.wire)
+        assert query.is_response(parsed)
+        assert parsed.rcode() == answer.rcode
+        return parsed
+
+    return run
+
+
+@pytest.fixture
+async def serve(image: Callable[..., ZoneImage]) -> AsyncIterator[Callable[..., Awaitable[DnsServer]]]:
+    """Start servers on ports that the system chooses, of one zone or with an answerer of the test's own."""
+    started: list[DnsServer] = []
+
+    async def start(zone: ZoneImage | None = None, *, answerer=None, **options) -> DnsServer:
+        zones = {ZONE: zone if zone is not None else image()}
+        chance = random.Random(1)
+
+        def authoritative(message: bytes, transport: Transport) -> bytes | None:
+            answer = reply(zones, message, transport, chance)
+            return answer and answer.wire
+
+        server = DnsServer(answerer or authoritative, 0, **options)
+        started.append(server)
+        await server.start()
+        return server
+
+    yield start
+    for server in started:
+        await server.stop()
