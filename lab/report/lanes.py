@@ -92,7 +92,7 @@ def lane(mode: str, judged: Judged, endpoint: str, window: Window, *, top: float
     points = line.points if line else ()
     marks = [mark for mark in (line.marks if line else ()) if _shown(judged, mark, window)]
     parts = (
-        tag("rect", x=LEFT, y=top, width=WIDTH - LEFT - RIGHT, height=PLOT_HEIGHT, class_="plot"),
+        tag("rect", x=LEFT, y=top, width=window.x(judged.seconds) - LEFT, height=PLOT_HEIGHT, class_="plot"),
         *outage_shapes(judged, points, window, top=top, height=PLOT_HEIGHT),
         published(judged, window, y),
         root_lines(judged, points, window, y),
@@ -156,7 +156,11 @@ def published(judged: Judged, window: Window, y: Axis) -> str:
     """Return the line of what the planner had published: where a root should be."""
     run = judged.history.run
     samples = [Sample(run.seconds(plan.published_ms * 1000), plan.generation) for plan in judged.history.plans]
-    return tag("path", d=step_path(visible(samples, window), window.x, y, window.end_s), class_="published")
+    return tag(
+        "path",
+        d=step_path(visible(samples, window), window.x, y, min(window.end_s, judged.seconds)),
+        class_="published",
+    )
 
 
 def visible(samples: Sequence[Sample], window: Window) -> list[Sample]:
@@ -242,9 +246,10 @@ def answers(judged: Judged, probes: Sequence[Probe], window: Window, top: float)
     shown = [(run.seconds(probe.at_us), _outcome(probe)) for probe in probes]
     inside = [(at_s - window.start_s, label) for at_s, label in shown if window.start_s <= at_s <= window.end_s]
     spans = strip(inside, COLUMNS, window.end_s - window.start_s, (EMPTY, SILENT, GOOD))
-    yield tag("rect", x=LEFT, y=top, width=WIDTH - LEFT - RIGHT, height=STRIP_HEIGHT, class_="plot")
+    yield tag("rect", x=LEFT, y=top, width=window.x(judged.seconds) - LEFT, height=STRIP_HEIGHT, class_="plot")
     for span in spans:
-        yield _span(span, window, top)
+        recorded = span._replace(end_s=min(span.end_s, judged.seconds - window.start_s))
+        yield _span(recorded, window, top)
 
 
 def _span(span: Span, window: Window, top: float) -> str:

@@ -249,7 +249,7 @@ def _zone(
 ) -> ZoneScript:
     zone, generation, kept = ZoneScript(endpoint), 0, list[int]()
     for coming, at_s in published.items():
-        if at_s + 0.05 < zone.now_s or (lost_s is not None and at_s > lost_s):
+        if at_s + 0.05 < zone.now_s or at_s > duration_s - 0.3 or (lost_s is not None and at_s > lost_s):
             continue
         zone.now_s = max(zone.now_s, at_s + rng.uniform(0.01, 0.15))
         zone.install(f"use1-az{rng.randint(1, 3)}-enactor", coming, contents(2))

@@ -112,6 +112,23 @@ def test_page_puts_lost_endpoints_first_and_all_modes_on_one_time_axis(text):
     assert len({(chart["data-start"], chart["data-end"]) for chart in charts}) == 1
 
 
+def test_page_of_unequal_runs_draws_each_to_its_own_end(long_run):
+    """What was not recorded is not drawn: a mode that settled early has an end, not a straight line."""
+    runs = {
+        mode: long_run(mode, lost={}, duration_s=s, plans_per_s=5.0) for mode, s in (("buggy", 12.0), ("fixed", 6.0))
+    }
+
+    text = page({mode: judge(run, convergence_bound_s=2.0) for mode, run in runs.items()}, command="")
+
+    lane = re.findall(r'<g class="lane fixed">(.*?)</g>', text)[0]
+    half = 118 + (1200 - 118 - 12) / 2
+    ends = [float(end) for end in re.findall(r"H([\d.]+)\"", lane)]
+    ends += [
+        float(x) + float(width) for x, width in re.findall(r'<rect x="([\d.]+)" y="[\d.]+" width="([\d.]+)"', lane)
+    ]
+    assert ends == pytest.approx([half] * 5, abs=1.0), "published, root, plot, strip and its one span"
+
+
 def test_page_names_seed_command_parameters_and_violations(text):
     """Enough on the page to see the same again."""
     assert "seed 7, network profile accelerated" in text
@@ -205,7 +222,7 @@ def test_story_of_a_run_without_loss_is_none(modes):
 def test_headline_says_who_lost_what(modes):
     """The sentence that people will repeat."""
     assert headline(modes) == (
-        "buggy lost 1 of 4 endpoints, the first after 5.4 s; 1 never came back. "
+        "buggy lost 1 of 4 endpoints, the first after 5.5 s; 1 never came back. "
         "fixed kept all 4 endpoints answering and broke no invariant."
     )
 
