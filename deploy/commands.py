@@ -5,10 +5,13 @@ from typing import Annotated, Literal
 
 import typer
 
+from deploy.repair_command import repair
+
 
 def register(app: typer.Typer) -> None:
     """Add this room's commands to the command line."""
     app.command("up")(up)
+    app.command("repair")(repair)
 
 
 def up(

@@ -7,7 +7,6 @@ and a dangling root does not stop the next plan. Source: docs/invariants.md.
 
 from enactor.build import TreeBuilder
 from enactor.cleaner import deletions, older_trees, referenced_trees
-from enactor.fence import Fence, fence_key
 from enactor.hand import ZoneHand
 from enactor.lock import lock_key
 from enactor.protocol import Outcome, Tools
@@ -15,6 +14,7 @@ from enactor.tree import flip_rollback, flip_root, root_generation
 from enactor.view import ZoneView, view_keys
 from fencepost.batch import Change, delete, swap
 from fencepost.errors import ChangeRefused, FenceAhead, InvalidChangeBatch, OutcomeUnknown
+from fencepost.fence import Fence, fence_key
 from fencepost.names import rollback_name
 from fencepost.plan import Plan, short
 
@@ -139,7 +139,7 @@ class FixedEnactor:
             if all(failed.name == rollback_name(zone) for failed in error.failed):
                 raise
             now = (await self._tools.api.read(zone, [fence_key(zone)])).records.get(fence_key(zone))
-            stale = now is not None and Fence.parse(now).generation >= generation
+            stale = now is not None and Fence.parse(zone, now).generation >= generation
             self._events.emit("enactor.flip_refused", zone=zone, generation=generation, reason=str(error), stale=stale)
             return False
         self._events.emit(event, zone=zone, generation=generation)
@@ -154,7 +154,7 @@ class FixedEnactor:
             fence = found.get(fence_key(endpoint))
             if fence is None:
                 return
-            before = Fence.parse(fence).generation - self._tools.settings.keep
+            before = Fence.parse(endpoint, fence).generation - self._tools.settings.keep
             referenced = referenced_trees(endpoint, listing)
             old = [tree for tree in older_trees(endpoint, listing, before) if tree not in referenced]
             if not old or not await hand.try_lock(found.get(lock_key(endpoint))):

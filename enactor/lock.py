@@ -5,11 +5,16 @@ exactly as the holder knows it and a CREATE with a new time, so that it fails as
 """
 
 import math
+import re
+from typing import Final
 
 from fencepost.batch import Change, create, delete, swap
 from fencepost.clock import Clock
+from fencepost.errors import ControlRecordInvalid
 from fencepost.names import lock_name
 from fencepost.records import RecordKey, RecordSet, txt
+
+LOCK: Final = re.compile(r"^\S+ ([0-9]{1,15}(?:\.[0-9]+)?)$", re.ASCII)
 
 
 def lock_key(zone: str) -> RecordKey:
@@ -33,10 +38,13 @@ class ZoneLock:
         self._ttl_s, self._clock = ttl_s, clock
 
     def may_take(self, existing: RecordSet | None) -> bool:
-        """Say whether the lock is free: absent, expired, or ours by a write whose outcome we did not learn."""
+        """Say whether the lock is free: absent, expired, or ours by a write whose outcome we did not learn.
+
+        Raises: ControlRecordInvalid if it cannot be read.
+        """
         if existing is None or existing in self._perhaps:
             return True
-        return float(existing.text.rsplit(" ", 1)[1]) < self._clock.epoch_s()
+        return self._expires_s(existing) < self._clock.epoch_s()
 
     def taking(self, existing: RecordSet | None) -> tuple[Change, ...]:
         """Return the changes that take a lock which `may_take`."""
@@ -64,6 +72,12 @@ class ZoneLock:
     def unknown(self) -> None:
         """Note that the last batch may or may not be in the zone."""
         self.held, self._perhaps = None, (self.held, self._offered)
+
+    def _expires_s(self, existing: RecordSet) -> float:
+        match = LOCK.match(" ".join(existing.values).strip('"'))
+        if match is None:
+            raise ControlRecordInvalid(self.zone, existing.name, " ".join(existing.values))
+        return float(match[1])
 
     def _offer(self) -> RecordSet:
         expires_s = math.ceil(self._clock.epoch_s() + self._ttl_s)

@@ -1,10 +1,12 @@
 """A plan's tree in a zone: its records, how they fit into batches, its manifest, and the aliases that make it live."""
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
 from fencepost.batch import MAX_RECORD_ELEMENTS, MAX_VALUE_CHARACTERS, Change, delete, upsert
+from fencepost.errors import ControlRecordInvalid
 from fencepost.names import generation_of, manifest_name, rollback_name, tree_name
 from fencepost.plan import Content
 from fencepost.records import ADDRESS_TYPES, RecordKey, RecordSet, address, alias, txt
@@ -52,6 +54,9 @@ def _fitting(record_sets: Sequence[RecordSet]) -> int:
     return max(1, min(by_elements, by_characters))
 
 
+MANIFEST: Final = re.compile(r"^([0-9]+)/([0-9]+) ([0-9a-f]{8})$", re.ASCII)
+
+
 class Manifest(NamedTuple):
     """How far a tree is built: `done` of `total` batches, and the content's digest (8 hex)."""
 
@@ -69,11 +74,12 @@ class Manifest(NamedTuple):
         return txt(manifest_name(zone, generation), f"{self.done}/{self.total} {self.digest}")
 
     @classmethod
-    def parse(cls, record_set: RecordSet) -> "Manifest":
-        """Read the TXT record."""
-        progress, digest = record_set.text.split(" ")
-        done, total = progress.split("/")
-        return cls(int(done), int(total), digest)
+    def parse(cls, zone: str, record_set: RecordSet) -> "Manifest":
+        """Read the TXT record. Raises: ControlRecordInvalid if it is no manifest."""
+        match = MANIFEST.match(" ".join(record_set.values).strip('"'))
+        if match is None:
+            raise ControlRecordInvalid(zone, record_set.name, " ".join(record_set.values))
+        return cls(int(match[1]), int(match[2]), match[3])
 
 
 def root_keys(zone: str) -> tuple[RecordKey, ...]:

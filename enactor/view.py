@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from enactor.fence import Fence, fence_key
 from enactor.lock import lock_key
 from enactor.tree import Manifest, rollback_keys, root_keys
+from fencepost.fence import Fence, fence_key
 from fencepost.names import generation_of, manifest_name
 from fencepost.records import RecordKey, RecordSet
 from fencepost.stores import ZoneRead
@@ -42,8 +42,8 @@ class ZoneView(NamedTuple):
             tuple(found[key] for key in root_keys(zone) if key in found),
             tuple(found[key] for key in rollback_keys(zone) if key in found),
             found.get(lock_key(zone)),
-            Fence.parse(fence) if fence else None,
-            Manifest.parse(manifest) if manifest else None,
+            Fence.parse(zone, fence) if fence else None,
+            Manifest.parse(zone, manifest) if manifest else None,
         )
 
     def refers_to(self, zone: str, generation: int) -> bool:

@@ -12,6 +12,7 @@ FencepostError
 │   ├── NoSuchHostedZone      there is no such zone
 │   ├── ZoneFrozen            an operator has frozen the zone
 │   ├── FenceAhead            the zone has a generation that the plan store does not know
+│   ├── ControlRecordInvalid  a lock, fence or manifest says something that nobody of ours wrote
 │   ├── TreeTaken             the plan's tree name is in use, live, with another content
 │   ├── Throttling            the account's rate is used up (retryable)
 │   └── PriorRequestNotComplete  the zone still processes another batch (retryable)
@@ -141,6 +142,16 @@ class FenceAhead(ChangeRefused):
             zone, f"{zone} is at {fence}, which the plan store (at {latest}) does not know; the next plan goes above it"
         )
         self.fence, self.latest = fence, latest
+
+
+class ControlRecordInvalid(ChangeRefused):
+    """A lock, fence or manifest record is not of the form that enactors write; an operator has to look at it."""
+
+    code = "ControlRecordInvalid"
+
+    def __init__(self, zone: str, name: str, value: str) -> None:
+        super().__init__(zone, f"{name} says {value!r}, which no enactor writes; correct or delete that record")
+        self.name, self.value = name, value
 
 
 class TreeTaken(ChangeRefused):

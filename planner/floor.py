@@ -6,50 +6,30 @@ fences, and when one is ahead of the store it publishes the whole region again, 
 """
 
 import asyncio
-import re
-from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Mapping, Sequence
 
-from fencepost.errors import NoSuchHostedZone
-from fencepost.names import fence_name
+from fencepost.errors import ControlRecordInvalid, NoSuchHostedZone
+from fencepost.fence import Fence, fence_key
 from fencepost.plan import Plan, short
-from fencepost.records import RecordKey
 from fencepost.stores import ZoneStore
 
-FENCE: Final = re.compile(r"^([0-9]{1,15}) ([0-9a-f]{8})(?: |$)")
-"""Fifteen digits are exact in every script and program that has to compare them."""
 
-
-class Fence(NamedTuple):
-    """What a zone's `_generation` record says: the generation that it has and its content's short digest."""
-
-    zone: str
-    generation: int
-    digest: str
-
-
-def parse_fence(zone: str, text: str) -> Fence | None:
-    """Return the fence of a record's text, `"<generation> <digest> <flip id>"`; None if it is none."""
-    match = FENCE.match(text)
-    return Fence(zone, int(match[1]), match[2]) if match else None
-
-
-async def read_fences(zones: ZoneStore, names: Sequence[str]) -> tuple[Fence, ...]:
-    """Return the fences of these zones; zones that do not exist, or have no fence, are left out. Raises: StoreError."""
+async def read_fences(zones: ZoneStore, names: Sequence[str]) -> dict[str, Fence]:
+    """Return the fence of each zone; one that does not exist, or has none, is left out. Raises: StoreError."""
     found = await asyncio.gather(*(_read_fence(zones, name) for name in names))
-    return tuple(fence for fence in found if fence)
+    return {name: fence for name, fence in zip(names, found, strict=True) if fence}
 
 
 async def _read_fence(zones: ZoneStore, zone: str) -> Fence | None:
-    key = RecordKey(fence_name(zone), "TXT")
+    key = fence_key(zone)
     try:
         record = (await zones.read(zone, [key])).records.get(key)
-    except NoSuchHostedZone:
+        return Fence.parse(zone, record) if record else None
+    except (NoSuchHostedZone, ControlRecordInvalid):
         return None
-    return parse_fence(zone, record.values[0].strip('"')) if record and record.values else None
 
 
-def find_lost(fences: Iterable[Fence], latest: Plan | None) -> str | None:
+def find_lost(fences: Mapping[str, Fence], latest: Plan | None) -> str | None:
     """Say, in one sentence, which fence names a plan that the store does not have; None if it has them all.
 
     Args:
@@ -58,10 +38,10 @@ def find_lost(fences: Iterable[Fence], latest: Plan | None) -> str | None:
     Source: docs/invariants.md, I2 and I5.
     """
     generation = latest.generation if latest else 0
-    for fence in sorted(fences, key=lambda fence: (-fence.generation, fence.zone)):
-        name = f"{fence.zone} has plan {fence.generation} ({fence.digest})"
+    for zone, fence in sorted(fences.items(), key=lambda item: (-item[1].generation, item[0])):
+        name = f"{zone} has plan {fence.generation} ({fence.digest})"
         if fence.generation > generation:
             return f"{name}, but the plan store's latest is {generation}"
-        if latest and fence.generation == generation and short(latest.digests.get(fence.zone, "")) != fence.digest:
+        if latest and fence.generation == generation and short(latest.digests.get(zone, "")) != fence.digest:
             return f"{name}, but the plan store's plan {generation} has another content there"
     return None

@@ -7,12 +7,13 @@ from typing import Final, NamedTuple
 from fencepost.clock import Clock
 from fencepost.errors import OutcomeUnknown, PlanConflict, StoreError
 from fencepost.events import Events
+from fencepost.fence import Fence
 from fencepost.plan import Content, Draft, Plan, check_draft
 from fencepost.region import Region
 from fencepost.stores import PlanStore, ZoneStore
 from planner.build import build
 from planner.draft import draft_changes, draft_everything
-from planner.floor import Fence, find_lost, read_fences
+from planner.floor import find_lost, read_fences
 from planner.observe import Observed
 from planner.requests import NONE, Requests, decode_requests
 
@@ -67,7 +68,7 @@ class Publisher:
         self.snapshot = Snapshot(None, NONE)
         self._region, self._plans, self._zones, self._events, self._clock = region, plans, zones, events, clock
         self._fences_interval_s = fences_interval_s
-        self._fences: tuple[Fence, ...] = ()
+        self._fences: dict[str, Fence] = {}
         self._fences_until_s: float | None = None  # None: read them before anything else
         self._highest = 0  # the highest generation ever seen: the store may forget it, others will not
         self._unanswered: Draft | None = None  # sent, but whether it was published is not known
@@ -130,7 +131,7 @@ class Publisher:
 
     async def _publish(self, draft: Draft) -> int:
         started_s = self._clock.monotonic()
-        floor = max([self._highest, *(fence.generation for fence in self._fences)])
+        floor = max([self._highest, *(fence.generation for fence in self._fences.values())])
         try:
             generation = await self._plans.publish(draft, expected=self.snapshot.generation, floor=floor)
         except OutcomeUnknown:

@@ -5,10 +5,15 @@ whatever the clocks say. The flip id makes each fence unique, so that a proof ne
 put an earlier state back. Source: docs/invariants.md, I2 and I4.
 """
 
-from typing import NamedTuple
+import re
+from typing import Final, NamedTuple
 
+from fencepost.errors import ControlRecordInvalid
 from fencepost.names import fence_name
 from fencepost.records import RecordKey, RecordSet, txt
+
+TEXT: Final = re.compile(r"^([0-9]{1,15}) ([0-9a-f]{8}) (\S+)$", re.ASCII)
+"""Fifteen digits are exact in every script and program that has to compare them."""
 
 
 class Fence(NamedTuple):
@@ -23,10 +28,12 @@ class Fence(NamedTuple):
         return txt(fence_name(zone), f"{self.generation} {self.digest} {self.flip_id}")
 
     @classmethod
-    def parse(cls, record_set: RecordSet) -> "Fence":
-        """Read the TXT record."""
-        generation, digest, flip_id = record_set.text.split(" ")
-        return cls(int(generation), digest, flip_id)
+    def parse(cls, zone: str, record_set: RecordSet) -> "Fence":
+        """Read the TXT record. Raises: ControlRecordInvalid if it is no fence."""
+        match = TEXT.match(" ".join(record_set.values).strip('"'))
+        if match is None:
+            raise ControlRecordInvalid(zone, record_set.name, " ".join(record_set.values))
+        return cls(int(match[1]), match[2], match[3])
 
 
 def fence_key(zone: str) -> RecordKey:

@@ -1,0 +1,89 @@
+"""How a command finds a running system, and how it ends."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import msgspec
+import typer
+
+from fencepost.connect import check_server, open_plan_store, open_zone_store
+from fencepost.errors import FencepostError
+from fencepost.names import absolute
+from fencepost.region import Region
+from fencepost.settings import Settings, load_settings
+from fencepost.stores import Actor, PlanStore, ZoneStore
+
+T = TypeVar("T")
+
+OPERATOR: Final = Actor("operator", operator=True)
+REDIS_URL_HELP: Final = (
+    "The server that holds zones and plans. Default: FENCEPOST_REDIS_URL, which `. RUN-DIR/env` sets for the system "
+    "that runs there."
+)
+
+
+class EndpointUnknown(FencepostError):
+    """The region has no endpoint of this name."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        super().__init__(f"{name} is no endpoint of this region; it has {', '.join(known)}")
+        self.name, self.known = name, known
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Both stores of a running system, as an operator sees them, with nothing in between."""
+
+    settings: Settings
+    region: Region
+    zones: ZoneStore
+    plans: PlanStore
+
+    def endpoint(self, name: str) -> str:
+        """Return the full name of an endpoint. Raises: EndpointUnknown."""
+        full = absolute(name)
+        if full not in self.region.endpoint_names:
+            raise EndpointUnknown(name, self.region.endpoint_names)
+        return full
+
+
+def settings_with(**given: Any) -> Settings:
+    """Return the environment's settings with the options that were given (None: not given)."""
+    return load_settings(Settings).model_copy(update={k: v for k, v in given.items() if v is not None})
+
+
+@asynccontextmanager
+async def stores(settings: Settings) -> AsyncIterator[Stores]:
+    """Open both stores of a running system. Raises: StartupError if it is not there."""
+    region = settings.region()
+    await check_server(settings.redis_url)
+    zones, plans = open_zone_store(settings, OPERATOR), open_plan_store(settings)
+    try:
+        yield Stores(settings, region, zones, plans)
+    finally:
+        await zones.close()
+        await plans.close()
+
+
+def with_stores(settings: Settings, work: Callable[[Stores], Awaitable[T]]) -> T:
+    """Do some work with both stores, from a command."""
+
+    async def run() -> T:
+        async with stores(settings) as opened:
+            return await work(opened)
+
+    return asyncio.run(run())
+
+
+def write_json(path: Path | None, value: Any) -> None:
+    """Write a result to a file, if one was named. Raises: typer.BadParameter if that cannot be."""
+    if path is None:
+        return
+    try:
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    except OSError as error:
+        raise typer.BadParameter(f"cannot write {path}: {error.strerror}", param_hint="--json") from error
