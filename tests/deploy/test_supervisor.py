@@ -188,7 +188,7 @@ async def test_stop_during_a_spawn_forgets_nobody(supervise, child_spec, leftove
     supervisor = supervise(child_spec("planner"))
     before = len(asyncio.all_tasks())
     starting = asyncio.create_task(supervisor.start())
-    while len(asyncio.all_tasks()) < before + 2:  # until the start has a task of its own that spawns
+    while len(asyncio.all_tasks()) < before + 2:  # noqa: ASYNC110  -- until the start has a task that spawns
         await asyncio.sleep(0)
 
     assert supervisor._children[0]._process is None
