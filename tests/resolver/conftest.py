@@ -1,6 +1,8 @@
 """Zones made by hand, questions to them, and servers on real sockets."""
 
+import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 import dns.flags
@@ -39,6 +41,19 @@ class ManualClock:
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock()
+
+
+@pytest.fixture
+def eventually() -> Callable[..., Awaitable[None]]:
+    """Wait until a condition holds; fail if it does not within the deadline."""
+
+    async def wait(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+        deadline_s = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < deadline_s, "it did not come to that"
+            await asyncio.sleep(0.005)
+
+    return wait
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fencepost import records
@@ -404,6 +404,7 @@ def nearly_queries(draw: st.DrawFn) -> bytes:
     return bytes(wire[: draw(st.integers(0, len(wire)))]) + draw(st.binary(max_size=20))
 
 
+@settings(max_examples=1500)
 @given(st.one_of(st.binary(max_size=600), nearly_queries()), st.sampled_from(Transport))
 def test_reply_to_any_bytes_is_a_fitting_response_or_none(wire: bytes, transport: Transport) -> None:
     """Never an exception; what is sent parses, has the query's identifier and QR set, and fits the transport."""

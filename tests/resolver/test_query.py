@@ -7,7 +7,7 @@ import dns.name
 import dns.opcode
 import dns.rcode
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from resolver.query import Query, Unusable, parse
@@ -110,12 +110,14 @@ def test_parse_signed_query_is_read_without_its_signature() -> None:
     assert query.edns is not None
 
 
+@settings(max_examples=1500)
 @given(st.binary(max_size=600))
 def test_parse_never_raises_on_any_bytes(wire: bytes) -> None:
     """Bytes from strangers are data, never an exception."""
     parse(wire)
 
 
+@settings(max_examples=1500)
 @given(st.integers(0, len(QUERY)), st.lists(st.tuples(st.integers(0, len(QUERY) - 1), st.integers(0, 255)), max_size=5))
 def test_parse_never_raises_on_damaged_queries(end: int, damage: list[tuple[int, int]]) -> None:
     """The same for what was nearly a query: cut short, some bytes changed."""

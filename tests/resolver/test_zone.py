@@ -1,7 +1,7 @@
 """The image of a zone: what commits do to it, and that a listing with commits in between converges."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fencepost import records
@@ -21,7 +21,7 @@ def contents(image: ZoneImage) -> list[RecordSet]:
     return sorted(image.record_sets(), key=lambda record_set: record_set.order)
 
 
-def test_apply_create_upsert_delete_gives_the_next_state(commit) -> None:
+def test_apply_create_upsert_delete_gives_the_next_state() -> None:
     """A commit's changes are carried out in order, and the image's serial is the commit's."""
     image = ZoneImage(ZONE, 3, [address("a", "127.0.0.1"), address("b", "127.0.0.2")])
     changes = (delete(address("a", "127.0.0.1")), upsert(address("b", "127.0.0.9")), create(address("c", "127.0.0.3")))
@@ -118,6 +118,7 @@ def fuzzy_listings(draw: st.DrawFn) -> tuple[list[list[RecordSet]], list[Commit]
         serial = draw(st.integers(serial, len(states)))
 
 
+@settings(max_examples=500)
 @given(fuzzy_listings())
 def test_image_of_a_listing_with_commits_in_between_converges(case) -> None:
     """Replaying from the first page's serial gives the true zone at every serial from the last page's on."""
