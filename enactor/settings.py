@@ -17,7 +17,7 @@ class EnactorSettings(Settings):
         poll_s: pause between two looks for a newer plan (None: 5 medians of a round trip, at least 0.02).
         sweep_s: how often fixed looks at every zone though there is no newer plan.
         lock_ttl_s: how long a lock is good without renewal (None: 20 times the 99th percentile, at least 2).
-        backoff_base_s, backoff_cap_s: first and longest pause after a lost lock (None: 5 and 200 medians of a round
+        backoff_base_s, backoff_cap_s: first and longest pause after a lost lock (None: 50 and 200 medians of a round
             trip, at least 0.01 and 0.5); the pause doubles with each loss and is drawn from its upper half.
         max_tries: after so many lost locks and refusals in a row fixed goes on with the other endpoints.
     """
@@ -38,6 +38,6 @@ class EnactorSettings(Settings):
         return Pauses(
             poll_s=self.poll_s or max(0.02, 5 * link.median_s),
             lock_ttl_s=self.lock_ttl_s or max(2.0, 20 * link.p99_s),
-            backoff_base_s=self.backoff_base_s or max(0.01, 5 * link.median_s),
+            backoff_base_s=self.backoff_base_s or max(0.01, 50 * link.median_s),
             backoff_cap_s=self.backoff_cap_s or max(0.5, 200 * link.median_s),
         )

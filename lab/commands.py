@@ -34,7 +34,7 @@ def compare(
             "failures: besides, some of them fail hard."
         ),
     ] = "graceful",
-    plan_rate: Annotated[float, typer.Option(help="Changes of the world, and so plans, a second.")] = 20.0,
+    plan_rate: Annotated[float, typer.Option(help="Changes of the world, and so plans, a second.")] = 30.0,
     load_rate: Annotated[float, typer.Option(help="Customers' requests a second, over all endpoints.")] = 100.0,
     canary_rate: Annotated[float, typer.Option(help="Probes a second of each endpoint and address type.")] = 10.0,
     enactors: Annotated[int, typer.Option(help="How many enactors, over the Availability Zones in turn.")] = 3,
