@@ -162,7 +162,7 @@ def _wire(query: Query, response: Response, *, recursive: bool, flags: int = 0) 
     message.question = [dns.rrset.RRset(query.qname, klass, kind)]
     message.answer = [_rrset(query, records) for records in response.answer]
     message.authority = [_rrset(query, records) for records in response.authority]
-    return message.to_wire(max_size=MAX_MESSAGE)
+    return message.to_wire(max_size=MAX_MESSAGE, want_shuffle=False)  # chance is injected, never dnspython's own
 
 
 def _rrset(query: Query, records: Records) -> dns.rrset.RRset:

@@ -370,6 +370,18 @@ def test_empty_answer_is_counted_with_zone_and_type(image) -> None:
     assert empty.empty == (ZONE, "A")
 
 
+def test_record_set_of_several_values_is_answered_whole_and_in_order(image) -> None:
+    """RFC 2181 section 5: an RRset goes out whole; the same question and draw give the same bytes."""
+    several = RecordSet(f"six.{ZONE}", "AAAA", 5, tuple(f"2001:db8::{n}" for n in range(1, 9)))
+    query = dns.message.make_query(f"six.{ZONE}", "AAAA").to_wire()
+
+    first, second = (reply({ZONE: image(several)}, query, Transport.UDP, random.Random(1)) for _ in range(2))
+
+    assert first is not None
+    assert first == second
+    assert [record.address for record in dns.message.from_wire(first.wire).answer[0]] == list(several.values)
+
+
 def test_addresses_are_all_that_queries_get_in_turn(image) -> None:
     """The state page counts what an endpoint can answer: weightless record sets only count if all are so."""
     weightless = records.address(TREE, "A", "127.1.0.9", ttl=5, set_identifier="lb-009", weight=0)
