@@ -132,7 +132,7 @@ def compare(options: CompareOptions, outputs: Outputs, console: Console, progres
     comparison = Comparison(options, outputs, console, progress)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            return runner.run(_interruptible(comparison.run()))
+            return runner.run(interruptible(comparison.run()))
         except asyncio.CancelledError:
             pass
     if options.keep_running and len(comparison.judged) == len(options.modes):
@@ -141,7 +141,7 @@ def compare(options: CompareOptions, outputs: Outputs, console: Console, progres
     return EXIT_INTERRUPTED
 
 
-async def _interruptible(work: Coroutine[Any, Any, int]) -> int:
+async def interruptible(work: Coroutine[Any, Any, int]) -> int:
     """Do some work. The first SIGINT or SIGTERM cancels it; another one cancels the orderly stop, which then kills."""
     task = asyncio.create_task(work)
     loop = asyncio.get_running_loop()

@@ -12,7 +12,9 @@ from lab.canary import Answered, probe
 from lab.clients import Target
 
 DIG_TIMEOUT_S: Final = 5.0
-SHOWN: Final = (";; ->>HEADER<<-", ";; flags:", ";; ANSWER SECTION")
+HEADER: Final = (";; ->>HEADER<<-", ";; flags:")
+ANSWER: Final = ";; ANSWER SECTION:"
+END_OF_SECTION: Final = "\n\n"
 
 
 class LastAnswer(msgspec.Struct, frozen=True):
@@ -65,6 +67,6 @@ async def dig(target: Target, dns_port: int) -> tuple[str, ...]:
 
 def essence(output: str) -> tuple[str, ...]:
     """Return the header and the answer section of what `dig` printed."""
-    lines = output.splitlines()
-    answers = [line for line in lines if line and not line.startswith(";") and "\tSOA\t" not in line]
-    return (*(line for line in lines if line.startswith(SHOWN)), *answers)
+    header = (line for line in output.splitlines() if line.startswith(HEADER))
+    _, title, rest = output.partition(ANSWER)
+    return (*header, *(f"{title}{rest.partition(END_OF_SECTION)[0]}".expandtabs().splitlines()))

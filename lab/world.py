@@ -107,10 +107,12 @@ class Made(msgspec.Struct, frozen=True):
 def choose(state: State, region: Region, rules: Rules, rng: random.Random) -> Change:
     """Choose the next change. Capacity is always possible, so there always is one.
 
-    Returns: a change after which every bound of `rules` still holds.
+    Returns: a change after which every bound of `rules` still holds. Capacity changes where it is in service: what
+        nobody is sent to is no change of any plan.
     """
+    gone = state.drained | state.failing
     possible = {
-        Kind.CAPACITY: tuple(lb.name for lb in region.load_balancer),
+        Kind.CAPACITY: tuple(lb.name for lb in region.load_balancer if lb.name not in gone),
         Kind.DRAIN: _may_leave(state, region, rules),
         Kind.UNDRAIN: tuple(sorted(state.drained)),
         Kind.FAIL: _may_leave(state, region, rules) if len(state.failing) < rules.max_failing else (),
