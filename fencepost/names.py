@@ -9,7 +9,7 @@ from typing import Final
 from fencepost.errors import PlanInvalid
 
 LABEL: Final = re.compile(r"^(?!-)[a-z0-9_-]{1,63}(?<!-)$")
-TREE_LABEL: Final = re.compile(r"^plan-(\d{6,})$")
+TREE_LABEL: Final = re.compile(r"^plan-([0-9]{6,})$")
 MAX_NAME: Final = 253
 
 
@@ -19,7 +19,7 @@ def absolute(name: str) -> str:
     Raises: PlanInvalid where RFC 1035 would not have it (a label of 0 or over 63 characters, over 253 in all).
     """
     text = name.lower().rstrip(".")
-    if not text or len(text) > MAX_NAME or not all(LABEL.match(label) for label in text.split(".")):
+    if not text or len(text) > MAX_NAME or not all(LABEL.fullmatch(label) for label in text.split(".")):
         raise PlanInvalid(
             f"{name!r} is not a DNS name: labels of 1 to 63 letters, digits, '-' or '_', at most 253 in all"
         )
@@ -60,7 +60,7 @@ def generation_of(name: str, zone: str) -> int | None:
     """Return the generation of a tree's name or of any name below it, None for other names."""
     if not name.endswith("." + zone):
         return None
-    match = TREE_LABEL.match(name[: -len(zone) - 1].rsplit(".", 1)[-1])
+    match = TREE_LABEL.fullmatch(name[: -len(zone) - 1].rsplit(".", 1)[-1])
     return int(match[1]) if match else None
 
 

@@ -3,7 +3,8 @@
 from typing import Final
 
 from fencepost.batch import MAX_WEIGHT, Action, Change
-from fencepost.plan import is_address
+from fencepost.names import LABEL, MAX_NAME
+from fencepost.plan import MAX_IDENTIFIER, is_address
 from fencepost.records import ADDRESS_TYPES, RecordSet
 
 TYPES: Final = ("A", "AAAA", "TXT", "SOA", "NS", "CNAME")
@@ -37,13 +38,22 @@ def _within(name: str, zone: str) -> bool:
 
 
 def _malformed(record_set: RecordSet) -> str | None:
+    # Keys in the store separate labels by spaces and fields by tabs: a name may hold neither.
+    if len(record_set.name) > MAX_NAME + 1 or not all(map(LABEL.fullmatch, record_set.name[:-1].split("."))):
+        return f"{record_set.name!r} is not a name in lower case with labels of 1 to 63 letters, digits, '-' or '_'"
     if record_set.type not in TYPES:
         return f"type {record_set.type} is not supported; types are {', '.join(TYPES)}"
     if (record_set.set_identifier is None) != (record_set.weight is None):
         return "a weighted record set needs both a set identifier and a weight"
+    if record_set.set_identifier is not None and not _is_identifier(record_set.set_identifier):
+        return f"set identifier {record_set.set_identifier!r} must be 1 to {MAX_IDENTIFIER} printable characters"
     if record_set.weight is not None and not 0 <= record_set.weight <= MAX_WEIGHT:
         return f"weight {record_set.weight} is outside 0 to {MAX_WEIGHT}"
     return _malformed_values(record_set) if record_set.alias is None else _malformed_alias(record_set)
+
+
+def _is_identifier(text: str) -> bool:
+    return 0 < len(text) <= MAX_IDENTIFIER and text.isprintable()
 
 
 def _malformed_values(record_set: RecordSet) -> str | None:

@@ -140,7 +140,7 @@ class RedisZoneStore:
             self._actor.name,
             int(self._actor.operator),
             "" if batch.generation is None else batch.generation,
-            batch.comment.replace("\n", " "),
+            batch.comment,
             self._processing_us,
             self._stream_limit,
             int(creating),
@@ -165,7 +165,7 @@ def _refusal(
     if head == "busy":
         return PriorRequestNotComplete(batch.zone)
     if head == "frozen":
-        return ZoneFrozen(batch.zone, decode(rest[0]).text)
+        return ZoneFrozen(batch.zone, " ".join(value.strip('"') for value in decode(rest[0]).values))
     assert head == "refused", head
     return InvalidChangeBatch(batch.zone, tuple(_failed(batch, failures, rest)))
 

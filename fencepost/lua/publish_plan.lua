@@ -13,6 +13,8 @@ local head, current, log, contents, references = KEYS[1], KEYS[2], KEYS[3], KEYS
 local latest = tonumber(redis.call('HGET', head, 'generation') or 0)
 if latest ~= tonumber(ARGV[1]) then return {'conflict', latest} end
 local generation = math.max(latest, tonumber(ARGV[2])) + 1
+-- %.0f: a number of fifteen digits must not be written with an exponent.
+local number = string.format('%.0f', generation)
 
 local lines = {}
 for at = 6, #ARGV, 3 do
@@ -30,9 +32,9 @@ end
 
 local now = redis.call('TIME')
 local at_ms = string.format('%.0f', tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000))
-redis.call('XADD', log, generation .. '-0', 'at_ms', at_ms, 'lane', ARGV[3], 'reason', ARGV[4],
+redis.call('XADD', log, number .. '-0', 'at_ms', at_ms, 'lane', ARGV[3], 'reason', ARGV[4],
   'changes', table.concat(lines, '\n'))
-redis.call('HSET', head, 'generation', generation, 'at_ms', at_ms, 'lane', ARGV[3], 'reason', ARGV[4])
+redis.call('HSET', head, 'generation', number, 'at_ms', at_ms, 'lane', ARGV[3], 'reason', ARGV[4])
 
 -- Forget the oldest plans, two at most each time: what came before a forgotten change can never be asked for again.
 local surplus = math.min(2, redis.call('XLEN', log) - tonumber(ARGV[5]))
