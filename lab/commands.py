@@ -114,8 +114,10 @@ def load(
     duration: Annotated[float, typer.Option(min=0.1, help="For how long, seconds.")] = 10.0,
     timeout: Annotated[float, typer.Option(min=0.01, help="After how long a customer gives up, seconds.")] = 3.0,
     seed: Annotated[int, typer.Option(help="Fixes arrivals and endpoints.")] = 1,
-    region: Annotated[Path | None, typer.Option(help=REGION_HELP)] = None,
-    port_base: Annotated[int, typer.Option(help="Of the running system.")] = DEFAULT_PORT_BASE,
+    region: Annotated[Path | None, typer.Option(help=REGION_HELP, envvar="FENCEPOST_REGION_FILE")] = None,
+    port_base: Annotated[
+        int, typer.Option(help="Of the running system.", envvar="FENCEPOST_PORT_BASE")
+    ] = DEFAULT_PORT_BASE,
     json: Annotated[Path | None, typer.Option(help=JSON_HELP)] = None,
 ) -> int:
     """Send customers' requests to a running system (`fencepost up`), and say how many were served, and how fast.

@@ -43,8 +43,8 @@ def _last(target: Target, answered: Answered) -> LastAnswer:
 
 
 def dig_command(target: Target, dns_port: int) -> tuple[str, ...]:
-    """Return the command line that asks the authoritative server as a person would."""
-    return ("dig", f"@{LOOPBACK}", "-p", str(dns_port), "+norecurse", target.endpoint, target.type)
+    """Return the command line that asks a server as a person would."""
+    return ("dig", f"@{LOOPBACK}", "-p", str(dns_port), target.endpoint, target.type)
 
 
 async def dig(target: Target, dns_port: int) -> tuple[str, ...]:

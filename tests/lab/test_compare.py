@@ -30,7 +30,7 @@ from lab.settle import unconverged
 
 ZONE = "dynamodb.us-east-1.fencepost.test."
 DIG = """
-; <<>> DiG 9.18 <<>> @127.0.0.1 -p 5300 +norecurse a.x.test. A
+; <<>> DiG 9.18 <<>> @127.0.0.1 -p 5300 a.x.test. A
 ;; global options: +cmd
 ;; Got answer:
 ;; ->>HEADER<<- opcode: QUERY, status: NOERROR, id: 41951
