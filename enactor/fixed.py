@@ -162,7 +162,9 @@ class FixedEnactor:
             for batch in deletions(endpoint, listing, old):
                 await hand.commit(None, f"clean {old[0]} to {old[-1]}", *swap(fence, fence), *batch)
             self._events.emit("enactor.trees_cleaned", zone=endpoint, trees=old)
-        except (ChangeRefused, OutcomeUnknown) as error:
+        except OutcomeUnknown as error:
+            self._events.emit("enactor.outcome_unknown", zone=endpoint, reason=str(error))
+        except ChangeRefused as error:
             self._events.emit("enactor.clean_refused", zone=endpoint, reason=str(error))
         finally:
             await hand.release()
