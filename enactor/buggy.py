@@ -92,7 +92,8 @@ class BuggyEnactor:
             old = older_trees(endpoint, listing, plan.generation - self._tools.settings.keep)
             for batch in deletions(endpoint, listing, old):
                 await hand.commit(None, f"clean {old[0]} to {old[-1]}", *batch)
-            self._events.emit("enactor.trees_cleaned", zone=endpoint, trees=old)
+            if old:
+                self._events.emit("enactor.trees_cleaned", zone=endpoint, trees=old)
         except OutcomeUnknown as error:
             self._events.emit("enactor.outcome_unknown", zone=endpoint, reason=str(error))
         except ChangeRefused as error:
