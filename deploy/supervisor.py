@@ -60,7 +60,7 @@ class Supervisor:
         rng: random.Random,
         policy: RestartPolicy | None = None,
         view: LogView | None = None,
-        ready_timeout_s: float = 30.0,
+        ready_timeout_s: float = 60.0,
         after_stage: Callable[[Stage], Awaitable[None]] | None = None,
     ) -> None:
         logs = logs_dir(run_dir)
@@ -170,8 +170,8 @@ class Supervisor:
             if wait_s is None:
                 raise self._abandoned(child, len(deaths))
             await self._clock.sleep(wait_s)
-            child.restarts += 1
             await self._spawn(child, "supervisor.child_restarted")
+            child.restarts += 1
             await self._ready_or_dead(child)
 
     async def _ready_or_dead(self, child: Child) -> None:

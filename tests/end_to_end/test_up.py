@@ -17,6 +17,7 @@ import dns.message
 import dns.query
 import dns.rdatatype
 import pytest
+import redis
 
 ENDPOINT = "dynamodb.us-east-1.fencepost.test."
 START_S = 40.0
@@ -136,6 +137,33 @@ def test_up_is_ready_answers_and_stops_on_ctrl_c(start_up):
     assert time.monotonic() - began_s < 5
     assert up.processes() == {}
     assert not [line for line in up.said if "Traceback" in line]
+
+
+def test_up_ctrl_c_twice_kills(start_up):
+    """A second Ctrl-C does not wait for an orderly end."""
+    up = start_up()
+    up.wait_for("Ready.")
+
+    up.process.send_signal(signal.SIGINT)
+    up.wait_for("supervisor.system_stopping")
+    began_s = time.monotonic()
+    up.end(signal.SIGINT, within_s=6)
+
+    assert time.monotonic() - began_s < 2
+    assert up.processes() == {}
+
+
+def test_up_server_of_the_users_keeps_its_data(start_up, redis_url):
+    """With --redis-url nothing of ours is a server, and what was written stays there when we end."""
+    up = start_up("--redis-url", redis_url)
+    up.wait_for("Ready.")
+    assert "server" not in children(up)
+    assert addresses(up.port_base)
+
+    assert up.end(signal.SIGTERM, within_s=6) == 0
+
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.dbsize() > 0
 
 
 def test_up_sigterm_while_starting_leaves_nothing(start_up):
