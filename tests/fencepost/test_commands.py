@@ -1,0 +1,152 @@
+"""The operator's commands, as typed, over the real server; enactors and planner are not there."""
+
+import asyncio
+import json
+
+import pytest
+
+from fencepost.batch import ChangeBatch, create, delete
+from fencepost.cli import run
+from fencepost.client import settings_with, stores
+from fencepost.names import tree_name
+from fencepost.plan import Draft, Target, content
+from fencepost.records import address, alias
+
+ZONE = "dynamodb.us-east-1.fencepost.test."
+LEAF = address(tree_name(ZONE, 1), "A", "127.1.1.1", ttl=5, set_identifier="use1-az1-lb-001", weight=10)
+
+
+@pytest.fixture
+def system(redis_url, monkeypatch):
+    """A zone at plan 1 and two published plans, found through the environment as `. RUN-DIR/env` sets it."""
+    monkeypatch.setenv("FENCEPOST_REDIS_URL", redis_url)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    async def prepare():
+        async with stores(settings_with(redis_url=redis_url)) as opened:
+            await opened.zones.create_zone(ZONE, opened.region.zone_records(ZONE))
+            root = alias(ZONE, "A", tree_name(ZONE, 1))
+            await opened.zones.change(ChangeBatch(ZONE, (create(LEAF), create(root)), 1, "flip to 1"))
+            first = Draft({ZONE: content(5, [Target("use1-az1-lb-001", "A", "127.1.1.1", 10)])}, "the first plan")
+            await opened.plans.publish(first, expected=0)
+            targets = [Target("use1-az1-lb-001", "A", "127.1.1.1", 20), Target("use1-az1-lb-002", "A", "127.1.1.2", 5)]
+            await opened.plans.publish(Draft({ZONE: content(5, targets)}, "one more"), expected=1)
+
+    asyncio.run(prepare())
+    return redis_url
+
+
+def change(url, *changes):
+    """Change the zone behind everybody's back."""
+
+    async def work():
+        async with stores(settings_with(redis_url=url)) as opened:
+            await opened.zones.change(ChangeBatch(ZONE, changes))
+
+    asyncio.run(work())
+
+
+def test_zone_show_tells_root_tree_and_commits(system, capsys):
+    """One look: what is live, and who did it."""
+    assert run(["zone", "show", ZONE]) == 0
+
+    said = capsys.readouterr().out
+    assert "plan-000001.dynamodb.us-east-1.fencepost.test." in said
+    assert "live" in said
+    assert "flip to 1" in said
+
+
+def test_zone_show_of_a_dangling_root_says_so_and_ends_with_1(system, capsys, tmp_path):
+    """The outage, named, with the command to run; and the same as JSON."""
+    change(system, delete(LEAF))
+
+    assert run(["zone", "show", ZONE.rstrip("."), "--json", str(tmp_path / "zone.json")]) == 1
+
+    assert "points to nothing" in capsys.readouterr().out
+    assert json.loads((tmp_path / "zone.json").read_text())["dangling"] is True
+
+
+def test_zone_show_of_an_unknown_endpoint_names_the_known_ones(system, capsys):
+    """A typing error is told from an outage."""
+    assert run(["zone", "show", "dynamo.example"]) == 1
+
+    assert "it has 123456789012.ddb.us-east-1.fencepost.test." in capsys.readouterr().err
+
+
+def test_plan_show_history_and_diff(system, capsys):
+    """What each plan says, why it came, and what it changed."""
+    assert run(["plan", "show", "1"]) == 0
+    assert "the first plan" in capsys.readouterr().out
+
+    assert run(["plan", "history"]) == 0
+    assert "one more" in capsys.readouterr().out
+
+    assert run(["plan", "diff", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "~ use1-az1-lb-001 A 127.1.1.1 weight 10 -> 20" in said
+    assert "+ use1-az1-lb-002 A 127.1.1.2 weight 5" in said
+
+
+def test_plan_that_is_not_kept_is_named_with_the_range(system, capsys):
+    """Which plans there are."""
+    assert run(["plan", "show", "99"]) == 1
+
+    assert "plan 99 is not kept; the store has plans 1 to 2" in capsys.readouterr().err
+
+
+def test_plan_show_writes_what_plan_publish_reads(system, capsys, tmp_path):
+    """Round trip: plan 1 published again is plan 3, with plan 1's content."""
+    path = tmp_path / "plan.json"
+    assert run(["plan", "show", "1", "--json", str(path)]) == 0
+
+    assert run(["plan", "publish", str(path), "--reason", "back to the first"]) == 0
+
+    assert "published plan 3" in capsys.readouterr().out
+    assert run(["plan", "diff", "1", "3"]) == 0
+    assert "0 endpoints differ" in capsys.readouterr().out
+
+
+def document(*targets, endpoint=ZONE):
+    """Return a plan document for one endpoint."""
+    return json.dumps({"endpoints": {endpoint: {"targets": targets}}})
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "is no plan"),
+        (document({"identifier": "lb", "address": "1.2.3.4"}, endpoint="nowhere.test"), "nowhere.test is not"),
+        (document(), "would have no address"),
+        (document({"identifier": "lb-9"}), "load balancer lb-9 has no address"),
+        (document({"identifier": "lb", "address": "1.2.3.4", "weight": 0}), "weight 0"),
+        (document({"identifier": "lb", "address": "1.2.3.4", "weight": 900}), "weight 900, outside 0 to 255"),
+    ],
+)
+def test_bad_plan_is_refused_with_the_place_and_publishes_nothing(system, capsys, tmp_path, text, words):
+    """Bad input gets one clear error and changes nothing."""
+    path = tmp_path / "plan.json"
+    path.write_text(text)
+
+    assert run(["plan", "publish", str(path)]) == 1
+
+    assert words in capsys.readouterr().err
+    run(["plan", "history"])
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_commands_without_a_server_end_with_3_and_the_remedy(capsys, tmp_path):
+    """Nothing to connect to."""
+    assert run(["zone", "show", ZONE, "--redis-url", f"unix://{tmp_path}/none.sock"]) == 3
+
+    assert "no Redis server answers" in capsys.readouterr().err
+
+
+def test_repair_without_waiting_installs_the_latest_plan(system, capsys):
+    """As typed, with nothing running but the server."""
+    change(system, delete(LEAF))
+
+    assert run(["repair", ZONE, "--wait", "0"]) == 0
+    assert "(it pointed to nothing) to plan 2" in capsys.readouterr().out
+
+    assert run(["repair", ZONE, "--wait", "0"]) == 1
+    assert "nothing to repair" in capsys.readouterr().err
