@@ -1,6 +1,7 @@
 """What every process has in common: one loop, its admin pages, an orderly end, and exit code 3 if it cannot start."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -120,7 +121,9 @@ async def start_site(runner: web.AppRunner, host: str, port: int) -> None:
 
 def cannot_listen(host: str, port: int, error: OSError) -> str:
     """Return the one sentence for a port that cannot be had."""
-    return f"cannot listen on {host} port {port} ({error.strerror}); stop what uses it, or choose another --port-base"
+    # asyncio's own text would say the address once more.
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return f"cannot listen on {host} port {port} ({reason}); stop what uses it, or choose another --port-base"
 
 
 def admin_app(context: Context, service: Service) -> web.Application:
