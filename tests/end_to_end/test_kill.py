@@ -63,6 +63,7 @@ class Run:
     plans: PlanStore
     clock: SystemClock = field(default_factory=SystemClock)
     made: list[Made] = field(default_factory=list)
+    returned_us: dict[str, int] = field(default_factory=dict)
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -91,18 +92,16 @@ class Run:
             changing.cancel()
             await asyncio.wait({changing})
 
-    async def until(self, condition: Callable[[], Awaitable[T | None]], what: str, within_s: float = RETURN_S) -> T:
-        """Return what a condition finds; it is asked again while it finds nothing, or while the store is down."""
+    async def until(self, condition: Callable[[], Awaitable[T]], what: str, within_s: float = RETURN_S) -> T:
+        """Return what a condition finds; it is asked again while that is false, or while the store is down."""
         deadline_s = self.clock.monotonic() + within_s
         while True:
+            said = ""
             try:
-                found = await condition()
+                if found := await condition():
+                    return found
             except StoreError as error:
-                found, said = None, str(error)
-            else:
-                said = ""
-            if found is not None:
-                return found
+                said = str(error)
             assert self.clock.monotonic() < deadline_s, f"not within {within_s:g} s: {what}. {said}"
             await self.clock.sleep(POLL_S)
 
@@ -112,18 +111,15 @@ class Run:
         assert supervisor.restarts(name) == 0, name
         os.kill(supervisor.pid(name), signal.SIGKILL)
 
-        async def is_back() -> bool | None:
-            return True if supervisor.restarts(name) == 1 and await self.is_ready(name) else None
-
-        async def latest() -> int:
-            return await self.plans.latest_generation()
+        async def is_back() -> bool:
+            return supervisor.restarts(name) == 1 and await self.is_ready(name)
 
         await self.until(is_back, f"{name} is back")
-        before = await self.until(latest, f"the store answers after the death of {name}")
+        self.returned_us[name] = self.now_us()
+        before = await self.until(self.plans.latest_generation, f"the store answers after the death of {name}")
 
-        async def is_installed() -> bool | None:
-            fences = [await self.answered_generation(endpoint) for endpoint in self.endpoints]
-            return True if min(fences) > before else None
+        async def is_installed() -> bool:
+            return min([await self.answered_generation(endpoint) for endpoint in self.endpoints]) > before
 
         await self.until(is_installed, f"a plan above {before} answers everywhere after the death of {name}")
 
@@ -152,8 +148,8 @@ class Run:
         """Wait until every endpoint has the last plan, and return everything that was committed."""
         world_stopped_us = self.now_us()
 
-        async def is_converged() -> bool | None:
-            return None if await unconverged(self.zones, self.plans) else True
+        async def is_converged() -> bool:
+            return not await unconverged(self.zones, self.plans)
 
         await self.until(is_converged, "every endpoint is at the last plan", bound_s)
         collected = await collect(self.zones, self.plans, self.endpoints)
@@ -209,6 +205,10 @@ async def test_kill_of_each_process_while_plans_come_breaks_no_promise(run: Run)
     assert {name: supervisor.restarts(name) for name in supervisor.names()} == {**dict.fromkeys(victims, 1), "load": 0}
     assert any(change.error for change in run.made), "nobody noticed that the planner was gone"
     assert sum(change.error is None for change in run.made) > len(victims), run.made
+    every = [commit for commits in history.commits.values() for commit in commits]
+    for name in (name for name in victims if name.endswith("enactor")):
+        later = [commit for commit in every if commit.actor.name == name and commit.at_us > run.returned_us[name]]
+        assert later, f"{name} wrote nothing after its return"
     for endpoint, commits in history.commits.items():
         installed = {commit.generation for commit in commits if commit.generation is not None}
         assert len(installed) > len(victims), (endpoint, installed)
