@@ -16,7 +16,8 @@ class EnactorSettings(Settings):
         keep: how many generations before the newest keep their trees.
         poll_s: pause between two looks for a newer plan (None: 5 medians of a round trip, at least 0.02).
         sweep_s: how often fixed looks at every zone though there is no newer plan.
-        lock_ttl_s: how long a lock is good without renewal (None: 20 times the 99th percentile, at least 2).
+        lock_ttl_s: how long a lock is good without renewal, rounded up to a whole epoch second (None: 20 times the
+            99th percentile of a round trip, at least 2).
         backoff_base_s, backoff_cap_s: first and longest pause after a lost lock (None: 50 and 200 medians of a round
             trip, at least 0.01 and 0.5); the pause doubles with each loss and is drawn from its upper half.
         max_tries: after so many lost locks and refusals in a row fixed goes on with the other endpoints.
