@@ -21,6 +21,7 @@ from rich.text import Text
 from deploy.guide import next_steps, write_environment
 from deploy.topology import Mode
 from fencepost.clock import Clock, SystemClock
+from fencepost.errors import StartupError
 from fencepost.exit_codes import EXIT_CHECK_FAILED, EXIT_FINE, EXIT_INTERRUPTED
 from lab.clients import Target
 from lab.compare_options import CompareOptions
@@ -39,6 +40,18 @@ class Outputs:
 
     json_path: Path | None = None
     html_path: Path | None = None
+
+    def check(self) -> None:
+        """Find out before a run, and not after it, that a result cannot be written. Raises: StartupError."""
+        for flag, path in (("--json", self.json_path), ("--html", self.html_path)):
+            if path is None:
+                continue
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with path.open("ab"):
+                    pass
+            except OSError as error:
+                raise StartupError(f"{flag} {path} cannot be written ({error.strerror}); name another file") from error
 
 
 @dataclass(slots=True)
@@ -91,7 +104,6 @@ class Comparison:
             for line in closing_lines(mode, recorded):
                 self.console.print(Text(line), soft_wrap=True)
         html_path = self.outputs.html_path or self.options.run_dir / PAGE_FILE
-        html_path.parent.mkdir(parents=True, exist_ok=True)
         html_path.write_text(page(self.judged, command=command_line(self.options)), "utf-8")
         self.console.print(Text(f"report: {html_path}"), soft_wrap=True)
         if self.outputs.json_path is not None:
@@ -129,6 +141,7 @@ def compare(options: CompareOptions, outputs: Outputs, console: Console, progres
     Raises: StartupError, and other errors of ours, after everything was stopped.
     """
     options.check()
+    outputs.check()
     comparison = Comparison(options, outputs, console, progress)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:

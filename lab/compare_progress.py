@@ -129,6 +129,6 @@ class Display:
         while True:
             now_s, here = self._clock.monotonic(), (self._status.mode, self._status.phase)
             if self._status.mode and (here != said or now_s >= next_s):
-                self._console.print(self._status.line(now_s), highlight=False)
+                self._console.print(self._status.line(now_s), highlight=False, markup=False, soft_wrap=True)
                 said, next_s = here, now_s + PLAIN_EVERY_S
             await self._clock.sleep(REFRESH_S)

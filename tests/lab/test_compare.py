@@ -20,7 +20,7 @@ from fencepost.region import load_region
 from fencepost.settings import Settings
 from fencepost.stores import Actor
 from lab.clients import Tally
-from lab.compare import closing_lines, command_line, interruptible
+from lab.compare import Outputs, closing_lines, command_line, interruptible
 from lab.compare_options import CompareOptions, settle_bound_s, watcher_specs
 from lab.compare_progress import Phase, Status
 from lab.compare_run import Recorded, WorldFigures
@@ -88,6 +88,14 @@ def test_options_whose_run_directory_has_a_run_are_refused(tmp_path):
 
     with pytest.raises(StartupError, match="name another --run-dir"):
         options(run_dir=tmp_path).check()
+
+
+def test_outputs_that_cannot_be_written_are_refused_before_the_run(tmp_path):
+    """Two minutes of work are not thrown away for a directory that is a file."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(StartupError, match=r"--json .* cannot be written"):
+        Outputs(json_path=tmp_path / "file" / "out.json").check()
 
 
 def test_parameters_name_every_option_and_what_is_in_force_where_it_was_left_out():
