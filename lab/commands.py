@@ -7,8 +7,50 @@ import typer
 
 from fencepost.settings import DEFAULT_PORT_BASE
 
-JSON_HELP: Final = "Write the result there as JSON."
 REGION_HELP: Final = "The region file; the default region is us-east-1."
+
+Seed = Annotated[int, typer.Option(help="Fixes every draw of world, load, delays and jitter.")]
+Which = Annotated[Literal["both", "buggy", "fixed"], typer.Option(help="Which protocols to run.")]
+Duration = Annotated[float, typer.Option(help="For how long the world changes in each mode, seconds.")]
+Network = Annotated[
+    Literal["none", "lan", "region", "accelerated"],
+    typer.Option(help="Delays, losses and limits of the network: docs in fencepost/network.py."),
+]
+WorldName = Annotated[
+    Literal["graceful", "failures"],
+    typer.Option(
+        help="graceful: capacity comes and goes, load balancers are drained and go on serving; "
+        "failures: besides, some of them fail hard."
+    ),
+]
+PlanRate = Annotated[float, typer.Option(help="Changes of the world, and so plans, a second.")]
+LoadRate = Annotated[float, typer.Option(help="Customers' requests a second, over all endpoints.")]
+CanaryRate = Annotated[float, typer.Option(help="Probes a second of each endpoint and address type.")]
+Enactors = Annotated[int, typer.Option(help="How many enactors, over the Availability Zones in turn.")]
+Keep = Annotated[int, typer.Option(help="How many generations' trees the cleaner leaves.")]
+Settle = Annotated[
+    float | None, typer.Option(help="Bound for getting to the last plan, seconds; I5. Default: from the profile.")
+]
+LockTtl = Annotated[float | None, typer.Option(help="A lock's life, seconds. Default: from the profile.")]
+Poll = Annotated[float | None, typer.Option(help="Pause between looks for a plan, seconds. Default: from the profile.")]
+BackoffBase = Annotated[
+    float | None, typer.Option(help="First pause after a lost lock, seconds. Default: from the profile.")
+]
+BackoffCap = Annotated[
+    float | None, typer.Option(help="Longest pause after a lost lock, seconds. Default: from the profile.")
+]
+RegionFile = Annotated[Path | None, typer.Option(help=REGION_HELP)]
+PortBase = Annotated[int, typer.Option(help="DNS is served on it; other ports follow.")]
+RunDir = Annotated[
+    Path | None, typer.Option(help="Where histories and logs go. Default: a fresh directory under ./runs.")
+]
+JsonFile = Annotated[Path | None, typer.Option(help="Write the result there as JSON.")]
+HtmlFile = Annotated[
+    Path | None, typer.Option(help="Write the page there. Default: fencepost-compare.html in the run directory.")
+]
+KeepRunning = Annotated[
+    bool, typer.Option("--keep-running", help="Leave the last mode's system up until Ctrl-C, and say what to type.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -20,73 +62,43 @@ def register(app: typer.Typer) -> None:
 
 def compare(
     *,
-    mode: Annotated[Literal["both", "buggy", "fixed"], typer.Option(help="Which protocols to run.")] = "both",
-    seed: Annotated[int, typer.Option(help="Fixes every draw of world, load, delays and jitter.")] = 1,
-    duration: Annotated[float, typer.Option(help="For how long the world changes in each mode, seconds.")] = 45.0,
-    profile: Annotated[
-        Literal["none", "lan", "region", "accelerated"],
-        typer.Option(help="Delays, losses and limits of the network: docs in fencepost/network.py."),
-    ] = "accelerated",
-    world: Annotated[
-        Literal["graceful", "failures"],
-        typer.Option(
-            help="graceful: capacity comes and goes, load balancers are drained and go on serving; "
-            "failures: besides, some of them fail hard."
-        ),
-    ] = "graceful",
-    plan_rate: Annotated[float, typer.Option(help="Changes of the world, and so plans, a second.")] = 30.0,
-    load_rate: Annotated[float, typer.Option(help="Customers' requests a second, over all endpoints.")] = 100.0,
-    canary_rate: Annotated[float, typer.Option(help="Probes a second of each endpoint and address type.")] = 10.0,
-    enactors: Annotated[int, typer.Option(help="How many enactors, over the Availability Zones in turn.")] = 3,
-    keep: Annotated[int, typer.Option(help="How many generations' trees the cleaner leaves.")] = 10,
-    settle: Annotated[
-        float | None,
-        typer.Option(help="Bound for getting to the last plan, seconds; I5. Default: from the profile."),
-    ] = None,
-    lock_ttl: Annotated[float | None, typer.Option(help="A lock's life, seconds. Default: from the profile.")] = None,
-    poll: Annotated[
-        float | None, typer.Option(help="Pause between looks for a plan, seconds. Default: from the profile.")
-    ] = None,
-    backoff_base: Annotated[
-        float | None, typer.Option(help="First pause after a lost lock, seconds. Default: from the profile.")
-    ] = None,
-    backoff_cap: Annotated[
-        float | None, typer.Option(help="Longest pause after a lost lock, seconds. Default: from the profile.")
-    ] = None,
-    region: Annotated[Path | None, typer.Option(help=REGION_HELP)] = None,
-    port_base: Annotated[int, typer.Option(help="DNS is served on it; other ports follow.")] = DEFAULT_PORT_BASE,
-    run_dir: Annotated[
-        Path | None, typer.Option(help="Where histories and logs go. Default: a fresh directory under ./runs.")
-    ] = None,
-    json: Annotated[Path | None, typer.Option(help=JSON_HELP)] = None,
-    html: Annotated[
-        Path | None, typer.Option(help="Write the page there. Default: fencepost-compare.html in the run directory.")
-    ] = None,
-    keep_running: Annotated[
-        bool, typer.Option("--keep-running", help="Leave the last mode's system up until Ctrl-C.")
-    ] = False,
+    mode: Which = "both",
+    seed: Seed = 1,
+    duration: Duration = 45.0,
+    profile: Network = "accelerated",
+    world: WorldName = "graceful",
+    plan_rate: PlanRate = 30.0,
+    load_rate: LoadRate = 100.0,
+    canary_rate: CanaryRate = 10.0,
+    enactors: Enactors = 3,
+    keep: Keep = 10,
+    settle: Settle = None,
+    lock_ttl: LockTtl = None,
+    poll: Poll = None,
+    backoff_base: BackoffBase = None,
+    backoff_cap: BackoffCap = None,
+    region: RegionFile = None,
+    port_base: PortBase = DEFAULT_PORT_BASE,
+    run_dir: RunDir = None,
+    json: JsonFile = None,
+    html: HtmlFile = None,
+    keep_running: KeepRunning = False,
 ) -> int:
     """Run both protocols under the same delays, contention and load, and say in numbers what became of DNS.
 
-    For each mode a fresh system is started: a server, the planner, the enactors, the resolver, a fleet of load
-    balancers, customers and a canary. The world changes for `--duration` seconds, then the system may settle; every
-    committed state and every answer is checked against the invariants I1 to I6. Nothing is scripted: the network
-    profile's delays, the contention for locks and the rate of plans alone decide what happens.
+    For each mode a fresh system is started, its world changes for `--duration` seconds under load, and it may settle.
+    Every committed state and every answer is checked against the invariants I1 to I6. Nothing is scripted: delays,
+    contention for locks and the rate of plans alone decide what happens.
 
     Exit code: 0 when the fixed protocol broke nothing (whatever the buggy one did), 1 when it did, 3 when something
     could not start, 130 after Ctrl-C.
     """
-    from rich.console import Console
-
-    from deploy.topology import Mode
     from deploy.up import fresh_run_dir
-    from lab.compare import Outputs
-    from lab.compare import compare as run_comparison
-    from lab.compare_options import CompareOptions
+    from lab.compare import CompareOptions, Outputs, modes_of, run_compare
 
     options = CompareOptions(
         run_dir=run_dir or fresh_run_dir(Path.cwd()),
-        modes=(Mode.BUGGY, Mode.FIXED) if mode == "both" else (Mode(mode),),
+        modes=modes_of(mode),
         seed=seed,
         profile=profile,
         duration_s=duration,
@@ -105,7 +117,7 @@ def compare(
         backoff_cap_s=backoff_cap,
         keep_running=keep_running,
     )
-    return run_comparison(options, Outputs(json, html), Console(), Console(stderr=True))
+    return run_compare(options, Outputs(json, html))
 
 
 def load(
@@ -118,7 +130,7 @@ def load(
     port_base: Annotated[
         int, typer.Option(help="Of the running system.", envvar="FENCEPOST_PORT_BASE")
     ] = DEFAULT_PORT_BASE,
-    json: Annotated[Path | None, typer.Option(help=JSON_HELP)] = None,
+    json: JsonFile = None,
 ) -> int:
     """Send customers' requests to a running system (`fencepost up`), and say how many were served, and how fast.
 
@@ -143,7 +155,7 @@ def check(
     bound: Annotated[
         float | None, typer.Option(help="Bound of I5, seconds. Default: what the run was recorded with.")
     ] = None,
-    json: Annotated[Path | None, typer.Option(help=JSON_HELP)] = None,
+    json: JsonFile = None,
 ) -> int:
     """Check a recorded history of real processes against the invariants I1 to I6.
 

@@ -31,6 +31,8 @@ from lab.last_answers import dig_command
 from lab.load_command import write_json
 from lab.report import Judged, document, judge, page, table
 
+__all__ = ["CompareOptions", "Outputs", "modes_of", "run_compare"]
+
 PAGE_FILE: Final = "fencepost-compare.html"
 
 
@@ -135,14 +137,19 @@ class Comparison:
         self.console.print(Text(f"histories and logs so far: {self.options.run_dir}"), soft_wrap=True)
 
 
-def compare(options: CompareOptions, outputs: Outputs, console: Console, progress: Console) -> int:
-    """Run a comparison and return its exit code: 0, 1, or 130 after Ctrl-C.
+def modes_of(word: str) -> tuple[Mode, ...]:
+    """Return the modes that `--mode` stands for, in the order in which they run."""
+    return (Mode.BUGGY, Mode.FIXED) if word == "both" else (Mode(word),)
+
+
+def run_compare(options: CompareOptions, outputs: Outputs) -> int:
+    """Run a comparison and return its exit code: 0, 1, or 130 after Ctrl-C. Progress goes to standard error.
 
     Raises: StartupError, and other errors of ours, after everything was stopped.
     """
     options.check()
     outputs.check()
-    comparison = Comparison(options, outputs, console, progress)
+    comparison = Comparison(options, outputs, Console(), Console(stderr=True))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             return runner.run(interruptible(comparison.run()))

@@ -75,10 +75,10 @@ def wait_for(condition: Callable[[], Any], timeout_s: float, what: str) -> None:
 def test_compare_of_a_short_run_finds_no_violation_in_fixed_and_writes_all_documents(tmp_path, port_base):
     """Both modes run to their ends; the fixed one keeps every promise; JSON, page and history are complete."""
     run_dir, json_path = tmp_path / "run", tmp_path / "out.json"
-    options = ["--duration", "6", "--seed", "7", "--port-base", str(port_base), "--run-dir", str(run_dir)]
+    options = ["--duration", "6", "--settle", "12", "--seed", "7", "--json", str(json_path)]
 
     result = subprocess.run(
-        [FENCEPOST, "compare", *options, "--json", str(json_path)],
+        [FENCEPOST, "compare", *options, "--port-base", str(port_base), "--run-dir", str(run_dir)],
         capture_output=True,
         text=True,
         timeout=100,
@@ -97,7 +97,7 @@ def test_compare_of_a_short_run_finds_no_violation_in_fixed_and_writes_all_docum
     assert fixed["violations"] == []
     assert (fixed["endpoints_emptied"], fixed["dns_empty_answers"], fixed["stale_flips"]) == (0, 0, 0)
     assert fixed["availability"] >= 0.999
-    assert fixed["plans_per_s"] >= 10
+    assert fixed["plans_published"] > 20
     assert fixed["lab"]["load"]["overloaded"] == 0
     assert all(answer["answers"] for answer in fixed["lab"]["last_answers"])
     assert "plan_rate" in (run_dir / "fencepost-compare.html").read_text()
