@@ -3,7 +3,7 @@
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,12 +30,12 @@ def redis_server() -> Iterator[str]:
 
 
 @pytest.fixture
-async def redis_url(redis_server: str) -> AsyncIterator[str]:
+async def redis_url(redis_server: str) -> str:
     """URL of the embedded server, empty at the start of the test."""
     client = redis.asyncio.Redis.from_url(redis_server, retry=Retry(NoBackoff(), 0))
     await client.flushall()
     await client.aclose()
-    yield redis_server
+    return redis_server
 
 
 def wait_for_server(url: str, server: subprocess.Popen[bytes], timeout_s: float = 10.0) -> None:
