@@ -48,7 +48,7 @@ class CompareOptions:
     settle_s: float | None = None
     enactors: int = 3
     keep: int = 10
-    plan_rate: float = 30.0
+    plan_rate: float = 40.0
     load_rate: float = 100.0
     canary_rate: float = 10.0
     world: str = "graceful"
