@@ -67,7 +67,7 @@ def compare(
     duration: Duration = 45.0,
     profile: Network = "accelerated",
     world: WorldName = "graceful",
-    plan_rate: PlanRate = 30.0,
+    plan_rate: PlanRate = 40.0,
     load_rate: LoadRate = 100.0,
     canary_rate: CanaryRate = 10.0,
     enactors: Enactors = 3,
