@@ -50,7 +50,7 @@ def respond(zones: Mapping[str, ZoneImage], query: Query, rng: random.Random) ->
         return Response(dns.rcode.REFUSED)
     try:
         return _in_zone(zone, query, rng)
-    except _EndlessChain:
+    except (_EndlessChain, ValueError, IndexError):  # the latter two: an SOA or CNAME value that is none
         return Response(dns.rcode.SERVFAIL, zone=zone.name)
 
 
@@ -78,11 +78,9 @@ def _in_zone(zone: ZoneImage, query: Query, rng: random.Random) -> Response:
     authoritative = query.klass == dns.rdataclass.IN
     chain: list[Records] = []
     owner, name = None, query.name
-    while (wanted := _wanted(zone, name, query.type)) is not None:
-        if (records := _records(zone, name, owner, wanted, rng)) is None:
-            break
+    while (records := _first(zone, name, owner, query.type, rng)) is not None:
         chain.append(records)
-        if wanted != "CNAME" or query.type in (dns.rdatatype.CNAME, dns.rdatatype.ANY):
+        if records.type != "CNAME" or query.type in (dns.rdatatype.CNAME, dns.rdatatype.ANY):
             return Response(dns.rcode.NOERROR, tuple(chain), (), authoritative, zone.name)
         owner = name = records.values[0].lower()
         if not (name == zone.name or name.endswith("." + zone.name)):
@@ -93,18 +91,18 @@ def _in_zone(zone: ZoneImage, query: Query, rng: random.Random) -> Response:
     return _negative(zone, rcode, tuple(chain), authoritative)
 
 
-def _wanted(zone: ZoneImage, name: str, asked: int) -> str | None:
-    """Return the type of record set to look for at a name; None if the name has nothing for the asker.
+def _first(zone: ZoneImage, name: str, owner: str | None, asked: int, rng: random.Random) -> Records | None:
+    """Return what a name has for the asker, None if it has nothing; a CNAME stands for whatever is asked.
 
-    ANY gets one type only, the first in order. Source: RFC 8482 section 4.1.
+    ANY gets one type only, the first in order that has something. Source: RFC 8482 section 4.1.
     """
     types = zone.types(name)
     if "CNAME" in types:
-        return "CNAME"
-    if asked == dns.rdatatype.ANY:
-        return types[0] if types else None
-    text = type_text(asked)
-    return text if text in types else None
+        types = ("CNAME",)
+    elif asked != dns.rdatatype.ANY:
+        types = (type_text(asked),)
+    found = (_records(zone, name, owner, record_type, rng) for record_type in types)
+    return next((records for records in found if records is not None), None)
 
 
 def _records(zone: ZoneImage, name: str, owner: str | None, record_type: str, rng: random.Random) -> Records | None:

@@ -70,8 +70,9 @@ class Follower:
         """Follow until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._release_forever())
-            while True:
+            while not _cancelled():
                 await self.tick()
+            raise asyncio.CancelledError
 
     async def tick(self) -> None:
         """Do one round: read whole what must be, wait for commits, check that the history is still the one followed."""
@@ -143,9 +144,10 @@ class Follower:
         return history
 
     async def _receive(self) -> tuple[Commit, ...]:
-        positions = {zone: track.head.serial for zone, track in self._tracks.items() if track.head is not None}
+        followed = {zone: track for zone, track in self._tracks.items() if track.reload is None}
+        positions = {zone: track.head.serial for zone, track in followed.items() if track.head is not None}
         wait_s = max(0.0, self._check_at_s - self._clock.monotonic())
-        if any(track.reload is not None for track in self._tracks.values()):
+        if len(followed) < len(self._tracks):
             wait_s = min(wait_s, WAIT_TO_LOAD_S)
         if positions:
             return await self._store.follow(positions, wait_s)
@@ -194,6 +196,15 @@ class Follower:
     def _tell_gap(self, zone: str, problem: str | None) -> None:
         if problem is not None:
             self._events.emit("resolver.gap_found", zone=zone, reason=problem)
+
+
+def _cancelled() -> bool:
+    """Say whether this task was cancelled, even if what it waited for kept that to itself.
+
+    redis-py sends by `asyncio.wait_for`, which on Python 3.11 drops a cancellation that comes as it is about to return.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _all(work: Iterable[Awaitable[None]]) -> None:

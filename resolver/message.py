@@ -23,6 +23,8 @@ UDP_PAYLOAD: Final = 1232
 UDP_PAYLOAD_WITHOUT_EDNS: Final = 512
 """Source: RFC 1035 section 4.2.1; smaller sizes in an OPT record mean this one, RFC 6891 section 6.2.3."""
 MAX_MESSAGE: Final = 65_535
+MAX_TTL: Final = 2**31 - 1
+"""Source: RFC 2181 section 8."""
 
 _LAST_ORDINARY_TYPE: Final = 127
 _LAST_META_TYPE: Final = 255
@@ -119,7 +121,7 @@ def render(query: Query, response: Response, transport: Transport, *, recursive:
     """
     try:
         wire = _wire(query, response, recursive=recursive)
-    except dns.exception.DNSException:
+    except (dns.exception.DNSException, ValueError):
         response = Response(dns.rcode.SERVFAIL, zone=response.zone)
         wire = _wire(query, response, recursive=recursive)
     if transport is Transport.UDP and len(wire) > _udp_limit(query.edns):
@@ -167,7 +169,8 @@ def _wire(query: Query, response: Response, *, recursive: bool, flags: int = 0) 
 
 def _rrset(query: Query, records: Records) -> dns.rrset.RRset:
     owner = query.qname if records.owner is None else dns.name.from_text(records.owner)
-    return dns.rrset.from_rdata_list(owner, records.ttl, [_rdata(records.type, value) for value in records.values])
+    ttl = min(MAX_TTL, max(0, records.ttl))
+    return dns.rrset.from_rdata_list(owner, ttl, [_rdata(records.type, value) for value in records.values])
 
 
 @lru_cache(maxsize=10_000)

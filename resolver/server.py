@@ -127,8 +127,10 @@ class DnsServer:
             if open_answers:  # the asker has sent its last query, and may still be reading
                 await asyncio.wait(open_answers, timeout=self._idle_timeout_s)
                 await self._drain(writer)
-        except (TimeoutError, OSError, asyncio.IncompleteReadError):
-            pass  # idle, gone, or stopped within a message: nothing that anybody waits for
+        except TimeoutError:
+            writer.transport.abort()  # an orderly end would wait for a reader that does not read
+        except (OSError, asyncio.IncompleteReadError):
+            pass  # gone, or stopped within a message: nothing that anybody waits for
         finally:
             writer.close()
 

@@ -1,7 +1,9 @@
 """Zones made by hand, questions to them, and servers on real sockets."""
 
 import asyncio
+import os
 import random
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
@@ -54,6 +56,32 @@ def eventually() -> Callable[..., Awaitable[None]]:
             await asyncio.sleep(0.005)
 
     return wait
+
+
+@pytest.fixture(scope="session")
+def free_ports() -> Callable[[int], int]:
+    """Return the first of some ports in a row that are free for UDP and TCP, below those that the system gives out."""
+    candidates = iter(range(20_000 + os.getpid() % 10_000, 32_000))
+
+    def first_of(count: int) -> int:
+        ports: list[int] = []
+        while len(ports) < count:
+            port = next(candidates)
+            ports = [*ports, port] if is_free(port) else []
+        return ports[0]
+
+    return first_of
+
+
+def is_free(port: int) -> bool:
+    """Say whether UDP and TCP can be had on a loopback port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
+        try:
+            udp.bind(("127.0.0.1", port))
+            tcp.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 @pytest.fixture

@@ -182,6 +182,13 @@ def test_any_gets_one_record_set_only(image, ask) -> None:
     assert [rrset.rdtype for rrset in answer.answer] == [dns.rdatatype.A]
 
 
+def test_any_at_a_dangling_root_gets_what_else_is_there(image, ask) -> None:
+    """The alias leads to nothing, but the apex has NS and SOA: ANY is not empty."""
+    answer = ask(image(without=[TREE]), ZONE, "ANY")
+
+    assert [rrset.rdtype for rrset in answer.answer] == [dns.rdatatype.NS]
+
+
 def test_any_where_nothing_is_is_nxdomain(image, ask) -> None:
     """ANY of a name that is not there has no record set to choose."""
     assert ask(image(), f"nothing.{ZONE}", "ANY").rcode() == dns.rcode.NXDOMAIN
@@ -271,6 +278,15 @@ def test_cname_circle_is_a_server_failure(image, ask) -> None:
 def test_zone_without_soa_is_a_server_failure_where_one_is_needed(ask) -> None:
     """A negative answer without SOA could not be kept; such a zone is broken."""
     assert ask(ZoneImage(ZONE, 1, [records.ns(ZONE)]), ZONE).rcode() == dns.rcode.SERVFAIL
+
+
+@pytest.mark.parametrize("values", [(), ("",), ("not an soa",), ("a. b. c d e f g",)])
+def test_zone_with_an_soa_that_is_none_is_a_server_failure(ask, values: tuple[str, ...]) -> None:
+    """Nothing that a store could hold makes the server raise."""
+    zone = ZoneImage(ZONE, 1, [RecordSet(ZONE, "SOA", 9, values), RecordSet(f"www.{ZONE}", "CNAME", 9, values[:0])])
+
+    for name, record_type in ((ZONE, "A"), (ZONE, "SOA"), (f"www.{ZONE}", "A")):
+        assert ask(zone, name, record_type).rcode() == dns.rcode.SERVFAIL
 
 
 def test_empty_answer_is_counted_with_zone_and_type(image) -> None:

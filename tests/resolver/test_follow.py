@@ -287,6 +287,21 @@ async def test_follower_zone_that_vanished_is_served_on(redis_url, follow, event
     assert len(followed.told("resolver.gap_found")) == 1
 
 
+async def test_follower_cancelled_at_any_moment_ends(redis_url, follow) -> None:
+    """A client that drops a cancellation (redis-py on Python 3.11) must not keep the process from its end."""
+    followed = follow(redis_url, (ZONE, OTHER))
+    await make_zone(followed.store)
+
+    for steps in range(60):
+        running = asyncio.create_task(followed.follower.run())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        running.cancel()
+        async with asyncio.timeout(10):
+            await asyncio.wait({running})
+        assert running.cancelled()
+
+
 class OwnServer:
     """A server of the test's own, on a unix socket, that can be killed and started again on its data."""
 

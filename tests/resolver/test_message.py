@@ -97,9 +97,14 @@ def test_answer_beyond_64_kib_is_a_server_failure(texts, ask) -> None:
 
 def test_value_that_is_no_record_data_is_a_server_failure(image, ask) -> None:
     """A bad value in the store spoils its own answers and no others."""
-    zone = image(RecordSet(f"bad.{ZONE}", "A", 5, ("not an address",)), RecordSet(f"odd.{ZONE}", "FROB", 5, ("x",)))
+    bad = RecordSet(f"bad.{ZONE}", "A", 5, ("not an address",))
+    odd = RecordSet(f"odd.{ZONE}", "TYPE99999", 5, ("x",))
+    zone = image(bad, odd, RecordSet(f"long.{ZONE}", "A", 2**40, ("127.0.0.1",)))
+    longest = 2**31 - 1  # RFC 2181 section 8
 
     assert ask(zone, f"bad.{ZONE}").rcode() == dns.rcode.SERVFAIL
+    assert ask(zone, f"odd.{ZONE}", "ANY").rcode() == dns.rcode.SERVFAIL
+    assert ask(zone, f"long.{ZONE}").answer[0].ttl == longest
     assert ask(zone, ZONE).rcode() == dns.rcode.NOERROR
 
 

@@ -25,20 +25,6 @@ TREE = f"plan-000001.{ZONE}"
 LEAF = records.address(TREE, "A", "127.1.1.1", ttl=60, set_identifier="use1-az1-lb-001", weight=10)
 
 
-def free_ports() -> tuple[int, int]:
-    """Return a port base whose first two ports are free for UDP and TCP, and a port for the admin pages."""
-    while True:
-        with socket.socket() as first, socket.socket() as second, socket.socket() as admin:
-            first.bind(("127.0.0.1", 0))
-            admin.bind(("127.0.0.1", 0))
-            base = first.getsockname()[1]
-            try:
-                second.bind(("127.0.0.1", base + 1))
-            except OSError:
-                continue
-            return base, admin.getsockname()[1]
-
-
 class Running:
     """A resolver process and its pages."""
 
@@ -69,11 +55,12 @@ class Running:
 
 
 @pytest.fixture
-async def start() -> AsyncIterator[Callable[..., Awaitable[Running]]]:
+async def start(free_ports: Callable[[int], int]) -> AsyncIterator[Callable[..., Awaitable[Running]]]:
     """Start resolver processes; they are killed in the end."""
     started: list[asyncio.subprocess.Process] = []
 
-    async def run(redis_url: str, base: int, admin: int) -> Running:
+    async def run(redis_url: str, base: int | None = None) -> Running:
+        base, admin = base or free_ports(2), free_ports(1)
         settings = {"REDIS_URL": redis_url, "PORT_BASE": base, "ADMIN_PORT": admin, "NAME": "resolver"}
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "resolver"),
@@ -113,8 +100,8 @@ async def make_zones(store: ZoneStore) -> None:
 
 async def test_process_becomes_ready_answers_and_stops_in_order(redis_url, start, store) -> None:
     """Not ready without zones; then both ports answer, the pages tell, and SIGTERM ends it with code 0."""
-    running = await start(redis_url, *free_ports())
-    assert "6 of 6 zones were not read yet" in await running.until("/readyz", lambda status, _: status == 503)
+    running = await start(redis_url)
+    await running.until("/readyz", lambda status, text: status == 503 and "6 of 6 zones were not read yet" in text)
 
     await make_zones(store)
     await running.until("/readyz", lambda status, _: status == 200)
@@ -140,7 +127,7 @@ async def test_process_becomes_ready_answers_and_stops_in_order(redis_url, start
 async def test_process_lives_through_garbage_on_both_ports(redis_url, start, store) -> None:
     """A few thousand random datagrams at each port: it lives, and still answers. Seed: 20251020."""
     await make_zones(store)
-    running = await start(redis_url, *free_ports())
+    running = await start(redis_url)
     await running.until("/readyz", lambda status, _: status == 200)
     rng = random.Random(20251020)
 
@@ -156,14 +143,14 @@ async def test_process_lives_through_garbage_on_both_ports(redis_url, start, sto
 
 
 @pytest.mark.parametrize(("offset", "kind"), [(0, socket.SOCK_DGRAM), (1, socket.SOCK_STREAM)], ids=["dns", "cache"])
-async def test_process_port_in_use_ends_it_with_code_3(redis_url, start, offset: int, kind) -> None:
+async def test_process_port_in_use_ends_it_with_code_3(redis_url, start, free_ports, offset: int, kind) -> None:
     """One sentence that names the port and the remedy, exit code 3."""
-    base, admin = free_ports()
+    base = free_ports(2)
     with socket.socket(socket.AF_INET, kind) as other:
         other.bind(("127.0.0.1", base + offset))
         if kind is socket.SOCK_STREAM:
             other.listen()
-        running = await start(redis_url, base, admin)
+        running = await start(redis_url, base)
         _, text = await asyncio.wait_for(running.process.communicate(), 20)
 
     assert running.process.returncode == 3
@@ -174,7 +161,7 @@ async def test_process_port_in_use_ends_it_with_code_3(redis_url, start, offset:
 
 async def test_process_without_a_server_ends_with_code_3(start) -> None:
     """An unreachable Redis is one clear error."""
-    running = await start("redis://127.0.0.1:1/0", *free_ports())
+    running = await start("redis://127.0.0.1:1/0")
 
     _, text = await asyncio.wait_for(running.process.communicate(), 20)
 

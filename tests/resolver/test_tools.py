@@ -131,14 +131,8 @@ remote-control:
 """
 
 
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as chosen:
-        chosen.bind(("127.0.0.1", 0))
-        return chosen.getsockname()[1]
-
-
 @pytest.fixture
-async def unbound(tmp_path: Path, eventually) -> AsyncIterator[Callable]:
+async def unbound(tmp_path: Path, eventually, free_ports) -> AsyncIterator[Callable]:
     """Start an unbound in front of a port, by `forward` or `stub` zone; return its own port. It asks with 0x20."""
     program = shutil.which("unbound")
     if program is None:
@@ -146,7 +140,7 @@ async def unbound(tmp_path: Path, eventually) -> AsyncIterator[Callable]:
     started = []
 
     async def start(kind: str, upstream: int) -> int:
-        port = free_port()
+        port = free_ports(1)
         config = tmp_path / "unbound.conf"
         config.write_text(UNBOUND.format(port=port, place=tmp_path, upstream=upstream, kind=kind), "utf-8")
         process = await asyncio.create_subprocess_exec(program, "-d", "-c", str(config))
