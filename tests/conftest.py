@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 import redis
 import redis.asyncio
@@ -13,6 +14,16 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from deploy.embedded import server_binary, server_command, server_url
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_shared_resolver() -> None:
+    """Let aiohttp's sessions without a resolver of their own resolve by threads.
+
+    Otherwise each makes and cancels a shared aiodns resolver for the system's name servers, after which c-ares in the
+    same process does not ask the name server that a later resolver names. No process of ours has both.
+    """
+    aiohttp.connector.DefaultResolver = aiohttp.ThreadedResolver
 
 
 @pytest.fixture(scope="session")
