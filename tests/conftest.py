@@ -1,5 +1,7 @@
 """Fixtures for every room: a real server, started once, emptied for each test."""
 
+import os
+import socket
 import subprocess
 import tempfile
 import time
@@ -63,3 +65,22 @@ def wait_for_server(url: str, server: subprocess.Popen[bytes], timeout_s: float 
         else:
             client.close()
             return
+
+
+@pytest.fixture
+def port_base() -> int:
+    """A port base below the ephemeral ports whose twenty ports are free, as far as can be known beforehand."""
+    for base in range(20_000 + os.getpid() % 500 * 20, 32_000, 20):
+        if all(_is_free(base + offset) for offset in range(20)):
+            return base
+    raise AssertionError("no twenty free ports in a row")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+        try:
+            tcp.bind(("127.0.0.1", port))
+            udp.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

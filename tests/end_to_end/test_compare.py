@@ -11,8 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 FENCEPOST = Path(sys.executable).with_name("fencepost")
 MODE_KEYS = {
     "plans_published",
@@ -31,25 +29,6 @@ MODE_KEYS = {
     "convergence_ms",
     "violations",
 }
-
-
-@pytest.fixture
-def port_base() -> int:
-    """A port base whose ports are free, as far as can be known beforehand."""
-    for base in range(33_000 + os.getpid() % 500 * 20, 60_000, 20):
-        if all(is_free(base + offset) for offset in range(20)):
-            return base
-    raise AssertionError("no twenty free ports in a row")
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-        try:
-            tcp.bind(("127.0.0.1", port))
-            udp.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def processes_of(port_base: int, run_dir: Path) -> list[str]:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -36,22 +35,6 @@ SEED = 11
 PLANS_PER_S = 8.0
 RETURN_S = 25.0
 POLL_S = 0.05
-
-
-@pytest.fixture
-def port_base() -> int:
-    """A port base whose ports are free, as far as can be known beforehand."""
-    return next(base for base in range(15_800, 16_000, 20) if all(is_free(base + offset) for offset in range(20)))
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-        try:
-            tcp.bind(("127.0.0.1", port))
-            udp.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 @dataclass

@@ -1,8 +1,6 @@
 """Fixtures of the lab: a tiny real name server on loopback whose answers a test sets."""
 
 import asyncio
-import os
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import dns.flags
@@ -69,22 +67,3 @@ def until() -> Callable[[Callable[[], bool]], Awaitable[None]]:
                 await asyncio.sleep(0.001)
 
     return wait
-
-
-@pytest.fixture
-def port_base() -> int:
-    """A port base of which all five ports are free, as far as can be known beforehand."""
-    for base in range(20_000 + os.getpid() % 500 * 10, 32_000, 10):
-        if all(_is_free(base + offset) for offset in range(5)):
-            return base
-    raise AssertionError("no five free ports in a row")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-        try:
-            tcp.bind(("127.0.0.1", port))
-            udp.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
