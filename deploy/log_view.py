@@ -8,7 +8,7 @@ import msgspec
 
 ROUTINE: Final = frozenset(
     {
-        "enactor.call_throttled",
+        "control.call_throttled",
         "enactor.fence_advanced",
         "enactor.lock_acquired",
         "enactor.lock_missed",

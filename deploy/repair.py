@@ -48,14 +48,14 @@ class Repair:
     """One endpoint's repair. Determinism: the changes depend on the zone's listing and the plan alone."""
 
     def __init__(self, stores: Stores, clock: Clock, events: Events) -> None:
-        self._stores, self._clock, self._events = stores, clock, events
+        self._stores, self._api, self._clock, self._events = stores, stores.control(clock, events), clock, events
 
     async def run(self, endpoint: str) -> Repaired:
         """Install the newest plan on an endpoint. Raises: RepairRefused, ChangeRefused, StoreError."""
         plan = await self._stores.plans.latest()
         if plan is None or endpoint not in plan.digests:
             raise RepairRefused(f"no plan has {endpoint}; publish one with `fencepost plan publish FILE`")
-        listing = await self._listing(endpoint)
+        listing = await self._api.listing(endpoint)
         root = tuple(r for r in listing if r.key in root_keys(endpoint))
         dangling = any(not any(r.name == entry.alias for r in listing) for entry in root)
         existing, wanted = (
@@ -71,14 +71,6 @@ class Repair:
         reason = f"plan {existing} -> {plan.generation}" + (", which pointed to nothing" if dangling else "")
         self._events.emit("operator.repair_installed", zone=endpoint, generation=plan.generation, reason=reason)
         return Repaired(endpoint, existing, plan.generation, dangling, 0 if whole else len(wanted))
-
-    async def _listing(self, endpoint: str) -> list[RecordSet]:
-        page = await self._stores.zones.page(endpoint)
-        found = list(page.record_sets)
-        while page.next_key is not None:
-            page = await self._stores.zones.page(endpoint, page.next_key)
-            found += page.record_sets
-        return found
 
     async def _build(self, endpoint: str, plan: Plan, wanted: Sequence[RecordSet], leaves: Sequence[RecordSet]) -> None:
         """Make the tree exactly the plan's: what is wrong in it goes, in batches that fit."""
@@ -107,7 +99,7 @@ class Repair:
         await self._commit(endpoint, plan, f"repair: flip to {plan.generation}", changes)
 
     async def _commit(self, endpoint: str, plan: Plan, comment: str, changes: Sequence[Change]) -> None:
-        await self._stores.zones.change(ChangeBatch(endpoint, tuple(changes), plan.generation, comment))
+        await self._api.change(ChangeBatch(endpoint, tuple(changes), plan.generation, comment))
 
 
 async def addresses(endpoint: str, record_type: str, port: int) -> tuple[str, int]:

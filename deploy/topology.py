@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from fencepost.errors import StartupError
+from fencepost.guards import Guard, parse_guards
 from fencepost.network import PROFILES
 from fencepost.region import Region, default_region_path
 from fencepost.service import LOOPBACK
@@ -52,6 +53,7 @@ class SystemOptions:
         redis_url: a server that exists; None means an embedded one.
         reuse: whether a store that already has zones or plans may be gone on with.
         load_rate: requests a second of the load clients; None means no load.
+        without: guards that are off in planner and enactors, by name, separated by commas; `buggy` has none.
         extra: further settings by kind of process, e.g. {"enactor": {"FENCEPOST_KEEP": "10"}}; kinds are `KINDS`.
     """
 
@@ -65,6 +67,7 @@ class SystemOptions:
     redis_url: str | None = None
     reuse: bool = False
     load_rate: float | None = None
+    without: str = ""
     extra: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
@@ -120,6 +123,7 @@ def check_options(options: SystemOptions) -> None:
         raise StartupError(f"--port-base {options.port_base} is outside 1 to {highest}")
     if options.load_rate is not None and options.load_rate <= 0:
         raise StartupError(f"--load {options.load_rate:g} is no rate; it is requests a second, above 0")
+    parse_guards(options.without)
     if unknown := sorted(set(options.extra) - set(KINDS)):
         raise StartupError(f"no kind of process {', '.join(unknown)}; there are {', '.join(KINDS)}")
 
@@ -173,6 +177,8 @@ def _spec(process: _Process, options: SystemOptions, redis_url: str, admin_port:
         "FENCEPOST_PORT_BASE": str(options.port_base),
         "FENCEPOST_ADMIN_PORT": str(admin_port),
     }
+    if process.kind in {"planner", "enactor"}:
+        env["FENCEPOST_WITHOUT"] = guards_off(options)
     if process.kind == "enactor":
         env["FENCEPOST_PROTOCOL"] = options.mode.value
     if process.kind == "load":
@@ -182,6 +188,11 @@ def _spec(process: _Process, options: SystemOptions, redis_url: str, admin_port:
     # -P keeps the working directory out of the imports: a planner.py that lies there is not ours.
     argv = (sys.executable, "-P", "-m", process.module)
     return ProcessSpec(process.name, argv, env, admin_port, stage=process.stage)
+
+
+def guards_off(options: SystemOptions) -> str:
+    """Return the guards that are off, as the processes are told: all of them where the protocol is `buggy`."""
+    return ",".join(Guard) if options.mode is Mode.BUGGY else options.without
 
 
 def client_settings(options: SystemOptions, redis_url: str) -> Settings:

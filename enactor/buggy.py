@@ -44,7 +44,7 @@ class BuggyEnactor:
         self._done = plan.generation
         took_ms = (self._tools.clock.monotonic() - began_s) * 1000
         self._events.emit("enactor.pass_completed", generation=plan.generation, took_ms=took_ms)
-        return Outcome(f"plan {plan.generation} is on every endpoint", 0.0)
+        return Outcome(f"plan {plan.generation} is on every endpoint", 0.0, plan.generation)
 
     async def _highest_root(self, plan: Plan) -> int:
         highest = 0

@@ -1,10 +1,10 @@
 """Building a plan's tree in numbered batches, so that two enactors can build one tree and half of one is never live."""
 
-from enactor.control import ControlApi
 from enactor.hand import ZoneHand
 from enactor.tree import Manifest, in_batches, tree_key, tree_records
 from enactor.view import ZoneView
 from fencepost.batch import Change, create, delete, swap
+from fencepost.control import ControlApi
 from fencepost.errors import InvalidChangeBatch, TreeTaken
 from fencepost.events import Events
 from fencepost.names import tree_name

@@ -1,8 +1,8 @@
 """One enactor's hand on one zone: it takes the lock, and every batch that it commits begins with it."""
 
-from enactor.control import ControlApi
 from enactor.lock import ZoneLock, lock_key
 from fencepost.batch import Change, ChangeBatch
+from fencepost.control import ControlApi
 from fencepost.errors import FencepostError, InvalidChangeBatch, OutcomeUnknown
 from fencepost.events import Events
 from fencepost.names import lock_name

@@ -1,23 +1,30 @@
 """What both protocols have in common: their tools, and the shape of a round."""
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from enactor.control import ControlApi
 from enactor.hand import ZoneHand
 from enactor.lock import ZoneLock
 from enactor.settings import EnactorSettings
 from fencepost.clock import Clock
+from fencepost.control import ControlApi
 from fencepost.events import Events
 from fencepost.stores import PlanStore, ZoneStore
 
 
 class Outcome(NamedTuple):
-    """What a round did and why, in one sentence, and how long to wait before the next."""
+    """What a round did and why, in one sentence, and how long to wait before the next.
+
+    `installed` is the generation that every endpoint which can be moved has now, 0 if the round cannot tell; `held`
+    says of each of the others why it cannot.
+    """
 
     text: str
     wait_s: float
+    installed: int = 0
+    held: Mapping[str, str] = {}
 
 
 class Enactor(Protocol):
@@ -51,7 +58,7 @@ class Tools:
         events: Events,
     ) -> "Tools":
         """Return the tools of one enactor process that starts now."""
-        api = ControlApi(zones, clock, rng, events, settings.pauses)
+        api = ControlApi(zones, clock, rng, events, pause_s=settings.pauses.backoff_base_s)
         return cls(settings, plans, api, clock, rng, events, int(clock.epoch_s()))
 
     def hand(self, zone: str) -> ZoneHand:

@@ -10,8 +10,11 @@ from typing import Any, Final, TypeVar
 import msgspec
 import typer
 
+from fencepost.clock import Clock, stream
 from fencepost.connect import check_server, open_plan_store, open_zone_store
+from fencepost.control import ControlApi
 from fencepost.errors import FencepostError
+from fencepost.events import Events
 from fencepost.names import absolute
 from fencepost.region import Region
 from fencepost.settings import Settings, load_settings
@@ -20,6 +23,7 @@ from fencepost.stores import Actor, PlanStore, ZoneStore
 T = TypeVar("T")
 
 OPERATOR: Final = Actor("operator", operator=True)
+PAUSE_S: Final = 0.02
 REDIS_URL_HELP: Final = (
     "The server that holds zones and plans. Default: FENCEPOST_REDIS_URL, which `. RUN-DIR/env` sets for the system "
     "that runs there."
@@ -49,6 +53,10 @@ class Stores:
         if full not in self.region.endpoint_names:
             raise EndpointUnknown(name, self.region.endpoint_names)
         return full
+
+    def control(self, clock: Clock, events: Events) -> ControlApi:
+        """Return the zones as a person uses them: a zone that is busy for a moment is waited for."""
+        return ControlApi(self.zones, clock, stream(self.settings.seed, OPERATOR.name), events, pause_s=PAUSE_S)
 
 
 def settings_with(**given: Any) -> Settings:

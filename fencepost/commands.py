@@ -10,10 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from fencepost.client import REDIS_URL_HELP, Stores, settings_with, with_stores, write_json
+from fencepost.clock import SystemClock
 from fencepost.errors import PlanInvalid
+from fencepost.events import EventBus
 from fencepost.names import generation_of, tree_name
 from fencepost.plan import Content, Draft, Plan, PlanSummary, Target, check_draft, content, short
-from fencepost.records import RecordKey, RecordSet
+from fencepost.records import RecordSet
 from fencepost.stores import Commit
 
 RedisUrl = Annotated[str | None, typer.Option("--redis-url", help=REDIS_URL_HELP)]
@@ -49,13 +51,7 @@ class ZoneReport(msgspec.Struct, frozen=True):
 
 async def zone_report(stores: Stores, endpoint: str) -> ZoneReport:
     """Read a zone whole. Raises: NoSuchHostedZone, StoreError."""
-    record_sets: list[RecordSet] = []
-    start: RecordKey | None = None
-    while True:
-        page = await stores.zones.page(endpoint, start)
-        record_sets += page.record_sets
-        if (start := page.next_key) is None:
-            break
+    record_sets = await stores.control(SystemClock(), EventBus()).listing(endpoint)
     trees: dict[int, list[RecordSet]] = {}
     for record_set in record_sets:
         if (generation := generation_of(record_set.name, endpoint)) is not None:
@@ -64,10 +60,11 @@ async def zone_report(stores: Stores, endpoint: str) -> ZoneReport:
     targets = [r.alias for r in control if r.name == endpoint and r.alias is not None]
     roots = [generation for target in targets if (generation := generation_of(target, endpoint)) is not None]
     dangling = any(not any(r.name == target for r in record_sets) for target in targets)
-    commits = await stores.zones.commits(endpoint, max(0, page.serial - 5))
+    serial = (await stores.zones.read(endpoint, [])).serial
+    commits = await stores.zones.commits(endpoint, max(0, serial - 5))
     return ZoneReport(
         endpoint,
-        page.serial,
+        serial,
         control,
         {generation: tuple(tree) for generation, tree in sorted(trees.items())},
         max(roots, default=None),

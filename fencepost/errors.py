@@ -6,7 +6,10 @@ FencepostError
 ├── PlanError
 │   ├── PlanInvalid           a plan that no region could want; refused, nothing is published
 │   ├── PlanNotFound          no plan of that generation is kept
-│   └── PlanConflict          somebody else published in between (retryable)
+│   ├── PlanConflict          somebody else published in between (retryable)
+│   ├── PlansFrozen           an operator has frozen the automation: nothing is published
+│   ├── EndpointPinned        an operator has rolled an endpoint back; automation leaves it alone (retryable)
+│   └── PlanUnsafe            a plan would take too much from an endpoint, or bring it strangers
 ├── ChangeRefused             a change batch that did not happen, for certain
 │   ├── InvalidChangeBatch    one or more changes broke a rule of the zone
 │   ├── NoSuchHostedZone      there is no such zone
@@ -23,6 +26,7 @@ FencepostError
 `retryable` says whether the same call may simply be made again.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -69,6 +73,81 @@ class PlanConflict(PlanError):
     def __init__(self, *, expected: int, latest: int) -> None:
         super().__init__(f"the latest plan is {latest}, not {expected} as this one was based on; build it again")
         self.expected, self.latest = expected, latest
+
+
+class PlansFrozen(PlanError):
+    """The plan store is frozen: only an operator may publish until `fencepost thaw`."""
+
+    def __init__(self, by: str) -> None:
+        super().__init__(f"no plan is published while the automation is frozen ({by}); `fencepost thaw` ends that")
+        self.by = by
+
+
+class EndpointPinned(PlanError):
+    """An operator has rolled an endpoint back, and a plan that changes it is not an operator's: leave it out."""
+
+    retryable = True
+
+    def __init__(self, endpoint: str, by: str) -> None:
+        super().__init__(
+            f"{endpoint} stays as an operator has rolled it back ({by}); `fencepost thaw --endpoint {endpoint}` or "
+            "`fencepost plan publish` ends that"
+        )
+        self.endpoint, self.by = endpoint, by
+
+
+class PlanUnsafe(PlanError):
+    """A plan would do an endpoint harm; it was not applied.
+
+    Attributes:
+        endpoint: which one; the others are not held up.
+        rule: `empty`, `removal`, `too-few` or `strangers`.
+        counts: the numbers that the message has, by name.
+    """
+
+    def __init__(self, endpoint: str, rule: str, message: str, **counts: float) -> None:
+        super().__init__(f"{endpoint}: {message}")
+        self.endpoint, self.rule, self.counts = endpoint, rule, counts
+
+    @classmethod
+    def empty(cls, endpoint: str, kind: str, *, existing: int) -> "PlanUnsafe":
+        """No address of a type would be left; no force makes that right."""
+        message = (
+            f"the plan leaves no {kind} address of {existing} load balancers, the limit is 1; bring one back, or give "
+            "`fencepost plan publish` one that works"
+        )
+        return cls(endpoint, "empty", message, existing=existing, left=0)
+
+    @classmethod
+    def removal(
+        cls, endpoint: str, kind: str, *, removed: int, highest: int, limit: float, window_s: float
+    ) -> "PlanUnsafe":
+        """Too much capacity would go. `highest` is what there was within `window_s` seconds."""
+        span = f" within {window_s:g} s" if window_s else ""
+        message = (
+            f"the plan takes away {removed} of {highest} {kind} capacity{span} ({removed / highest:.0%}), the limit is "
+            f"{limit:.0%}; if it is meant, publish it with `fencepost plan publish --force`"
+        )
+        return cls(endpoint, "removal", message, removed=removed, highest=highest, limit=limit)
+
+    @classmethod
+    def too_few(cls, endpoint: str, kind: str, *, left: int, needed: int) -> "PlanUnsafe":
+        """Too few load balancers would be left."""
+        message = (
+            f"the plan leaves {left} load balancers with {kind} addresses, the limit is {needed}; if it is meant, "
+            "publish it with `fencepost plan publish --force`"
+        )
+        return cls(endpoint, "too-few", message, left=left, limit=needed)
+
+    @classmethod
+    def strangers(cls, endpoint: str, names: Sequence[str]) -> "PlanUnsafe":
+        """The region does not have these load balancers for this endpoint, or not at these addresses."""
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")  # noqa: PLR2004
+        message = (
+            f"the plan has {len(names)} load balancers that the region file does not have here ({shown}), the limit is "
+            "0; correct the region file, or publish it with `fencepost plan publish --force`"
+        )
+        return cls(endpoint, "strangers", message, strangers=len(names), limit=0)
 
 
 class ChangeRefused(FencepostError):

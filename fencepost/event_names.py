@@ -31,7 +31,7 @@ EVENT_NAMES: Final[dict[str, str]] = {
     "enactor.trees_cleaned": "old trees were deleted",
     "enactor.clean_refused": "the zone refused a delete batch: something moved since the trees were chosen",
     "enactor.outcome_unknown": "no answer to a write; the zone is read again before anything else",
-    "enactor.call_throttled": "the control API asked for patience",
+    "control.call_throttled": "the control API asked for patience",
     "resolver.zone_loaded": "a zone was read whole",
     "resolver.zone_updated": "a commit is visible in answers",
     "resolver.gap_found": "commits were missed or the store went back; the zone is read again whole",

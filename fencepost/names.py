@@ -56,6 +56,11 @@ def frozen_name(zone: str) -> str:
     return f"_frozen.{zone}"
 
 
+def capacity_name(zone: str) -> str:
+    """Return the name of the record that says how much capacity the zone had lately."""
+    return f"_capacity.{zone}"
+
+
 def generation_of(name: str, zone: str) -> int | None:
     """Return the generation of a tree's name or of any name below it, None for other names."""
     if not name.endswith("." + zone):

@@ -11,6 +11,7 @@ import msgspec
 from fencepost.batch import MAX_WEIGHT
 from fencepost.errors import PlanInvalid
 from fencepost.names import absolute
+from fencepost.notice import Notice
 from fencepost.records import ADDRESS_TYPES
 
 MAX_TTL_S: Final = 86_400
@@ -86,6 +87,17 @@ def short(full_digest: str) -> str:
     return full_digest[:8]
 
 
+class Forced(msgspec.Struct, frozen=True):
+    """An operator's last plan by force for an endpoint: later plans are compared with it until it is live.
+
+    `generation` and `digest` (of the content, 32 hex) are that plan's, `by` is who.
+    """
+
+    generation: int
+    digest: str
+    by: str
+
+
 class Plan(msgspec.Struct, frozen=True):
     """One published plan.
 
@@ -96,6 +108,7 @@ class Plan(msgspec.Struct, frozen=True):
         reason: one sentence, for people.
         digests: endpoint -> content digest, for every endpoint of the region, in order of their names.
         contents: content digest -> content, for every digest above; shared between plans, never changed.
+        forced: endpoint -> the last plan up to this one that an operator has published for it by force.
     """
 
     generation: int
@@ -104,6 +117,7 @@ class Plan(msgspec.Struct, frozen=True):
     reason: str
     digests: Mapping[str, str]
     contents: Mapping[str, Content]
+    forced: Mapping[str, Forced] = {}
 
     def content(self, endpoint: str) -> Content:
         """Return what an endpoint should answer. Raises: KeyError for an endpoint that the plan does not have."""
@@ -111,13 +125,19 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class PlanSummary(msgspec.Struct, frozen=True):
-    """One line of the plan history: `changed` maps each changed endpoint to its digests (before, after)."""
+    """One line of the plan history: `changed` maps each changed endpoint to its digests (before, after).
+
+    `by` is who published it; `operator` and `force` are as in `Draft`.
+    """
 
     generation: int
     published_ms: int
     lane: Lane
     reason: str
     changed: Mapping[str, tuple[str | None, str | None]]
+    by: str = "planner"
+    operator: bool = False
+    force: bool = False
 
 
 class Draft(msgspec.Struct, frozen=True):
@@ -127,11 +147,21 @@ class Draft(msgspec.Struct, frozen=True):
         changes: endpoint -> what it should answer from now on; None takes the endpoint out of the plan.
         reason: one sentence, for people.
         lane: slow or fast.
+        by: who publishes it, without spaces.
+        operator: whether that is a person: only then may it be published while the automation is frozen, and change an
+            endpoint that is pinned, which ends the pin.
+        force: whether protective checks are to let these changes pass; an operator's word only.
+        pin: who wants automation to leave these endpoints as they are now, when and why; None: nobody. An operator's
+            word only; the endpoint's next plan by an operator ends it.
     """
 
     changes: Mapping[str, Content | None]
     reason: str
     lane: Lane = Lane.SLOW
+    by: str = "planner"
+    operator: bool = False
+    force: bool = False
+    pin: Notice | None = None
 
 
 def check_draft(draft: Draft, endpoints: frozenset[str]) -> None:

@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
 from redis.asyncio import Redis
 
-from fencepost.errors import PlanConflict, PlanNotFound, StoreUnavailable
+from fencepost.errors import EndpointPinned, PlanConflict, PlanNotFound, PlansFrozen, StoreUnavailable
+from fencepost.notice import Notice
 from fencepost.plan import (
     Content,
     Draft,
+    Forced,
     Lane,
     Plan,
     PlanSummary,
@@ -17,6 +20,7 @@ from fencepost.plan import (
     encode_content,
 )
 from fencepost.redis_client import Argument, Scripts, reading
+from fencepost.stores import Controls, Report
 
 HEAD: Final = "{plans}:head"
 CURRENT: Final = "{plans}:current"
@@ -24,6 +28,13 @@ LOG: Final = "{plans}:log"
 CONTENTS: Final = "{plans}:contents"
 REFERENCES: Final = "{plans}:references"
 REQUESTS: Final = "{plans}:requests"
+FORCED: Final = "{plans}:forced"
+PINS: Final = "{plans}:pins"
+FROZEN: Final = "{plans}:frozen"
+REPORTS: Final = "{plans}:reports"
+
+PUBLISH_KEYS: Final = (HEAD, CURRENT, LOG, CONTENTS, REFERENCES, FORCED, PINS, FROZEN)
+READ_KEYS: Final = (HEAD, CURRENT, LOG, FORCED)
 
 
 class RedisPlanStore:
@@ -41,13 +52,21 @@ class RedisPlanStore:
 
     async def publish(self, draft: Draft, *, expected: int, floor: int = 0) -> int:
         """Publish a plan; see `PlanStore.publish`."""
-        arguments: list[Argument] = [expected, floor, draft.lane.value, draft.reason, self._keep]
+        head, *rest = await self._scripts.write("publish_plan", PUBLISH_KEYS, self._arguments(draft, expected, floor))
+        if head == b"frozen":
+            raise PlansFrozen(rest[0].decode())
+        if head == b"pinned":
+            raise EndpointPinned(rest[0].decode(), rest[1].decode())
+        if head == b"conflict":
+            raise PlanConflict(expected=expected, latest=rest[0])
+        return int(rest[0])
+
+    def _arguments(self, draft: Draft, expected: int, floor: int) -> list[Argument]:
+        flags = (draft.by, int(draft.operator), int(draft.force), draft.pin.text if draft.pin else "")
+        arguments: list[Argument] = [expected, floor, draft.lane.value, draft.reason, self._keep, *flags]
         for endpoint, content in sorted(draft.changes.items()):
             arguments += [endpoint, "", ""] if content is None else [endpoint, digest(content), encode_content(content)]
-        head, number = await self._scripts.write("publish_plan", (HEAD, CURRENT, LOG, CONTENTS, REFERENCES), arguments)
-        if head == b"conflict":
-            raise PlanConflict(expected=expected, latest=number)
-        return int(number)
+        return arguments
 
     async def latest_generation(self) -> int:
         """Return the latest generation; see `PlanStore.latest_generation`."""
@@ -57,7 +76,7 @@ class RedisPlanStore:
     async def latest(self, known: Plan | None = None) -> Plan | None:
         """Return the latest plan; see `PlanStore.latest`."""
         generation, published = (known.generation, known.published_ms) if known else (0, "")
-        head, *rest = await self._scripts.read("read_plan", (HEAD, CURRENT, LOG), (generation, published, "since"))
+        head, *rest = await self._scripts.read("read_plan", READ_KEYS, (generation, published, "since"))
         if head == b"none":
             return None
         number, published_ms, lane, reason = rest[0]
@@ -71,11 +90,11 @@ class RedisPlanStore:
         else:
             digests = _pairs(rest[1])
         head_of = PlanSummary(int(number), int(published_ms), Lane(lane.decode()), reason.decode(), {})
-        return await self._plan(head_of, digests, known)
+        return await self._plan(head_of, digests, known, _forced(rest[-1], head_of.generation))
 
     async def get(self, generation: int) -> Plan:
         """Return an earlier plan; see `PlanStore.get`."""
-        head, *rest = await self._scripts.read("read_plan", (HEAD, CURRENT, LOG), (generation, "", "back"))
+        head, *rest = await self._scripts.read("read_plan", READ_KEYS, (generation, "", "back"))
         if head == b"none":
             raise PlanNotFound(generation, oldest=0, latest=0)
         if head == b"missing":
@@ -84,7 +103,7 @@ class RedisPlanStore:
         for entry in reversed(rest[2]):
             _apply(digests, _summary(*entry), forward=False)
         (summary,) = await self.history(limit=1, before=generation + 1)
-        return await self._plan(summary, digests, None)
+        return await self._plan(summary, digests, None, _forced(rest[-1], generation))
 
     async def history(self, limit: int = 20, before: int | None = None) -> tuple[PlanSummary, ...]:
         """Return summaries of plans; see `PlanStore.history`."""
@@ -108,21 +127,73 @@ class RedisPlanStore:
             found: Any = await self._client.hgetall(REQUESTS)
         return {key.decode(): value.decode() for key, value in sorted(found.items())}
 
-    async def set_request(self, key: str, value: str | None) -> None:
-        """Put a request in force or end it; see `PlanStore.set_request`."""
-        await self._scripts.write("set_request", (REQUESTS,), (key, value or ""))
+    async def set_requests(self, changes: Mapping[str, str | None]) -> None:
+        """Put requests in force or end them; see `PlanStore.set_requests`."""
+        arguments = [part for key, value in sorted(changes.items()) for part in (key, value or "")]
+        await self._scripts.write("set_requests", (REQUESTS,), arguments)
+
+    async def controls(self) -> Controls:
+        """Return freeze and pins; see `PlanStore.controls`."""
+        frozen, *pins = await self._scripts.read("read_controls", (FROZEN, PINS), ())
+        return Controls(Notice.parse(frozen.decode()) if frozen else None, _notices(pins))
+
+    async def freeze(self, notice: Notice) -> None:
+        """Let only operators publish; see `PlanStore.freeze`."""
+        await self._scripts.write("set_frozen", (FROZEN,), (notice.text,))
+
+    async def thaw(self) -> Notice | None:
+        """Let everybody publish; see `PlanStore.thaw`."""
+        before = await self._scripts.write("set_frozen", (FROZEN,), ("",))
+        return Notice.parse(before.decode()) if before else None
+
+    async def unpin(self, endpoints: Sequence[str]) -> Mapping[str, Notice]:
+        """End pins; see `PlanStore.unpin`."""
+        return _notices(await self._scripts.write("unpin", (PINS,), list(endpoints)))
+
+    async def report(self, name: str, report: Report) -> None:
+        """Leave word; see `PlanStore.report`."""
+        await self._scripts.write("set_report", (REPORTS,), (name, msgspec.json.encode(report)))
+
+    async def reports(self) -> Mapping[str, Report]:
+        """Read every process's word; see `PlanStore.reports`."""
+        now_ms, *flat = await self._scripts.read("read_reports", (REPORTS,), ())
+        return {name: _report(text, int(now_ms)) for name, text in sorted(_pairs(flat).items())}
 
     async def close(self) -> None:
         """Close the client."""
         await self._client.aclose()
 
-    async def _plan(self, summary: PlanSummary, digests: Mapping[str, str], known: Plan | None) -> Plan:
+    async def _plan(
+        self, summary: PlanSummary, digests: Mapping[str, str], known: Plan | None, forced: Mapping[str, Forced]
+    ) -> Plan:
         have = {key: known.contents[key] for key in digests.values() if known and key in known.contents}
         have |= await self.contents(sorted(set(digests.values()) - have.keys()))
         generation = summary.generation
         if lost := sorted(set(digests.values()) - have.keys()):
             raise StoreUnavailable(f"plan {generation}: contents {', '.join(lost)} are gone; a newer plan replaced it")
-        return Plan(generation, summary.published_ms, summary.lane, summary.reason, dict(sorted(digests.items())), have)
+        return Plan(
+            generation, summary.published_ms, summary.lane, summary.reason, dict(sorted(digests.items())), have, forced
+        )
+
+
+def _notices(flat: Sequence[bytes]) -> dict[str, Notice]:
+    return {endpoint: Notice.parse(text) for endpoint, text in sorted(_pairs(flat).items())}
+
+
+def _report(text: str, now_ms: int) -> Report:
+    at_ms, _, words = text.partition(" ")
+    said = msgspec.json.decode(words, type=Report)
+    return msgspec.structs.replace(said, age_s=max(0, now_ms - int(at_ms)) / 1000)
+
+
+def _forced(flat: Sequence[bytes], latest: int) -> dict[str, Forced]:
+    """Return the marks that a plan knows of: not those of later ones."""
+    found = {}
+    for endpoint, text in sorted(_pairs(flat).items()):
+        generation, digest_of, by = text.split(" ", 2)
+        if int(generation) <= latest:
+            found[endpoint] = Forced(int(generation), digest_of, by)
+    return found
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[str, str]:
@@ -136,7 +207,16 @@ def _summary(entry_id: bytes, flat: Sequence[bytes]) -> PlanSummary:
         endpoint, before, after = line.split(" ")
         changed[endpoint] = (None if before == "-" else before, None if after == "-" else after)
     number = int(entry_id.partition(b"-")[0])
-    return PlanSummary(number, int(fields["at_ms"]), Lane(fields["lane"]), fields["reason"], changed)
+    return PlanSummary(
+        number,
+        int(fields["at_ms"]),
+        Lane(fields["lane"]),
+        fields["reason"],
+        changed,
+        fields["by"],
+        fields["operator"] == "1",
+        fields["force"] == "1",
+    )
 
 
 def _apply(digests: dict[str, str], summary: PlanSummary, *, forward: bool) -> None:

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from fencepost.batch import ChangeBatch
 from fencepost.network import Link
+from fencepost.notice import Notice
 from fencepost.plan import Content, Draft, Plan, PlanSummary
 from fencepost.records import RecordKey, RecordSet
-from fencepost.stores import MAX_PAGE, Commit, PlanStore, ZonePage, ZoneRead, ZoneStore
+from fencepost.stores import MAX_PAGE, Commit, Controls, PlanStore, Report, ZonePage, ZoneRead, ZoneStore
 
 
 class RemoteZoneStore:
@@ -78,9 +79,33 @@ class RemotePlanStore:
         """See `PlanStore.requests`."""
         return await self._link.call(self._inner.requests)
 
-    async def set_request(self, key: str, value: str | None) -> None:
-        """See `PlanStore.set_request`."""
-        await self._link.call(lambda: self._inner.set_request(key, value))
+    async def set_requests(self, changes: Mapping[str, str | None]) -> None:
+        """See `PlanStore.set_requests`."""
+        await self._link.call(lambda: self._inner.set_requests(changes))
+
+    async def controls(self) -> Controls:
+        """See `PlanStore.controls`."""
+        return await self._link.call(self._inner.controls)
+
+    async def freeze(self, notice: Notice) -> None:
+        """See `PlanStore.freeze`."""
+        await self._link.call(lambda: self._inner.freeze(notice))
+
+    async def thaw(self) -> Notice | None:
+        """See `PlanStore.thaw`."""
+        return await self._link.call(self._inner.thaw)
+
+    async def unpin(self, endpoints: Sequence[str]) -> Mapping[str, Notice]:
+        """See `PlanStore.unpin`."""
+        return await self._link.call(lambda: self._inner.unpin(endpoints))
+
+    async def report(self, name: str, report: Report) -> None:
+        """See `PlanStore.report`."""
+        await self._link.call(lambda: self._inner.report(name, report))
+
+    async def reports(self) -> Mapping[str, Report]:
+        """See `PlanStore.reports`."""
+        return await self._link.call(self._inner.reports)
 
     async def close(self) -> None:
         """Close the store behind the link."""

@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fencepost.errors import StartupError
+from fencepost.guards import Guard, parse_guards
 from fencepost.network import PROFILES, Profile
 from fencepost.region import Region, load_region
+from fencepost.safety import Limits
 
 DEFAULT_PORT_BASE: Final = 5300
 
@@ -29,6 +31,8 @@ class Settings(BaseSettings):
         replicas: how many replicas must have a plan or a flip before it counts as done.
         stream_limit: how many commits a zone keeps at least as its history.
         clock_skew_s: added to the wall clock.
+        without: guards that are off, by their names in `fencepost.guards`, separated by commas.
+        max_removal_fraction, velocity_window_s, min_healthy, small_fleet: see `fencepost.safety.Limits`.
     """
 
     model_config = SettingsConfigDict(env_prefix="FENCEPOST_", frozen=True, extra="ignore")
@@ -43,6 +47,31 @@ class Settings(BaseSettings):
     replicas: Annotated[int, Field(ge=0, le=10)] = 0
     stream_limit: Annotated[int, Field(ge=100)] = 10_000
     clock_skew_s: float = 0.0
+    without: str = ""
+    max_removal_fraction: Annotated[float, Field(gt=0, le=1)] = 0.4
+    velocity_window_s: Annotated[float, Field(gt=0)] = 30.0
+    min_healthy: Annotated[int, Field(ge=1)] = 2
+    small_fleet: Annotated[int, Field(ge=1)] = 4
+
+    @field_validator("without")
+    @classmethod
+    def _known_guards(cls, value: str) -> str:
+        try:
+            parse_guards(value)
+        except StartupError as error:
+            raise ValueError(str(error)) from error
+        return value
+
+    @property
+    def guards(self) -> frozenset[Guard]:
+        """The guards that are on."""
+        return frozenset(Guard) - parse_guards(self.without)
+
+    @property
+    def limits(self) -> Limits:
+        """What protective checks allow; without the guard `velocity` each plan is looked at by itself."""
+        window_s = self.velocity_window_s if Guard.VELOCITY in self.guards else 0.0
+        return Limits(self.max_removal_fraction, window_s, self.min_healthy, self.small_fleet)
 
     @property
     def dns_port(self) -> int:

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from fencepost.batch import Change, ChangeBatch
+from fencepost.notice import Notice
 from fencepost.plan import Content, Draft, Plan, PlanSummary
 from fencepost.records import RecordKey, RecordSet
 
@@ -67,6 +68,31 @@ MAX_PAGE = 300
 """Record sets on one page. Source: Route 53 API Reference, ListResourceRecordSets, MaxItems."""
 
 
+class Controls(msgspec.Struct, frozen=True):
+    """What operators hold the planner to: `frozen` if nothing may be published, `pins` by endpoint."""
+
+    frozen: Notice | None = None
+    pins: Mapping[str, Notice] = {}
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a planner or an enactor last said of itself, for people and for the planner's throttle.
+
+    Attributes:
+        role: planner or enactor.
+        generation: the last one published (planner); the last one that every endpoint that can be moved has (enactor).
+        text: what it does, one sentence.
+        held: endpoint -> why it cannot be moved: refused, frozen, locked by somebody else ...
+        age_s: how long ago it said so, seconds by the store's clock; 0 when it is written.
+    """
+
+    role: str
+    generation: int
+    text: str
+    held: Mapping[str, str] = {}
+    age_s: float = 0.0
+
+
 class ZoneStore(Protocol):
     """Hosted zones behind a control API. One object stands for one actor's connection."""
 
@@ -112,7 +138,8 @@ class PlanStore(Protocol):
             draft: what changes against plan `expected`.
             expected: the generation that the draft was built on; 0 for the first.
             floor: a generation that is known to be used, e.g. from a zone's fence after the store lost writes.
-        Raises: PlanConflict if `expected` is not the latest, StoreError.
+        Raises: PlanConflict if `expected` is not the latest; PlansFrozen, EndpointPinned for a draft that is no
+            operator's; StoreError.
         """
 
     async def latest_generation(self) -> int:
@@ -133,8 +160,26 @@ class PlanStore(Protocol):
     async def requests(self) -> Mapping[str, str]:
         """Return all operator requests in force: key -> JSON text, in order of their keys."""
 
-    async def set_request(self, key: str, value: str | None) -> None:
-        """Put an operator request in force, or end it with None. It is durable when this returns."""
+    async def set_requests(self, changes: Mapping[str, str | None]) -> None:
+        """Put operator requests in force, or end them with None, all at once. They are durable when this returns."""
+
+    async def controls(self) -> Controls:
+        """Return what operators hold the planner to."""
+
+    async def freeze(self, notice: Notice) -> None:
+        """Let nobody but an operator publish from now on; a notice that is there already is replaced."""
+
+    async def thaw(self) -> Notice | None:
+        """Let everybody publish again; return the notice that was there."""
+
+    async def unpin(self, endpoints: Sequence[str]) -> Mapping[str, Notice]:
+        """End the pins of these endpoints; return those that were there."""
+
+    async def report(self, name: str, report: Report) -> None:
+        """Leave word of a process, in place of its earlier one."""
+
+    async def reports(self) -> Mapping[str, Report]:
+        """Return the last word of every process, in order of their names."""
 
     async def close(self) -> None:
         """Give up the connection."""

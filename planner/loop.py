@@ -161,7 +161,7 @@ class Planner:
             self._events.emit("planner.request_refused", reason=answer.error, kind=wanted.kind, subject=wanted.subject)
         elif answer.changes:
             text = encode_request(answer.stored) if answer.stored else None
-            await self._plans.set_request(answer.request.key, text)
+            await self._plans.set_requests({answer.request.key: text})
             self._events.emit("planner.request_accepted", request=answer.request.key, in_force=text is not None)
         return answer
 

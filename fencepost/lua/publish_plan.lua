@@ -5,27 +5,48 @@
 --       log         stream: one entry per plan with the generation as its id, and "endpoint before after" lines
 --       contents    hash: digest -> content
 --       references  hash: digest -> in how many spans of kept generations some endpoint has it
--- ARGV  expected generation, floor, lane, reason, how many plans to keep, then three for each change:
+--       forced      hash: endpoint -> "generation digest by" of the last plan that an operator published by force
+--       pins        hash: endpoint -> who has rolled it back, when and why; automation leaves it as it is
+--       frozen      string: who has frozen the automation, when and why
+-- ARGV  expected generation, floor, lane, reason, how many plans to keep, by whom, operator (1 or 0), force (1 or 0),
+--       who, when and why to pin what changes, or "", then three for each change:
 --       endpoint, digest or "" (it leaves the plan), content or ""
--- Replies: {"published", generation} {"conflict", latest}. Cost grows with the change, not with the region.
+-- Replies: {"published", generation} {"conflict", latest} {"frozen", text} {"pinned", endpoint, text}.
+-- Cost grows with the change, not with the region.
 
 local head, current, log, contents, references = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local forced, pins, frozen = KEYS[6], KEYS[7], KEYS[8]
+local by, operator, force, pin = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
+local FIRST, WIDTH = 10, 3
 local latest = tonumber(redis.call('HGET', head, 'generation') or 0)
 if latest ~= tonumber(ARGV[1]) then return {'conflict', latest} end
+if operator ~= '1' then
+  local text = redis.call('GET', frozen)
+  if text then return {'frozen', text} end
+  for at = FIRST, #ARGV, WIDTH do
+    local held = redis.call('HGET', pins, ARGV[at])
+    if held and (redis.call('HGET', current, ARGV[at]) or '') ~= ARGV[at + 1] then return {'pinned', ARGV[at], held} end
+  end
+end
 local generation = math.max(latest, tonumber(ARGV[2])) + 1
 -- %.0f: a number of fifteen digits must not be written with an exponent.
 local number = string.format('%.0f', generation)
 
 local lines = {}
-for at = 6, #ARGV, 3 do
+for at = FIRST, #ARGV, WIDTH do
   local endpoint, digest, content = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local before = redis.call('HGET', current, endpoint)
   if digest == '' then
     redis.call('HDEL', current, endpoint)
+    redis.call('HDEL', forced, endpoint)
   else
     redis.call('HSET', current, endpoint, digest)
     redis.call('HSETNX', contents, digest, content)
     redis.call('HINCRBY', references, digest, 1)
+    if force == '1' then redis.call('HSET', forced, endpoint, number .. ' ' .. digest .. ' ' .. by) end
+  end
+  if operator == '1' then
+    if pin == '' then redis.call('HDEL', pins, endpoint) else redis.call('HSET', pins, endpoint, pin) end
   end
   lines[#lines + 1] = endpoint .. ' ' .. (before or '-') .. ' ' .. (digest == '' and '-' or digest)
 end
@@ -33,7 +54,7 @@ end
 local now = redis.call('TIME')
 local at_ms = string.format('%.0f', tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000))
 redis.call('XADD', log, number .. '-0', 'at_ms', at_ms, 'lane', ARGV[3], 'reason', ARGV[4],
-  'changes', table.concat(lines, '\n'))
+  'by', by, 'operator', operator, 'force', force, 'changes', table.concat(lines, '\n'))
 redis.call('HSET', head, 'generation', number, 'at_ms', at_ms, 'lane', ARGV[3], 'reason', ARGV[4])
 
 -- Forget the oldest plans, two at most each time: what came before a forgotten change can never be asked for again.

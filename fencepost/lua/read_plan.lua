@@ -1,10 +1,10 @@
 -- Read the latest plan, whole or as what changed since a known one; or the latest and all changes after an earlier one.
--- KEYS  head, current, log
+-- KEYS  head, current, log, forced
 -- ARGV  generation, its at_ms or "" (any), "since" or "back"
 -- Replies: {"none"}
---          {"delta", head, log entries after the generation}        since, and that generation is still kept
---          {"full", head, endpoint and digest pairs, entries}       since otherwise (no entries), or back
---          {"missing", oldest kept, latest}                         back, and that generation is not kept
+--          {"delta", head, log entries after the generation, forced}    since, and that generation is still kept
+--          {"full", head, endpoint and digest pairs, entries, forced}   since otherwise (no entries), or back
+--          {"missing", oldest kept, latest}                             back, and that generation is not kept
 
 local head = redis.call('HMGET', KEYS[1], 'generation', 'at_ms', 'lane', 'reason')
 if not head[1] then return {'none'} end
@@ -20,11 +20,11 @@ end
 local entries = {}
 if found then entries = redis.call('XRANGE', KEYS[3], ARGV[1] .. '-1', '+') end
 if ARGV[3] == 'since' then
-  if found then return {'delta', head, entries} end
-  return {'full', head, redis.call('HGETALL', KEYS[2]), {}}
+  if found then return {'delta', head, entries, redis.call('HGETALL', KEYS[4])} end
+  return {'full', head, redis.call('HGETALL', KEYS[2]), {}, redis.call('HGETALL', KEYS[4])}
 end
 if not found then
   local oldest = redis.call('XRANGE', KEYS[3], '-', '+', 'COUNT', 1)
   return {'missing', oldest[1] and oldest[1][1] or '0-0', head[1]}
 end
-return {'full', head, redis.call('HGETALL', KEYS[2]), entries}
+return {'full', head, redis.call('HGETALL', KEYS[2]), entries, redis.call('HGETALL', KEYS[4])}

@@ -105,7 +105,7 @@ async def write(zones, plans):
     await zones.create_zone(ZONE, (soa(ZONE, ttl=900, minimum=86_400), ns(ZONE)))
     await zones.change(ChangeBatch(ZONE, (create(WEB),)))
     await plans.publish(DRAFT, expected=0)
-    await plans.set_request("drain", "{}")
+    await plans.set_requests({"drain": "{}"})
 
 
 async def test_server_killed_makes_reads_unavailable_and_writes_unknown(start, stores):
@@ -133,7 +133,7 @@ async def test_server_killed_makes_reads_unavailable_and_writes_unknown(start, s
     writes = (
         zones.change(ChangeBatch(ZONE, (delete(WEB),))),
         plans.publish(DRAFT, expected=1),
-        plans.set_request("drain", None),
+        plans.set_requests({"drain": None}),
     )
     for one in writes:
         with pytest.raises(OutcomeUnknown) as caught:

@@ -185,15 +185,15 @@ async def test_latest_after_lost_writes_is_not_a_delta_of_another_past(open_plan
 async def test_requests_stay_in_force_until_ended(open_plans):
     """What an operator asked for is seen by every process, in order of keys, until it is ended."""
     first, second = open_plans(), open_plans()
-    await first.set_request("weight lb-2", '{"weight": 0}')
-    await first.set_request("weight lb-1", '{"weight": 3}')
+    await first.set_requests({"weight lb-2": '{"weight": 0}'})
+    await first.set_requests({"weight lb-1": '{"weight": 3}'})
     assert list((await second.requests()).items()) == [
         ("weight lb-1", '{"weight": 3}'),
         ("weight lb-2", '{"weight": 0}'),
     ]
 
-    await second.set_request("weight lb-2", None)
-    await second.set_request("never there", None)
+    await second.set_requests({"weight lb-2": None})
+    await second.set_requests({"never there": None})
     assert dict(await first.requests()) == {"weight lb-1": '{"weight": 3}'}
 
 

@@ -85,7 +85,7 @@ async def test_keys_of_a_zone_and_of_the_plans_are_in_one_slot_each(client, zone
     plans = RedisPlanStore(client)
     value = content(5, [Target("lb", "A", "127.1.0.1", 1)])
     await plans.publish(Draft({ZONE: value}, "test"), expected=0)
-    await plans.set_request("k", "{}")
+    await plans.set_requests({"k": "{}"})
 
     slots = {}
     for key in await client.keys("*"):

@@ -17,6 +17,7 @@ from deploy.topology import (
     process_specs,
 )
 from fencepost.errors import StartupError
+from fencepost.guards import Guard
 from fencepost.region import default_region_path, load_region
 
 REGION = load_region()
@@ -65,8 +66,18 @@ def test_specs_tell_a_process_everything_by_environment():
         "FENCEPOST_SEED": "7",
         "FENCEPOST_PORT_BASE": "15500",
         "FENCEPOST_ADMIN_PORT": "15514",
+        "FENCEPOST_WITHOUT": ",".join(Guard),
         "FENCEPOST_PROTOCOL": "buggy",
     }
+
+
+def test_specs_tell_planner_and_enactors_which_guards_are_off():
+    """A fixed system has every guard but those that are named; a buggy one has none, in the planner neither."""
+    fixed, buggy = specs(without="fence,velocity"), specs(mode=Mode.BUGGY)
+
+    assert [fixed[name].env["FENCEPOST_WITHOUT"] for name in ("planner", "use1-az1-enactor")] == ["fence,velocity"] * 2
+    assert buggy["planner"].env["FENCEPOST_WITHOUT"] == ",".join(Guard)
+    assert "FENCEPOST_WITHOUT" not in fixed["resolver"].env
 
 
 def test_specs_extra_settings_reach_their_kind_only():

@@ -117,7 +117,7 @@ async def test_call_that_is_throttled_is_made_again_and_gives_up_after_some_trie
 
     await staged.tools.hand(ZONE).read_lock()
 
-    assert [event.fields["tries"] for event in staged.saw("enactor.call_throttled")] == list(range(1, 8))
+    assert [event.fields["tries"] for event in staged.saw("control.call_throttled")] == list(range(1, 8))
     staged.store.errors = [Throttling(ZONE, wait_s=1.0)] * 8
     with pytest.raises(Throttling):
         await staged.tools.hand(ZONE).read_lock()

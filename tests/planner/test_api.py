@@ -23,9 +23,9 @@ class FailingPlanStore(RedisPlanStore):
         self._fail("publish")
         return await super().publish(*args, **named)
 
-    async def set_request(self, *args):
-        self._fail("set_request")
-        return await super().set_request(*args)
+    async def set_requests(self, *args):
+        self._fail("set_requests")
+        return await super().set_requests(*args)
 
     async def requests(self):
         self._fail("requests")
@@ -251,7 +251,7 @@ async def test_api_without_a_store_answers_503_and_stores_nothing(call, failing,
 
 async def test_api_says_when_it_does_not_know_whether_a_request_is_in_force(call, failing):
     """An addition must not be repeated blindly."""
-    failing.failing = {"set_request": OutcomeUnknown("no answer within 5 s")}
+    failing.failing = {"set_requests": OutcomeUnknown("no answer within 5 s")}
     status, answer = await call("POST", "load-balancers/az1-lb-1/capacity", {"add": 1})
 
     assert status == 503
@@ -273,7 +273,7 @@ async def test_api_says_when_a_request_is_stored_and_its_plan_is_late(*, call, f
 
 async def test_api_of_requests_that_cannot_be_read_says_which(call, plans):
     """An operator learns what to correct."""
-    await plans.set_request("drain/az1-lb-1", "garbage")
+    await plans.set_requests({"drain/az1-lb-1": "garbage"})
     status, answer = await call("GET", "requests")
 
     assert status == 503
@@ -282,7 +282,7 @@ async def test_api_of_requests_that_cannot_be_read_says_which(call, plans):
 
 async def test_api_requests_survive_a_restart_of_the_planner(plans, new_planner, fleet, published):
     """A drain that was stored, and never planned, is in the first plan of the next planner."""
-    await plans.set_request("drain/az2-lb-1", encode_request(Request(Kind.DRAIN, "az2-lb-1", 0, "disk", 7)))
+    await plans.set_requests({"drain/az2-lb-1": encode_request(Request(Kind.DRAIN, "az2-lb-1", 0, "disk", 7))})
     planner = new_planner()
     await planner.observer.round()
 

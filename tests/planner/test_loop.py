@@ -180,7 +180,7 @@ async def test_planner_numbers_above_what_it_has_seen_when_the_store_forgets(pla
 async def test_planner_with_a_request_that_it_cannot_read_publishes_nothing_and_says_so(planner, plans, set_fleet):
     """It may be a drain."""
     await planner.tick()
-    await plans.set_request("drain/az1-lb-1", "garbage")
+    await plans.set_requests({"drain/az1-lb-1": "garbage"})
     await set_fleet("az2-lb-1", capacity=50)
     await planner.observer.round()
 
@@ -189,7 +189,7 @@ async def test_planner_with_a_request_that_it_cannot_read_publishes_nothing_and_
     assert isinstance(outcome.error, PlanInvalid)
     assert "drain/az1-lb-1" in planner.state()["problem"]
     assert await plans.latest_generation() == 1
-    await plans.set_request("drain/az1-lb-1", None)
+    await plans.set_requests({"drain/az1-lb-1": None})
     assert (await planner.tick()).generation == 2
 
 

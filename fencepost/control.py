@@ -1,16 +1,16 @@
-"""The control API as an enactor uses it: patient where the API asks for patience, and whole listings."""
+"""The control API as its callers use it: at their own rate, patient where it asks for patience, and whole listings."""
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
-from enactor.pauses import Pauses
 from fencepost.batch import ChangeBatch
 from fencepost.clock import Clock
 from fencepost.errors import ChangeRefused, StoreUnavailable
 from fencepost.events import Events
 from fencepost.records import RecordKey, RecordSet
 from fencepost.stores import Commit, ZonePage, ZoneRead, ZoneStore
+from fencepost.throttle import TokenBucket
 
 T = TypeVar("T")
 
@@ -19,10 +19,25 @@ MAX_TRIES: Final = 8
 
 
 class ControlApi:
-    """A zone store with patience: refusals that are `retryable` are tried again after a pause with full jitter."""
+    """A zone store with patience: refusals that are `retryable` are tried again after a pause with full jitter.
 
-    def __init__(self, zones: ZoneStore, clock: Clock, rng: random.Random, events: Events, pauses: Pauses) -> None:
-        self._zones, self._clock, self._rng, self._events, self._pauses = zones, clock, rng, events, pauses
+    Args:
+        pause_s: the first pause is drawn from 0 to twice as many seconds, and its bound doubles with each try.
+        bucket: what each call takes a token from; None: calls are made as they come.
+    """
+
+    def __init__(
+        self,
+        zones: ZoneStore,
+        clock: Clock,
+        rng: random.Random,
+        events: Events,
+        *,
+        pause_s: float,
+        bucket: TokenBucket | None = None,
+    ) -> None:
+        self._zones, self._clock, self._rng, self._events = zones, clock, rng, events
+        self._pause_s, self._bucket = pause_s, bucket
 
     async def read(self, zone: str, keys: Sequence[RecordKey]) -> ZoneRead:
         """Read some record sets; see `ZoneStore.read`."""
@@ -46,11 +61,13 @@ class ControlApi:
 
     async def _patient(self, zone: str, call: Callable[[], Awaitable[T]]) -> T:
         for tries in range(1, MAX_TRIES + 1):
+            if self._bucket is not None:
+                await self._bucket.take()
             try:
                 return await call()
             except (ChangeRefused, StoreUnavailable) as error:
                 if not error.retryable or tries == MAX_TRIES:
                     raise
-                self._events.emit("enactor.call_throttled", zone=zone, reason=str(error), tries=tries)
-            await self._clock.sleep(self._rng.uniform(0, self._pauses.backoff_base_s * 2.0**tries))
+                self._events.emit("control.call_throttled", zone=zone, reason=str(error), tries=tries)
+            await self._clock.sleep(self._rng.uniform(0, self._pause_s * 2.0**tries))
         raise AssertionError("the last try returns or raises")

@@ -1,0 +1,120 @@
+"""Protective checks: what a plan may take away from an endpoint, at once and within a window of time. Pure.
+
+The planner cuts a plan short by them before it is published; an enactor refuses a plan that breaks them all the same,
+whoever made it. What counts is the endpoint's capacity: the sum of its weights, each address type by itself.
+Source: docs/invariants.md, I1 and I7; aws.amazon.com/message/101925 ("velocity control").
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from fencepost.capacity import NOTHING, Capacity, CapacityHistory, capacity_of
+from fencepost.errors import PlanUnsafe
+from fencepost.plan import Content, Target
+from fencepost.records import ADDRESS_TYPES
+from fencepost.region import Endpoint, Region
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What may be taken away.
+
+    Attributes:
+        max_removal_fraction: of an endpoint's capacity, at most this share may go, in one plan and within the window.
+        window_s: how long the window is, seconds; 0 looks at each plan by itself.
+        min_healthy: no plan leaves an endpoint with fewer load balancers than this, unless it has fewer already.
+        small_fleet: up to so many load balancers only the last one is protected: one of two is half of everything.
+    """
+
+    max_removal_fraction: float = 0.4
+    window_s: float = 30.0
+    min_healthy: int = 2
+    small_fleet: int = 4
+
+
+class Baseline(NamedTuple):
+    """What a plan is compared with.
+
+    Attributes:
+        existing: what the endpoint answers now, None if nothing.
+        highest: the most capacity that it had within the window, its own included.
+    """
+
+    existing: Content | None
+    highest: Capacity
+
+    @classmethod
+    def of(cls, existing: Content | None, history: CapacityHistory, now_s: float, limits: Limits) -> "Baseline":
+        """Return what an endpoint had, by its history; a window of 0 leaves only what it has now."""
+        now = capacity_of(existing)
+        before = history.highest(now_s, limits.window_s) if limits.window_s > 0 else NOTHING
+        return cls(existing, (max(now[0], before[0]), max(now[1], before[1])))
+
+
+def floors(baseline: Baseline, limits: Limits) -> Capacity:
+    """Return the capacity that each type must keep; 0 where a small fleet is exempt."""
+    kept = [
+        0 if len(_serving(baseline.existing, kind)) <= limits.small_fleet else _floor(highest, limits)
+        for kind, highest in zip(ADDRESS_TYPES, baseline.highest, strict=True)
+    ]
+    return kept[0], kept[1]
+
+
+def _floor(highest: int, limits: Limits) -> int:
+    # Rounded first: 0.4 of 10 is 4, whatever binary fractions make of it.
+    return math.ceil(round(highest * (1 - limits.max_removal_fraction), 6))
+
+
+def check_removal(endpoint: str, desired: Content, baseline: Baseline, limits: Limits) -> None:
+    """Refuse a content that takes too much away.
+
+    More capacity than the endpoint has now is never refused, however much it once had.
+    Raises: PlanUnsafe with the counts, the limit and the remedy.
+    """
+    existing_capacity, desired_capacity = capacity_of(baseline.existing), capacity_of(desired)
+    needed = floors(baseline, limits)
+    for index, kind in enumerate(ADDRESS_TYPES):
+        existing, left = _serving(baseline.existing, kind), _serving(desired, kind)
+        if existing and not left:
+            raise PlanUnsafe.empty(endpoint, kind, existing=len(existing))
+        if desired_capacity[index] < min(needed[index], existing_capacity[index]):
+            raise PlanUnsafe.removal(
+                endpoint,
+                kind,
+                removed=baseline.highest[index] - desired_capacity[index],
+                highest=baseline.highest[index],
+                limit=limits.max_removal_fraction,
+                window_s=limits.window_s,
+            )
+        if len(existing) > limits.small_fleet and len(left) < min(limits.min_healthy, len(existing)):
+            raise PlanUnsafe.too_few(endpoint, kind, left=len(left), needed=limits.min_healthy)
+
+
+def _serving(content: Content | None, kind: str) -> list[Target]:
+    return [t for t in (content.targets if content else ()) if t.type == kind and t.weight > 0]
+
+
+def check_known(endpoint: str, desired: Content, known: Mapping[str, Mapping[str, str]]) -> None:
+    """Refuse load balancers and addresses that the region does not have; `known` is the endpoint's `known_addresses`.
+
+    Raises: PlanUnsafe naming them.
+    """
+    strangers = sorted(
+        f"{target.identifier} ({target.address})"
+        for target in desired.targets
+        if known.get(target.identifier, {}).get(target.type) != target.address
+    )
+    if strangers:
+        raise PlanUnsafe.strangers(endpoint, strangers)
+
+
+def known_addresses(region: Region) -> dict[str, Mapping[str, Mapping[str, str]]]:
+    """Return endpoint -> load balancer -> type -> address, of all load balancers that each endpoint may have."""
+    return {endpoint.name: dict(_members(region, endpoint)) for endpoint in region.endpoint}
+
+
+def _members(region: Region, endpoint: Endpoint) -> Iterator[tuple[str, Mapping[str, str]]]:
+    for lb in region.members(endpoint):
+        yield lb.name, {kind: address for kind in endpoint.types if (address := lb.address_of(kind))}
