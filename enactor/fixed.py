@@ -12,7 +12,7 @@ from itertools import count
 
 from enactor.audit import Auditor
 from enactor.build import TreeBuilder
-from enactor.cleaner import deletions, older_trees, referenced_trees
+from enactor.cleaner import deletions, older_trees, referenced_trees, trees_in
 from enactor.hand import ZoneHand
 from enactor.held import Held
 from enactor.lock import lock_key
@@ -66,7 +66,7 @@ class FixedEnactor:
             self._swept_s = began_s
         self._events.emit("enactor.pass_started", generation=plan.generation)
         await self._each(list(plan.digests), self._install)
-        await self._each(self._pace.in_turn(plan.digests), lambda endpoint: self._clean(endpoint, plan))
+        await self._each(await self._to_clean(plan), lambda endpoint: self._clean(endpoint, plan))
         self._done = self._installed = plan.generation
         retry_s = self._pauses.backoff_cap_s if self._held.reasons else self._pauses.sweep_s
         self._again_s = began_s + min(retry_s, self._pauses.sweep_s)
@@ -272,10 +272,16 @@ class FixedEnactor:
         self._auditor.healed(zone, generation, f"plan {generation} was installed")
         return True
 
+    async def _to_clean(self, plan: Plan) -> list[str]:
+        """Return the endpoints whose turn it is to be cleaned; a newer plan that waits goes before, if it can."""
+        thawed = [endpoint for endpoint in plan.digests if not self._held.is_frozen(endpoint)]
+        if Guard.THROTTLING not in self._guards:
+            return thawed
+        latest = await self._current()
+        return self._pace.turns(thawed, hurry=latest is not None and latest.generation != plan.generation)
+
     async def _clean(self, endpoint: str, plan: Plan) -> None:
         """Delete old trees that nothing points to, with the proof that this has not changed since they were chosen."""
-        if self._held.is_frozen(endpoint) or not await self._may_clean(endpoint, plan):
-            return
         hand = self._tools.hand(endpoint)
         try:
             listing = await self._tools.api.listing(endpoint)
@@ -285,20 +291,15 @@ class FixedEnactor:
                 return
             batches = deletions(endpoint, listing, old)
             for batch in batches[:1] if Guard.THROTTLING in self._guards else batches:
-                await hand.commit(None, f"clean {old[0]} to {old[-1]}", *proof, *batch)
-            self._events.emit("enactor.trees_cleaned", zone=endpoint, trees=old)
+                trees = trees_in(endpoint, batch)
+                await hand.commit(None, f"clean {trees[0]} to {trees[-1]}", *proof, *batch)
+                self._events.emit("enactor.trees_cleaned", zone=endpoint, trees=trees)
         except OutcomeUnknown as error:
             self._events.emit("enactor.outcome_unknown", zone=endpoint, reason=str(error))
         except ChangeRefused as error:
             self._events.emit("enactor.clean_refused", zone=endpoint, reason=str(error))
         finally:
             await hand.release()
-
-    async def _may_clean(self, endpoint: str, plan: Plan) -> bool:
-        if Guard.THROTTLING not in self._guards:
-            return True
-        latest = await self._current()
-        return self._pace.may_clean(endpoint, hurry=latest is not None and latest.generation != plan.generation)
 
     def _old_trees(
         self, endpoint: str, plan: Plan, listing: Sequence[RecordSet]

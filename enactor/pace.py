@@ -18,12 +18,12 @@ class CleanPace:
         self._put_off: set[str] = set()
         self._count = 0
 
-    def in_turn(self, zones: Iterable[str]) -> list[str]:
-        """Return the zones, the one whose turn was longest ago first."""
-        return sorted(zones, key=lambda zone: (self._turns.get(zone, 0), zone))
+    def turns(self, zones: Iterable[str], *, hurry: bool) -> list[str]:
+        """Return the zones that may be cleaned now, whose turn was longest ago first; `hurry`: a plan waits."""
+        in_order = sorted(zones, key=lambda zone: (self._turns.get(zone, 0), zone))
+        return [zone for zone in in_order if self._has_turn(zone, hurry=hurry)]
 
-    def may_clean(self, zone: str, *, hurry: bool) -> bool:
-        """Say whether a zone may be cleaned now; `hurry`: a plan waits to be installed."""
+    def _has_turn(self, zone: str, *, hurry: bool) -> bool:
         if hurry and zone not in self._put_off:
             self._put_off.add(zone)
             return False

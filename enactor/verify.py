@@ -21,7 +21,7 @@ from fencepost.names import manifest_name, tree_name
 from fencepost.plan import Plan
 from fencepost.service import LOOPBACK
 
-ASK_TIMEOUT_S: Final = 0.5
+ASK_TIMEOUT_S: Final = 0.25
 SILENT_TRIES: Final = 3
 """So many unanswered looks in a row are a resolver that is out, which must not stop an emergency."""
 LOOKS: Final = 60
