@@ -181,6 +181,7 @@ def _spec(process: _Process, options: SystemOptions, redis_url: str, admin_port:
         env["FENCEPOST_WITHOUT"] = guards_off(options)
     if process.kind == "enactor":
         env["FENCEPOST_PROTOCOL"] = options.mode.value
+        env["FENCEPOST_VERIFY_PORT"] = str(options.port_base)
     if process.kind == "load":
         env["FENCEPOST_LOAD_RATE"] = str(options.load_rate)
         env["FENCEPOST_LOAD_FILE"] = str(options.run_dir.resolve() / "load.jsonl")

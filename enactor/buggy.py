@@ -26,11 +26,11 @@ class BuggyEnactor:
         """Take the latest plan, install it on every endpoint, then clean; a refusal ends the pass."""
         plan = self._plan = await self._tools.plans.latest(self._plan)
         if plan is None or plan.generation <= self._done:
-            return Outcome("no plan that was not looked at", self._pauses.poll_s)
+            return Outcome("no plan that was not looked at", self._pauses.poll_s, self._done)
         # The one staleness check. All that follows trusts it, however long it takes.
         if plan.generation <= await self._highest_root(plan):
             self._done = plan.generation
-            return Outcome(f"plan {plan.generation} is not newer than what is applied", self._pauses.poll_s)
+            return Outcome(f"plan {plan.generation} is not newer than what is applied", self._pauses.poll_s, self._done)
         began_s = self._tools.clock.monotonic()
         self._events.emit("enactor.pass_started", generation=plan.generation)
         try:
@@ -38,7 +38,7 @@ class BuggyEnactor:
                 await self._install(endpoint, plan)
         except (ChangeRefused, OutcomeUnknown) as error:
             self._events.emit("enactor.pass_failed", generation=plan.generation, reason=str(error))
-            return Outcome(f"plan {plan.generation} ended early: {error}", self._pauses.poll_s)
+            return Outcome(f"plan {plan.generation} ended early: {error}", self._pauses.poll_s, self._done)
         for endpoint in plan.digests:
             await self._clean(endpoint, plan)
         self._done = plan.generation

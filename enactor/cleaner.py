@@ -32,3 +32,9 @@ def deletions(zone: str, listing: Sequence[RecordSet], generations: Sequence[int
         manifest = [r for r in tree if r.name == manifest_name(zone, generation)]
         doomed += manifest + [r for r in tree if r not in manifest]
     return tuple(tuple(map(delete, part)) for part in in_batches(doomed))
+
+
+def trees_in(zone: str, batch: Iterable[Change]) -> list[int]:
+    """Return the generations whose trees a batch deletes from, oldest first."""
+    found = {generation_of(change.record_set.name, zone) for change in batch}
+    return sorted(generation for generation in found if generation is not None)

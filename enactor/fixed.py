@@ -1,22 +1,41 @@
 """The protocol that cannot break that way. Its twin is buggy.py; the difference between the two files is the fix.
 
 The zone itself refuses a stale plan (the fence, in the same batch as the flip), half a tree never goes live (the
-manifest), the plan is looked at again around every wait, the cleaner proves that nothing was flipped since it chose,
-and a dangling root does not stop the next plan. Source: docs/invariants.md.
+manifest), a tree is looked at before it does, a plan that takes too much is refused, the plan is looked at again around
+every wait, the cleaner proves that nothing was flipped since it chose, and a dangling root does not stop the next plan.
+Each guard can be off by itself, to show what it is worth: `fencepost.guards`. Source: docs/invariants.md.
 """
 
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
+
+from enactor.audit import Auditor
 from enactor.build import TreeBuilder
-from enactor.cleaner import deletions, older_trees, referenced_trees
+from enactor.cleaner import deletions, older_trees, referenced_trees, trees_in
 from enactor.hand import ZoneHand
+from enactor.held import Held
 from enactor.lock import lock_key
+from enactor.pace import CleanPace
 from enactor.protocol import Outcome, Tools
-from enactor.tree import flip_rollback, flip_root, root_generation
+from enactor.tree import flip_rollback, flip_root, manifest_of, root_generation
+from enactor.verify import TreeVerifier
 from enactor.view import ZoneView, view_keys
-from fencepost.batch import Change, delete, swap
-from fencepost.errors import ChangeRefused, FenceAhead, InvalidChangeBatch, OutcomeUnknown
+from fencepost.batch import Change, delete, swap, upsert
+from fencepost.capacity import CapacityHistory
+from fencepost.errors import (
+    ChangeRefused,
+    FenceAhead,
+    InvalidChangeBatch,
+    OutcomeUnknown,
+    PlanUnsafe,
+    ZoneFrozen,
+)
 from fencepost.fence import Fence, fence_key
+from fencepost.guards import Guard
 from fencepost.names import rollback_name
 from fencepost.plan import Plan, short
+from fencepost.records import RecordSet
 
 
 class FixedEnactor:
@@ -24,92 +43,166 @@ class FixedEnactor:
 
     def __init__(self, tools: Tools) -> None:
         self._tools, self._events, self._pauses = tools, tools.events, tools.settings.pauses
-        self._builder = TreeBuilder(tools.api, tools.events)
+        self._guards = tools.settings.guards
+        self._builder = TreeBuilder(tools.api, tools.events, self._guards)
+        self._verifier = TreeVerifier(tools.api, tools.clock, tools.events, tools.settings)
+        self._auditor = Auditor(tools.api, tools.protection, tools.clock, tools.events)
+        self._pace = CleanPace(tools.cleaning)
+        self._held = Held(tools.events)
         self._plan: Plan | None = None
-        self._done = 0
-        self._swept_s = float("-inf")
+        self._done, self._installed = 0, 0
+        self._swept_s, self._again_s = float("-inf"), float("-inf")
+        self._dropped: set[str] = set()
         self._flips = 0
 
     async def tick(self) -> Outcome:
         """Install the latest plan on every endpoint, then clean; an endpoint in trouble holds up no other."""
-        plan = await self._latest()
+        plan = await self._read_plan()
         began_s = self._tools.clock.monotonic()
-        if plan is None or (plan.generation == self._done and began_s < self._swept_s + self._tools.settings.sweep_s):
-            return Outcome("no newer plan, and every zone was looked at lately", self._pauses.poll_s)
+        if plan is None or (plan.generation == self._done and began_s < self._again_s):
+            return self._outcome("no newer plan, and every zone was looked at lately")
+        if began_s >= self._swept_s + self._pauses.sweep_s and Guard.SELF_REPAIR in self._guards:
+            self._auditor.call_for(plan)
+            self._swept_s = began_s
         self._events.emit("enactor.pass_started", generation=plan.generation)
-        held_up = [endpoint for endpoint in plan.digests if not await self._install(endpoint)]
-        for endpoint in plan.digests:
-            await self._clean(endpoint)
-        self._done, self._swept_s = (0 if held_up else plan.generation), began_s
+        await self._each(list(plan.digests), self._install)
+        await self._each(await self._to_clean(plan), lambda endpoint: self._clean(endpoint, plan))
+        self._done = self._installed = plan.generation
+        retry_s = self._pauses.backoff_cap_s if self._held.reasons else self._pauses.sweep_s
+        self._again_s = began_s + min(retry_s, self._pauses.sweep_s)
         took_ms = (self._tools.clock.monotonic() - began_s) * 1000
-        reason = f"held up: {', '.join(held_up)}" if held_up else ""
+        outcome = self._outcome(f"plan {plan.generation} or newer is on every endpoint")
+        reason = outcome.text if outcome.held else ""
         self._events.emit("enactor.pass_completed", generation=plan.generation, took_ms=took_ms, reason=reason)
-        return Outcome(reason or f"plan {plan.generation} or newer is on every endpoint", self._pauses.poll_s)
+        return outcome
 
-    async def _latest(self) -> Plan | None:
+    def _outcome(self, text: str) -> Outcome:
+        held = self._held.reasons
+        text = f"held up: {', '.join(held)}" if held else text
+        return Outcome(text, self._pauses.poll_s, self._installed, held)
+
+    async def _each(self, endpoints: Sequence[str], work: Callable[[str], Awaitable[None]]) -> None:
+        """Do some work on all endpoints side by side, so that one that waits holds up no other.
+
+        Without fairness one comes after the other, as in buggy.py. Raises: StoreError, when all have ended.
+        """
+        if Guard.FAIRNESS not in self._guards:
+            for endpoint in endpoints:
+                await work(endpoint)
+            return
+        results = await asyncio.gather(*map(work, endpoints), return_exceptions=True)
+        if errors := [result for result in results if result is not None]:
+            raise errors[0]
+
+    async def _read_plan(self) -> Plan | None:
         """Read the latest plan; costs what changed since the last look."""
-        self._plan = await self._tools.plans.latest(self._plan)
-        return self._plan
+        plan = await self._tools.plans.latest(self._plan)
+        if plan is not None and plan is not self._plan:
+            self._tools.protection.remember(plan)
+        self._plan = plan
+        return plan
 
-    async def _install(self, endpoint: str) -> bool:
-        """Move one endpoint to the plan that is the latest when the zone takes it; say whether that was done."""
+    async def _current(self) -> Plan | None:
+        """Return the latest plan; without the guard the one that was read when the pass began."""
+        return await self._read_plan() if Guard.PLAN_RECHECK in self._guards else self._plan
+
+    async def _install(self, endpoint: str) -> None:
+        """Move one endpoint to the plan that is the latest when the zone takes it, or note why that cannot be."""
         hand = self._tools.hand(endpoint)
+        most = self._tools.settings.max_tries
         try:
-            for _ in range(self._tools.settings.max_tries):
+            for _ in range(most) if Guard.FAIRNESS in self._guards else count():
                 if await self._step(hand):
-                    return True
+                    self._held.free(endpoint)
+                    return
             self._events.emit("enactor.lock_exhausted", zone=endpoint, streak=hand.streak)
+            self._held.hold(endpoint)
+        except ZoneFrozen as error:
+            self._held.freeze(error)
+        except PlanUnsafe as error:
+            self._held.hold(endpoint, str(error))
         except ChangeRefused as error:
+            self._held.hold(endpoint, str(error))
             self._events.emit("enactor.endpoint_skipped", zone=endpoint, reason=str(error))
         finally:
             await hand.release()
-        return False
 
     async def _step(self, hand: ZoneHand) -> bool:
         """Look at plan and zone again and do what is next; say whether the zone has the latest plan now."""
-        plan = await self._latest()
+        plan = await self._current()
         if plan is None or hand.zone not in plan.digests:
             return True
         try:
             read = await self._tools.api.read(hand.zone, view_keys(hand.zone, plan.generation))
             view = ZoneView.of(hand.zone, plan.generation, read)
+            self._held.look(hand.zone, view.frozen)
+            await self._auditor.look(hand.zone, view)
             if view.fence is not None and plan.generation <= view.fence.generation:
-                return await self._nothing_newer(hand.zone, plan, view.fence)
-            if not hand.holds and not await hand.try_lock(view.lock):
-                # A plan that is superseded meanwhile is dropped: the next step begins with the latest.
-                await self._tools.clock.sleep(self._pauses.backoff_s(hand.streak, self._tools.rng))
-                return False
-            return await self._build_and_flip(hand, plan, view)
+                return await self._nothing_newer(hand, plan, view, view.fence)
+            keeps = view.root and view.fence is not None and view.fence.digest == short(plan.digests[hand.zone])
+            # Whoever keeps its content has nothing taken away.
+            history = None if keeps else await self._tools.protection.approve(hand.zone, plan, view)
+            return await self._locked(hand, plan, view) and await self._build_and_flip(hand, plan, view, history)
         except OutcomeUnknown as error:
             # The write may be in the zone: the next step reads it and goes on from what it finds.
+            self._held.trouble(hand.zone, str(error))
             self._events.emit("enactor.outcome_unknown", zone=hand.zone, generation=plan.generation, reason=str(error))
             return False
         except InvalidChangeBatch as error:
+            self._held.trouble(hand.zone, str(error))
             self._events.emit("enactor.step_refused", zone=hand.zone, generation=plan.generation, reason=str(error))
             return False
 
-    async def _nothing_newer(self, zone: str, plan: Plan, fence: Fence) -> bool:
-        """Drop a plan that the zone has, or has gone past. Raises: FenceAhead if no plan explains the fence."""
-        if (fence.generation, fence.digest) != (plan.generation, short(plan.digests[zone])):
-            latest = await self._latest()
-            if latest is None or latest.generation <= max(plan.generation, fence.generation - 1):
-                raise FenceAhead(zone, fence=f"{fence.generation} {fence.digest}", latest=plan.generation)
-            reason = f"the zone is at {fence.generation}"
-            self._events.emit("enactor.plan_superseded", zone=zone, generation=plan.generation, reason=reason)
+    async def _locked(self, hand: ZoneHand, plan: Plan, view: ZoneView) -> bool:
+        """Take the lock, if it is not ours yet; say whether the plan is still the latest then."""
+        if hand.holds:
+            return True
+        if not await hand.try_lock(view.lock):
+            # A plan that is superseded meanwhile is dropped: the next step begins with the latest.
+            self._held.trouble(hand.zone, f"somebody else has its lock, for {hand.streak} tries now")
+            await self._tools.clock.sleep(self._pauses.backoff_s(hand.streak, self._tools.rng))
             return False
-        return True
+        # The view is as old as the call for the lock was long: what came meanwhile may be in the zone already.
+        latest = await self._current()
+        if latest is None or latest.generation == plan.generation:
+            return True
+        self._drop(hand.zone, plan, f"plan {latest.generation} came while the lock was taken")
+        return False
 
-    async def _build_and_flip(self, hand: ZoneHand, plan: Plan, view: ZoneView) -> bool:
-        """Build the plan's tree and flip the root to it, if the fence is still where the view saw it."""
-        zone, generation, digest = hand.zone, plan.generation, short(plan.digests[hand.zone])
-        fence = self._next_fence(generation, digest).record(zone)
-        flip = swap(view.fence.record(zone) if view.fence else None, fence)
-        if view.fence is not None and view.fence.digest == digest and view.root:
-            return await self._flip(hand, plan, "enactor.fence_advanced", flip)
-        manifest = await self._builder.build(hand, plan, view)
-        if manifest is None:
+    async def _nothing_newer(self, hand: ZoneHand, plan: Plan, view: ZoneView, fence: Fence) -> bool:
+        """Drop a plan that the zone has, or has gone past. Raises: FenceAhead if no plan explains the fence."""
+        zone = hand.zone
+        if (fence.generation, fence.digest) == (plan.generation, short(plan.digests[zone])):
+            if not self._auditor.is_damaged(zone):
+                return True
+            if hand.holds:
+                return await self._auditor.restore(hand, plan, view)
+            await self._locked(hand, plan, view)
             return False
-        flip += (*swap(manifest, manifest), *flip_root(zone, generation, plan.content(zone), view.root))
+        latest = await self._current()
+        if latest is None or latest.generation <= max(plan.generation, fence.generation - 1):
+            if Guard.PLAN_RECHECK not in self._guards:
+                return True
+            raise FenceAhead(zone, fence=f"{fence.generation} {fence.digest}", latest=plan.generation)
+        self._drop(zone, plan, f"the zone is at {fence.generation}")
+        return False
+
+    def _drop(self, zone: str, plan: Plan, reason: str) -> None:
+        self._events.emit("enactor.plan_superseded", zone=zone, generation=plan.generation, reason=reason)
+
+    async def _build_and_flip(
+        self, hand: ZoneHand, plan: Plan, view: ZoneView, history: CapacityHistory | None
+    ) -> bool:
+        """Build the plan's tree and flip the root to it, if the fence is still where the view saw it."""
+        zone, generation, content = hand.zone, plan.generation, plan.content(hand.zone)
+        flip = self._fencing(plan, view, zone)
+        if history is None and not self._auditor.is_damaged(zone):
+            return await self._flip(hand, plan, "enactor.fence_advanced", flip)
+        whole = await self._builder.build(hand, plan, view)
+        if whole is None or not await self._verified(hand, plan, view):
+            return False
+        noted = self._tools.protection.noting(zone, content, view, history) if history is not None else ()
+        flip += (*whole, *noted, *flip_root(zone, generation, content, view.root))
         if root_generation(zone, view.root) == generation:
             return await self._flip(hand, plan, "enactor.flip_committed", flip)
         kinds = {record_set.type for record_set in view.root}
@@ -118,14 +211,45 @@ class FixedEnactor:
             return await self._flip(
                 hand, plan, "enactor.flip_committed", (*flip, *flip_rollback(zone, view.root), *spent)
             )
-        except InvalidChangeBatch:
+        except InvalidChangeBatch as error:
+            if Guard.ROLLBACK_TOLERANCE not in self._guards:
+                self._events.emit("enactor.flip_refused", zone=zone, generation=generation, reason=str(error))
+                raise
             # What the root points to is gone: there is nothing to roll back to, and that stops no plan.
             self._events.emit("enactor.rollback_left_out", zone=zone, generation=generation)
             return await self._flip(hand, plan, "enactor.flip_committed", (*flip, *map(delete, view.rollback)))
 
-    def _next_fence(self, generation: int, digest: str) -> Fence:
+    async def _verified(self, hand: ZoneHand, plan: Plan, view: ZoneView) -> bool:
+        """Look at a tree that is built before it goes live; say whether it is right, and the plan still wanted."""
+        zone = hand.zone
+        if Guard.TREE_CHECK not in self._guards or self._verifier.knows(zone, plan):
+            return True
+        if (damage := await self._verifier.damage(zone, plan)) is not None:
+            self._held.trouble(zone, damage)
+            await self._builder.make_room(hand, plan, view._replace(manifest=manifest_of(plan, zone)))
+            return False
+        return await self._verifier.resolved(hand, plan, lambda: self._superseded(zone, plan))
+
+    async def _superseded(self, zone: str, plan: Plan) -> bool:
+        """Say whether a newer plan wants something else here: then the tree is not worth a wait.
+
+        Once in a row, and not again before a flip: else a steady stream of plans would keep an endpoint where it is.
+        """
+        latest = await self._current()
+        if zone in self._dropped or latest is None or latest.digests.get(zone) == plan.digests[zone]:
+            return False
+        self._dropped.add(zone)
+        self._drop(zone, plan, f"plan {latest.generation} came while its tree was looked at")
+        return True
+
+    def _fencing(self, plan: Plan, view: ZoneView, zone: str) -> tuple[Change, ...]:
+        """Return the changes that move the fence, from exactly where it was seen; without the guard from anywhere."""
         self._flips += 1
-        return Fence(generation, digest, f"{self._tools.settings.name}-{self._tools.start_s}-{self._flips}")
+        flip_id = f"{self._tools.settings.name}-{self._tools.start_s}-{self._flips}"
+        fence = Fence(plan.generation, short(plan.digests[zone]), flip_id).record(zone)
+        if Guard.FENCE not in self._guards:
+            return (upsert(fence),)
+        return swap(view.fence.record(zone) if view.fence else None, fence)
 
     async def _flip(self, hand: ZoneHand, plan: Plan, event: str, changes: tuple[Change, ...]) -> bool:
         """Commit a batch that carries the fence; say whether the zone took it.
@@ -140,31 +264,53 @@ class FixedEnactor:
                 raise
             now = (await self._tools.api.read(zone, [fence_key(zone)])).records.get(fence_key(zone))
             stale = now is not None and Fence.parse(zone, now).generation >= generation
+            self._held.trouble(zone, str(error))
             self._events.emit("enactor.flip_refused", zone=zone, generation=generation, reason=str(error), stale=stale)
             return False
         self._events.emit(event, zone=zone, generation=generation)
+        self._dropped.discard(zone)
+        self._auditor.healed(zone, generation, f"plan {generation} was installed")
         return True
 
-    async def _clean(self, endpoint: str) -> None:
+    async def _to_clean(self, plan: Plan) -> list[str]:
+        """Return the endpoints whose turn it is to be cleaned; a newer plan that waits goes before, if it can."""
+        thawed = [endpoint for endpoint in plan.digests if not self._held.is_frozen(endpoint)]
+        if Guard.THROTTLING not in self._guards:
+            return thawed
+        latest = await self._current()
+        return self._pace.turns(thawed, hurry=latest is not None and latest.generation != plan.generation)
+
+    async def _clean(self, endpoint: str, plan: Plan) -> None:
         """Delete old trees that nothing points to, with the proof that this has not changed since they were chosen."""
         hand = self._tools.hand(endpoint)
         try:
             listing = await self._tools.api.listing(endpoint)
-            found = {record_set.key: record_set for record_set in listing}
-            fence = found.get(fence_key(endpoint))
-            if fence is None:
+            old, proof = self._old_trees(endpoint, plan, listing)
+            lock = next((record_set for record_set in listing if record_set.key == lock_key(endpoint)), None)
+            if not old or not await hand.try_lock(lock):
                 return
-            before = Fence.parse(endpoint, fence).generation - self._tools.settings.keep
-            referenced = referenced_trees(endpoint, listing)
-            old = [tree for tree in older_trees(endpoint, listing, before) if tree not in referenced]
-            if not old or not await hand.try_lock(found.get(lock_key(endpoint))):
-                return
-            for batch in deletions(endpoint, listing, old):
-                await hand.commit(None, f"clean {old[0]} to {old[-1]}", *swap(fence, fence), *batch)
-            self._events.emit("enactor.trees_cleaned", zone=endpoint, trees=old)
+            batches = deletions(endpoint, listing, old)
+            for batch in batches[:1] if Guard.THROTTLING in self._guards else batches:
+                trees = trees_in(endpoint, batch)
+                await hand.commit(None, f"clean {trees[0]} to {trees[-1]}", *proof, *batch)
+                self._events.emit("enactor.trees_cleaned", zone=endpoint, trees=trees)
         except OutcomeUnknown as error:
             self._events.emit("enactor.outcome_unknown", zone=endpoint, reason=str(error))
         except ChangeRefused as error:
             self._events.emit("enactor.clean_refused", zone=endpoint, reason=str(error))
         finally:
             await hand.release()
+
+    def _old_trees(
+        self, endpoint: str, plan: Plan, listing: Sequence[RecordSet]
+    ) -> tuple[list[int], tuple[Change, ...]]:
+        """Return which trees may go, and the proof that they still may; without the guard age is all that counts."""
+        keep = self._tools.settings.keep
+        if Guard.CLEANER_CHECK not in self._guards:
+            return older_trees(endpoint, listing, plan.generation - keep), ()
+        fence = next((record_set for record_set in listing if record_set.key == fence_key(endpoint)), None)
+        if fence is None:
+            return [], ()
+        referenced = referenced_trees(endpoint, listing)
+        old = older_trees(endpoint, listing, Fence.parse(endpoint, fence).generation - keep)
+        return [tree for tree in old if tree not in referenced], swap(fence, fence)

@@ -61,6 +61,11 @@ class ZoneHand:
         self._lock.committed()
         return commit
 
+    async def keep(self) -> None:
+        """Renew the lock where it would not outlast a longer wait. Raises: as `commit`."""
+        if self._lock.ages:
+            await self.commit(None, "lock kept")
+
     async def release(self) -> None:
         """Give the lock back if it is ours; a lock that could not be given back expires."""
         if not self.holds:

@@ -61,6 +61,11 @@ class ZoneLock:
         assert self.held is not None, f"{self.holder} does not hold {self.zone}"
         return (delete(self.held),)
 
+    @property
+    def ages(self) -> bool:
+        """Whether half of the time is over for which our lock is good, so that a long wait has to renew it."""
+        return self.held is not None and self._expires_s(self.held) - self._clock.epoch_s() < self._ttl_s / 2
+
     def committed(self) -> None:
         """Note that the batch with the last `taking` or `renewing` is in the zone."""
         self.held, self._perhaps = self._offered, ()

@@ -1,7 +1,7 @@
 """The enactor's process: rounds of one protocol, for ever."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from enactor.buggy import BuggyEnactor
 from enactor.fixed import FixedEnactor
@@ -12,9 +12,12 @@ from fencepost.connect import check_server, control_link, open_plan_store, open_
 from fencepost.errors import StoreError
 from fencepost.events import Event
 from fencepost.service import Context, Service
-from fencepost.stores import Actor
+from fencepost.stores import Actor, Report
 
 PROTOCOLS: Mapping[str, type[BuggyEnactor | FixedEnactor]] = {"buggy": BuggyEnactor, "fixed": FixedEnactor}
+
+REPORT_S: Final = 3.0
+"""An enactor leaves word of itself at least this often."""
 
 
 class EnactorService:
@@ -30,7 +33,10 @@ class EnactorService:
         self._last = Outcome("not one round yet", 0.0)
         self._streaks = context.gauge("lock_streak", "Lost locks in a row", "zone")
         self._generations = context.gauge("installed_generation", "Generation last installed by this enactor", "zone")
+        self._holds = context.gauge("endpoint_held", "1 where the endpoint cannot be moved; /state says why", "zone")
         self._view: dict[str, dict[str, Any]] = {}
+        self._said: tuple[int, Mapping[str, str]] | None = None
+        self._said_s = 0.0
         context.events.add(self._note)
 
     async def start(self) -> None:
@@ -53,9 +59,30 @@ class EnactorService:
             try:
                 self._last = await self._enactor.tick()
             except StoreError as error:
-                self._last = Outcome(f"the round ended: {error}", self._settings.pauses.backoff_cap_s)
+                before, text = self._last, f"the round ended: {error}"
+                self._last = Outcome(text, self._settings.pauses.backoff_cap_s, before.installed, before.held)
                 self._context.events.emit("service.round_failed", reason=str(error))
+            self._show_held()
+            await self._report()
             await self._clock.sleep(self._last.wait_s)
+
+    def _show_held(self) -> None:
+        """Show which endpoints cannot be moved, and that the others can."""
+        for zone, seen in self._view.items():
+            seen["held"] = self._last.held.get(zone)
+            self._holds.labels(zone).set(seen["held"] is not None)
+
+    async def _report(self) -> None:
+        """Leave word in the plan store when it has changed, and now and then."""
+        said, now_s = (self._last.installed, self._last.held), self._clock.monotonic()
+        if said == self._said and now_s < self._said_s + REPORT_S:
+            return
+        words = Report(role="enactor", generation=self._last.installed, text=self._last.text, held=self._last.held)
+        try:
+            await self._plans.report(self._settings.name, words)
+        except StoreError as error:
+            self._context.events.emit("enactor.report_failed", reason=str(error))
+        self._said, self._said_s = said, now_s
 
     async def stop(self) -> None:
         """See `Service.stop`."""
@@ -74,7 +101,9 @@ class EnactorService:
         """Keep what a person on call asks for first: per endpoint the generation, the lock streak, the last trouble."""
         if event.zone is None:
             return
-        seen = self._view.setdefault(event.zone, {"installed": None, "lock_streak": 0, "last_trouble": None})
+        seen = self._view.setdefault(
+            event.zone, {"installed": None, "held": None, "lock_streak": 0, "last_trouble": None}
+        )
         if event.name in {"enactor.flip_committed", "enactor.fence_advanced"}:
             seen["installed"] = event.generation
             self._generations.labels(event.zone).set(event.generation or 0)

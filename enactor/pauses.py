@@ -12,6 +12,8 @@ class Pauses:
     lock_ttl_s: float = 2.0
     backoff_base_s: float = 0.01
     backoff_cap_s: float = 0.5
+    sweep_s: float = 5.0
+    verify_wait_s: float = 0.5
 
     def backoff_s(self, losses: int, rng: random.Random) -> float:
         """Return the pause after the nth loss in a row (n >= 1): exponential, capped, from the upper half."""

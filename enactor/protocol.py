@@ -5,13 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from enactor.check import Protection
 from enactor.hand import ZoneHand
 from enactor.lock import ZoneLock
 from enactor.settings import EnactorSettings
 from fencepost.clock import Clock
 from fencepost.control import ControlApi
 from fencepost.events import Events
+from fencepost.safety import known_addresses
 from fencepost.stores import PlanStore, ZoneStore
+from fencepost.throttle import TokenBucket
 
 
 class Outcome(NamedTuple):
@@ -45,6 +48,8 @@ class Tools:
     rng: random.Random
     events: Events
     start_s: int
+    protection: Protection
+    cleaning: TokenBucket
 
     @classmethod
     def of(
@@ -57,9 +62,14 @@ class Tools:
         rng: random.Random,
         events: Events,
     ) -> "Tools":
-        """Return the tools of one enactor process that starts now."""
-        api = ControlApi(zones, clock, rng, events, pause_s=settings.pauses.backoff_base_s)
-        return cls(settings, plans, api, clock, rng, events, int(clock.epoch_s()))
+        """Return the tools of one enactor process that starts now. Raises: RegionInvalid."""
+        rate, cleans = settings.api_rate, settings.clean_batches_per_s
+        bucket = TokenBucket(rate, max(1.0, rate), clock)
+        api = ControlApi(zones, clock, rng, events, pause_s=settings.pauses.backoff_base_s, bucket=bucket)
+        known = known_addresses(settings.region())
+        protection = Protection(settings, known, plans=plans, api=api, clock=clock, events=events)
+        cleaning = TokenBucket(cleans, max(1.0, cleans), clock)
+        return cls(settings, plans, api, clock, rng, events, int(clock.epoch_s()), protection, cleaning)
 
     def hand(self, zone: str) -> ZoneHand:
         """Return this enactor's hand on a zone, without its lock."""

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from fencepost.batch import MAX_RECORD_ELEMENTS, MAX_VALUE_CHARACTERS, Change, delete, upsert
 from fencepost.errors import ControlRecordInvalid
 from fencepost.names import generation_of, manifest_name, rollback_name, tree_name
-from fencepost.plan import Content
+from fencepost.plan import Content, Plan, short
 from fencepost.records import ADDRESS_TYPES, RecordKey, RecordSet, address, alias, txt
 
 RESERVED_ELEMENTS: Final = 8
@@ -71,7 +71,12 @@ class Manifest(NamedTuple):
 
     def record(self, zone: str, generation: int) -> RecordSet:
         """Return the TXT record that says it."""
-        return txt(manifest_name(zone, generation), f"{self.done}/{self.total} {self.digest}")
+        return txt(manifest_name(zone, generation), self.text)
+
+    @property
+    def text(self) -> str:
+        """What the TXT record says."""
+        return f"{self.done}/{self.total} {self.digest}"
 
     @classmethod
     def parse(cls, zone: str, record_set: RecordSet) -> "Manifest":
@@ -80,6 +85,12 @@ class Manifest(NamedTuple):
         if match is None:
             raise ControlRecordInvalid(zone, record_set.name, " ".join(record_set.values))
         return cls(int(match[1]), int(match[2]), match[3])
+
+
+def manifest_of(plan: Plan, zone: str) -> Manifest:
+    """Return the complete manifest of a plan's tree."""
+    total = len(in_batches(tree_records(zone, plan.generation, plan.content(zone))))
+    return Manifest(total, total, short(plan.digests[zone]))
 
 
 def root_keys(zone: str) -> tuple[RecordKey, ...]:

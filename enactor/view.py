@@ -4,8 +4,11 @@ from typing import NamedTuple
 
 from enactor.lock import lock_key
 from enactor.tree import Manifest, rollback_keys, root_keys
+from fencepost.batch import Change, swap
+from fencepost.capacity import capacity_key
 from fencepost.fence import Fence, fence_key
 from fencepost.names import generation_of, manifest_name
+from fencepost.notice import frozen_key
 from fencepost.records import RecordKey, RecordSet
 from fencepost.stores import ZoneRead
 
@@ -13,7 +16,8 @@ from fencepost.stores import ZoneRead
 def view_keys(zone: str, generation: int) -> tuple[RecordKey, ...]:
     """Return which records a `ZoneView` for a plan is made of."""
     manifest = RecordKey(manifest_name(zone, generation), "TXT")
-    return (*root_keys(zone), *rollback_keys(zone), lock_key(zone), fence_key(zone), manifest)
+    control = (lock_key(zone), fence_key(zone), capacity_key(zone), frozen_key(zone), manifest)
+    return (*root_keys(zone), *rollback_keys(zone), *control)
 
 
 class ZoneView(NamedTuple):
@@ -24,6 +28,8 @@ class ZoneView(NamedTuple):
         lock: the lock record, None if nobody has it.
         fence: the fence, None in a zone that no fixed enactor has flipped yet.
         manifest: the manifest of the tree of the plan that was asked for, None if there is none.
+        capacity: how much capacity the zone had lately, None where nothing has noted it yet.
+        frozen: what keeps everybody but operators from writing, None if nothing does.
     """
 
     root: tuple[RecordSet, ...]
@@ -31,6 +37,8 @@ class ZoneView(NamedTuple):
     lock: RecordSet | None
     fence: Fence | None
     manifest: Manifest | None
+    capacity: RecordSet | None
+    frozen: RecordSet | None
 
     @classmethod
     def of(cls, zone: str, generation: int, read: ZoneRead) -> "ZoneView":
@@ -44,7 +52,13 @@ class ZoneView(NamedTuple):
             found.get(lock_key(zone)),
             Fence.parse(zone, fence) if fence else None,
             Manifest.parse(zone, manifest) if manifest else None,
+            found.get(capacity_key(zone)),
+            found.get(frozen_key(zone)),
         )
+
+    def proof(self, zone: str) -> tuple[Change, ...]:
+        """Return changes that fail if anything was flipped since the view was read; none in a zone without a fence."""
+        return swap(self.fence.record(zone), self.fence.record(zone)) if self.fence else ()
 
     def refers_to(self, zone: str, generation: int) -> bool:
         """Say whether root or rollback points to a plan's tree."""

@@ -17,6 +17,7 @@ FencepostError
 │   ├── FenceAhead            the zone has a generation that the plan store does not know
 │   ├── ControlRecordInvalid  a lock, fence or manifest says something that nobody of ours wrote
 │   ├── TreeTaken             the plan's tree name is in use, live, with another content
+│   ├── TreeRejected          a tree does not answer as its plan says, and was not put live
 │   ├── Throttling            the account's rate is used up (retryable)
 │   └── PriorRequestNotComplete  the zone still processes another batch (retryable)
 └── StoreError
@@ -243,6 +244,16 @@ class TreeTaken(ChangeRefused):
             zone, f"{zone} serves a tree {generation} that is not plan {generation}'s; a newer plan will replace it"
         )
         self.generation = generation
+
+
+class TreeRejected(ChangeRefused):
+    """A plan's tree does not answer as the plan says; it was not put live, and is looked at again in the next round."""
+
+    code = "TreeRejected"
+
+    def __init__(self, zone: str, *, generation: int, problem: str) -> None:
+        super().__init__(zone, f"the tree of plan {generation} was not put live: {problem}")
+        self.generation, self.problem = generation, problem
 
 
 class Throttling(ChangeRefused):

@@ -68,6 +68,7 @@ def test_specs_tell_a_process_everything_by_environment():
         "FENCEPOST_ADMIN_PORT": "15514",
         "FENCEPOST_WITHOUT": ",".join(Guard),
         "FENCEPOST_PROTOCOL": "buggy",
+        "FENCEPOST_VERIFY_PORT": "15500",
     }
 
 

@@ -174,10 +174,11 @@ class World:
             await self.operator.create_zone(zone, (records.soa(zone, ttl=9, minimum=9), records.ns(zone)))
             self.zones.append(zone)
 
-    async def publish(self, *, number: int | None = None, **contents: Content) -> int:
-        """Publish what changes, `a=...` for a.test.; `number` is the generation that it shall get."""
+    async def publish(self, *, number: int | None = None, force: bool = False, **contents: Content) -> int:
+        """Publish what changes, `a=...` for a.test.; `number` is its generation, `force` an operator's word."""
         latest = await self.plans.latest_generation()
-        draft = Draft({f"{name}.test.": value for name, value in contents.items()}, "test")
+        changes = {f"{name}.test.": value for name, value in contents.items()}
+        draft = Draft(changes, "test", operator=force, force=force)
         generation = await self.plans.publish(draft, expected=latest, floor=(number or latest + 1) - 1)
         assert number in (None, generation)
         return generation

@@ -1,0 +1,132 @@
+"""A tree is looked at before it goes live: read back from the zone, and resolved before any customer can see it."""
+
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+import dns.asyncquery
+import dns.exception
+import dns.message
+import dns.rcode
+
+from enactor.hand import ZoneHand
+from enactor.settings import EnactorSettings
+from enactor.tree import manifest_of, tree_key, tree_records
+from fencepost.clock import Clock
+from fencepost.control import ControlApi
+from fencepost.errors import TreeRejected
+from fencepost.events import Events
+from fencepost.guards import Guard
+from fencepost.names import manifest_name, tree_name
+from fencepost.plan import Plan
+from fencepost.service import LOOPBACK
+
+ASK_TIMEOUT_S: Final = 0.25
+SILENT_TRIES: Final = 3
+"""So many unanswered looks in a row are a resolver that is out, which must not stop an emergency."""
+LOOKS: Final = 60
+"""Into so many pauses the wait for an answer is cut, unless they would be shorter than `MIN_PAUSE_S`."""
+MIN_PAUSE_S: Final = 0.02
+
+
+class Verdict(StrEnum):
+    """What a look by DNS said."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    SILENT = "silent"
+
+
+class Look(NamedTuple):
+    """A verdict and, in words, what was wrong."""
+
+    verdict: Verdict
+    problem: str = ""
+
+
+async def ask(name: str, kind: str, port: int) -> tuple[str, ...] | None:
+    """Ask the authoritative server on loopback; return the values, None if it did not answer for the zone."""
+    query = dns.message.make_query(name, kind)
+    try:
+        answer = await dns.asyncquery.udp(query, LOOPBACK, ASK_TIMEOUT_S, port)
+    except (OSError, dns.exception.DNSException):
+        return None
+    if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+        return None
+    return tuple(rdata.to_text() for rrset in answer.answer for rdata in rrset)
+
+
+class TreeVerifier:
+    """Says whether a tree may go live; where no server can be asked, what is read back suffices."""
+
+    def __init__(self, api: ControlApi, clock: Clock, events: Events, settings: EnactorSettings) -> None:
+        self._api, self._clock, self._events = api, clock, events
+        self._port, self._wait_s = settings.verify_port, settings.pauses.verify_wait_s
+        self._whole = Guard.WHOLE_TREES in settings.guards
+        self._verified: dict[str, tuple[int, str]] = {}
+        self._silent = False
+
+    def knows(self, zone: str, plan: Plan) -> bool:
+        """Say whether a plan's tree was found right already."""
+        return self._verified.get(zone) == (plan.generation, plan.digests[zone])
+
+    async def damage(self, zone: str, plan: Plan) -> str | None:
+        """Read a tree back; return what is wrong with it in words, None if it is exactly the plan's."""
+        listing = await self._api.listing(zone, tree_key(zone, plan.generation))
+        leaves = {r for r in listing if r.name == tree_name(zone, plan.generation)}
+        wanted = set(tree_records(zone, plan.generation, plan.content(zone)))
+        if leaves == wanted:
+            return None
+        lacking, surplus = len(wanted - leaves), len(leaves - wanted)
+        problem = (
+            f"read back, it lacks {lacking} of {len(wanted)} record sets and has {surplus} that are not the plan's"
+        )
+        self._events.emit("enactor.tree_rejected", zone=zone, generation=plan.generation, reason=problem)
+        return problem
+
+    async def resolved(self, hand: ZoneHand, plan: Plan, superseded: Callable[[], Awaitable[bool]]) -> bool:
+        """Wait until a tree is answered under its own name; say whether the plan is still wanted then.
+
+        A server that does not answer at all says nothing about the tree. The lock is kept meanwhile.
+        Raises: TreeRejected for a tree that is answered otherwise after all this time; as `ZoneHand.commit`.
+        """
+        zone, deadline_s, silences = hand.zone, self._clock.monotonic() + self._wait_s, 0
+        while (look := await self._look(zone, plan)).verdict is not Verdict.RIGHT:
+            silences = silences + 1 if look.verdict is Verdict.SILENT else 0
+            over = self._clock.monotonic() >= deadline_s
+            if silences and (over or self._silent or silences >= SILENT_TRIES):
+                self._silent = True
+                self._events.emit("enactor.tree_unresolved", zone=zone, generation=plan.generation)
+                return True
+            if over:
+                self._events.emit("enactor.tree_rejected", zone=zone, generation=plan.generation, reason=look.problem)
+                raise TreeRejected(zone, generation=plan.generation, problem=look.problem)
+            await self._clock.sleep(max(MIN_PAUSE_S, self._wait_s / LOOKS))
+            if await superseded():
+                return False
+            await hand.keep()
+        self._silent = False
+        self._verified[zone] = (plan.generation, plan.digests[zone])
+        return True
+
+    async def _look(self, zone: str, plan: Plan) -> Look:
+        """Ask for the manifest, which must be the complete one, and for an address of each type."""
+        name, wanted, port = tree_name(zone, plan.generation), plan.content(zone), self._port
+        if port is None:
+            return Look(Verdict.RIGHT)
+        if self._whole:
+            manifest = manifest_of(plan, zone)
+            found = await ask(manifest_name(zone, plan.generation), "TXT", port)
+            if found is None:
+                return Look(Verdict.SILENT)
+            if found != manifest.record(zone, plan.generation).values:
+                said = ", ".join(found) or "nothing"
+                return Look(Verdict.WRONG, f"its manifest is answered as {said}, not {manifest.text}")
+        for kind in wanted.types:
+            found = await ask(name, kind, port)
+            if found is None:
+                return Look(Verdict.SILENT)
+            if not found or not set(found) <= {target.address for target in wanted.targets if target.type == kind}:
+                said = ", ".join(found) or "nothing"
+                return Look(Verdict.WRONG, f"{name} {kind} is answered with {said}, which is no address of the plan's")
+        return Look(Verdict.RIGHT)

@@ -1,0 +1,84 @@
+"""The cleaner's pace: it keeps up with a steady stream of plans, and keeps no install waiting."""
+
+from itertools import pairwise
+
+import pytest
+
+from enactor.pace import CleanPace
+from fencepost.names import generation_of
+from fencepost.throttle import TokenBucket
+
+ZONES = tuple(f"{letter}.test." for letter in "abcdef")
+KEEP = 10
+ROUNDS = 160
+PLAN_S = 1 / 40
+
+
+def another(world, weight: int):
+    """Return what a plan changes: every endpoint."""
+    return {zone.partition(".")[0]: world.targets(2, weight=weight) for zone in ZONES}
+
+
+def trees(records, zone: str) -> set[int]:
+    return {generation for r in records.values() if (generation := generation_of(r.name, zone)) is not None}
+
+
+async def test_cleaner_under_a_steady_stream_of_plans_keeps_up_and_keeps_no_install_waiting(world):
+    """Forty plans a second, each for all endpoints, a newer one always waiting: at most one delete batch in between."""
+    await world.add_zones(*ZONES)
+    enactor = world.enactor("fixed", "one", keep=KEEP)
+    change, weight, most = enactor.store.change, 1, 0
+
+    async def then_publish(batch):
+        """Let the next plan come as soon as one goes live somewhere: whoever cleans after that keeps it waiting."""
+        nonlocal weight
+        commit = await change(batch)
+        if batch.zone == ZONES[0] and batch.comment.startswith("flip_committed"):
+            weight = weight % 200 + 1
+            await world.publish(**another(world, weight))
+        return commit
+
+    enactor.store.change = then_publish
+    await world.publish(**another(world, 1))
+    for _ in range(ROUNDS):
+        await enactor.tick()
+        await world.clock.sleep(PLAN_S)
+        most = max(most, len(trees(await world.records(ZONES[-1]), ZONES[-1])))
+
+    assert KEEP < most <= KEEP + 60
+    for zone in ZONES:
+        comments = [c.split(" ")[0] for c in await world.comments(zone) if c.startswith(("clean", "flip"))]
+        assert comments.count("flip_committed") > ROUNDS / 2
+        assert comments.count("clean") >= 2
+        assert ("clean", "clean") not in set(pairwise(comments))
+    enactor.store.change = change
+    await world.install(enactor)
+    assert await world.violations() == ()
+
+
+@pytest.mark.parametrize(("without", "batches"), [("", 1), ("throttling", 4)])
+async def test_cleaner_with_much_to_do_deletes_one_batch_a_round_unless_throttling_is_off(world, without, batches):
+    """What the guard is worth: without it the next plan waits until all that is old is gone."""
+    await world.add_zones(ZONES[0])
+    hoarder = world.enactor("fixed", "one", keep=1000)
+    for weight in range(1, 9):
+        await world.publish(a=world.targets(250, weight=weight))
+        await world.install(hoarder)
+    cleaner = world.enactor("fixed", "two", keep=1, without=without)
+    await world.publish(a=world.targets(250, weight=9))
+
+    await cleaner.tick()
+
+    assert len([c for c in await world.comments(ZONES[0]) if c.startswith("clean")]) == batches
+
+
+def test_pace_gives_each_zone_its_turn_and_puts_it_off_once_for_a_plan_that_waits(world):
+    """One token a second: the zone that waited longest is next; hurry costs it one turn, never two."""
+    pace = CleanPace(TokenBucket(1.0, 1.0, world.clock))
+
+    turns = []
+    for hurry in (False, False, True, True, True, True):
+        turns.append(pace.turns(["b", "a"], hurry=hurry))
+        world.clock.now_s += 1.0
+
+    assert turns == [["a"], ["b"], [], ["a"], ["b"], ["a"]]
