@@ -54,7 +54,7 @@ class PlannerSettings(Settings):
     @field_validator("slow_queue_low", "fast_queue_low")
     @classmethod
     def _low_is_below_high(cls, value: int, info: ValidationInfo) -> int:
-        high = info.data.get(str(info.field_name).replace("low", "high"))
+        high = info.data.get(f"{str(info.field_name).removesuffix('low')}high")
         if high is not None and value >= high:
             raise ValueError(f"{value} is not below {high}, from which the lane is held back; choose a lower one")
         return value
