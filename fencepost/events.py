@@ -80,9 +80,9 @@ class EventBus:
 
 
 class LogSink:
-    """Writes events to a structlog logger; names ending in _failed, _refused or _lost as warnings."""
+    """Writes events to a structlog logger; names ending as in `WARN` as warnings."""
 
-    WARN: Final = ("_failed", "_refused", "_lost", "_exhausted")
+    WARN: Final = ("_failed", "_refused", "_lost", "_exhausted", "_limited")
 
     def __init__(self, logger: structlog.typing.FilteringBoundLogger) -> None:
         self._logger = logger

@@ -1,24 +1,46 @@
 """Whether an operator's request is put in force: subject known, change possible, no endpoint left bare. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import NamedTuple
 
-from fencepost.plan import Content
+import msgspec
+
+from fencepost.capacity import capacity_of
+from fencepost.errors import PlanUnsafe
+from fencepost.plan import Content, content
 from fencepost.region import MAX_CAPACITY, Region
-from planner.build import build
+from fencepost.safety import Baseline, Limits, check_removal
+from planner.build import Built, build
+from planner.layout import Layout
 from planner.observe import Observed
-from planner.requests import Kind, Request, Requests
+from planner.requests import OPERATOR, Kind, Request, Requests
 
 
 class Wanted(NamedTuple):
-    """What an operator asks: that a request be in force, or (`ends`) no more. `add` is on top of what is in force."""
+    """What an operator asks.
+
+    Attributes:
+        kind, subject: as a request has them.
+        ends: whether it is to be in force no more.
+        add: on top of what is in force.
+        reason: in the operator's words.
+        force: whether it may take more than protective checks allow.
+        by: who asks.
+    """
 
     kind: Kind
     subject: str
     ends: bool = False
     add: int = 0
     reason: str = ""
+    force: bool = False
+    by: str = OPERATOR
+
+    @property
+    def urgent(self) -> bool:
+        """Whether the plan that follows from it goes by the fast lane."""
+        return self.force or (self.kind is not Kind.CAPACITY and not self.ends)
 
 
 class Refused(NamedTuple):
@@ -43,12 +65,32 @@ class Admitted(NamedTuple):
 
 
 class World(NamedTuple):
-    """What admission looks at: the region, the fleet as observed, the requests in force, the last plan's contents."""
+    """What admission looks at.
 
-    region: Region
+    Attributes:
+        layout: the region.
+        fleet: load balancer -> what was observed.
+        requests: those in force.
+        last: endpoint -> what the last plan has.
+        limits: what may be taken away; None: everything but the last load balancer.
+    """
+
+    layout: Layout
     fleet: Mapping[str, Observed]
     requests: Requests
     last: Mapping[str, Content]
+    limits: Limits | None = None
+
+
+def admit_all(world: World, group: Sequence[Wanted], now_ms: int) -> list[Admitted | Refused]:
+    """Decide on requests one after the other, each on the state after the one before."""
+    answers = []
+    for wanted in group:
+        answer = admit(world, wanted, now_ms)
+        answers.append(answer)
+        if isinstance(answer, Admitted) and answer.changes:
+            world = world._replace(requests=_after(world.requests, answer.request, answer.stored))
+    return answers
 
 
 def admit(world: World, wanted: Wanted, now_ms: int) -> Admitted | Refused:
@@ -58,21 +100,26 @@ def admit(world: World, wanted: Wanted, now_ms: int) -> Admitted | Refused:
     """
     existing = world.requests.get(wanted.kind, wanted.subject)
     forgotten = wanted.ends and existing is not None  # a request outlives its subject in the region file, and can end
-    if not forgotten and (unknown := _unknown_subject(world.region, wanted)):
+    if not forgotten and (unknown := _unknown_subject(world.layout.region, wanted)):
         return Refused(HTTPStatus.NOT_FOUND, unknown)
     if wanted.kind is Kind.CAPACITY:
         desired = _capacity(existing, wanted, now_ms)
         if impossible := _out_of_bounds(world, wanted, desired.add):
             return Refused(HTTPStatus.CONFLICT, impossible)
     else:
-        desired = existing or Request(wanted.kind, wanted.subject, 0, wanted.reason, now_ms)
+        desired = _drain(existing, wanted, now_ms)
     stored = desired if desired.in_force and not wanted.ends else None
     if stored == existing:
         return Admitted(desired, stored, changes=False)
-    after = world.requests.without(desired.key) if stored is None else world.requests.with_request(stored)
-    if emptied := _emptied(world, after):
-        return Refused(HTTPStatus.CONFLICT, emptied)
+    if _takes_out(world, wanted, desired):
+        after = _after(world.requests, desired, stored)
+        if problem := _problem(world, after, wanted, forced=desired.force):
+            return Refused(HTTPStatus.CONFLICT, problem)
     return Admitted(desired, stored, changes=True)
+
+
+def _after(requests: Requests, desired: Request, stored: Request | None) -> Requests:
+    return requests.without(desired.key) if stored is None else requests.with_request(stored)
 
 
 def _unknown_subject(region: Region, wanted: Wanted) -> str | None:
@@ -89,11 +136,23 @@ def _capacity(existing: Request | None, wanted: Wanted, now_ms: int) -> Request:
     if existing and wanted.add == 0:
         return existing
     before, reason = (existing.add, existing.reason) if existing else (0, "")
-    return Request(Kind.CAPACITY, wanted.subject, before + wanted.add, wanted.reason or reason, now_ms)
+    forced = wanted.force and wanted.add < 0
+    return Request(
+        *(Kind.CAPACITY, wanted.subject, before + wanted.add, wanted.reason or reason, now_ms, forced, wanted.by)
+    )
+
+
+def _drain(existing: Request | None, wanted: Wanted, now_ms: int) -> Request:
+    """Return the request; one that is in force already stays as it is, or becomes one by force."""
+    if existing is None:
+        return Request(wanted.kind, wanted.subject, 0, wanted.reason, now_ms, wanted.force, wanted.by)
+    if wanted.force and not existing.force:
+        return msgspec.structs.replace(existing, force=True, by=wanted.by)
+    return existing
 
 
 def _out_of_bounds(world: World, wanted: Wanted, added: int) -> str | None:
-    (lb,) = (lb for lb in world.region.load_balancer if lb.name == wanted.subject)
+    lb = world.layout.balancers[wanted.subject]
     seen = world.fleet.get(lb.name, Observed())
     # A load balancer that never reported is measured by what the region file says of it.
     reported = lb.capacity if seen.capacity is None else seen.capacity
@@ -106,14 +165,36 @@ def _out_of_bounds(world: World, wanted: Wanted, added: int) -> str | None:
     )
 
 
-def _emptied(world: World, after: Requests) -> str | None:
-    """Say which endpoints a change of the requests would leave without a target that have one now.
+def _takes_out(world: World, wanted: Wanted, desired: Request) -> bool:
+    """Say whether a request can take a load balancer out: nothing has to be built to see that the others do not."""
+    if wanted.kind is not Kind.CAPACITY:
+        return not wanted.ends
+    reported = world.fleet.get(wanted.subject, Observed()).capacity
+    return reported is not None and reported + desired.add <= 0
 
-    An endpoint that has no usable load balancer anyway does not stand in the way: taking an Availability Zone out must
-    stay possible for the others.
-    """
-    held = build(world.region, world.fleet, world.requests, world.last).held
-    emptied = sorted(build(world.region, world.fleet, after, world.last).held.keys() - held.keys())
-    if not emptied:
+
+def _problem(world: World, after: Requests, wanted: Wanted, *, forced: bool) -> str | None:
+    """Say what a request would do to the endpoints that stands in its way."""
+    before = build(world.layout, world.fleet, world.requests, world.last)
+    emptied = sorted(build(world.layout, world.fleet, after, world.last).held.keys() - before.held.keys())
+    # An endpoint that has no usable load balancer anyway does not stand in the way: taking an Availability Zone out
+    # must stay possible for the others.
+    if emptied:
+        return f"this would leave {', '.join(emptied)} without a load balancer; bring another one back or add one first"
+    if forced or world.limits is None or wanted.kind is Kind.CAPACITY:
         return None
-    return f"this would leave {', '.join(emptied)} without a load balancer; bring another one back or add one first"
+    return _too_much(world, before, wanted)
+
+
+def _too_much(world: World, before: Built, wanted: Wanted) -> str | None:
+    """Say from which endpoint a drain by itself takes more than it may; what others take is no part of it."""
+    assert world.limits is not None, "without limits nothing is too much"
+    gone = {name for name, lb in world.layout.balancers.items() if wanted.subject in {name, lb.zone}}
+    for name, existing in before.contents.items():
+        left = content(existing.ttl, [target for target in existing.targets if target.identifier not in gone])
+        try:
+            check_removal(name, left, Baseline(existing, capacity_of(existing)), world.limits)
+        except PlanUnsafe as unsafe:
+            problem = str(unsafe).partition(";")[0].replace("the plan ", "this ", 1)
+            return f'{problem}; drain less at once, or if it is meant, send {{"force": true}}'
+    return None

@@ -16,7 +16,8 @@ import msgspec
 
 from fencepost.batch import MAX_WEIGHT
 from fencepost.plan import Content, Target, content
-from fencepost.region import MAX_CAPACITY, Endpoint, LoadBalancer, Region
+from fencepost.region import MAX_CAPACITY, Endpoint, LoadBalancer
+from planner.layout import Layout
 from planner.observe import Observed
 from planner.requests import Kind, Requests
 
@@ -60,8 +61,8 @@ class View(msgspec.Struct, frozen=True):
 
     @property
     def emergency(self) -> bool:
-        """Whether its removal is urgent: it is unhealthy, or its Availability Zone is out."""
-        return self.zone_out or self.healthy is False
+        """Whether its removal is urgent: it is unhealthy, or an operator has taken it or its whole zone out."""
+        return self.drained or self.zone_out or self.healthy is False
 
 
 class Built(NamedTuple):
@@ -78,14 +79,12 @@ class Built(NamedTuple):
     views: Mapping[str, View]
 
 
-def view_fleet(region: Region, fleet: Mapping[str, Observed], requests: Requests) -> dict[str, View]:
+def view_fleet(layout: Layout, fleet: Mapping[str, Observed], requests: Requests) -> dict[str, View]:
     """Return every load balancer of the region as the planner sees it, in order of their names."""
-    member_of: dict[str, list[str]] = {lb.name: [] for lb in region.load_balancer}
-    for endpoint in sorted(region.endpoint, key=lambda endpoint: endpoint.name):
-        for lb in region.members(endpoint):
-            member_of[lb.name].append(endpoint.name)
-    ordered = sorted(region.load_balancer, key=lambda lb: lb.name)
-    return {lb.name: _view(lb, fleet.get(lb.name, Observed()), requests, tuple(member_of[lb.name])) for lb in ordered}
+    return {
+        name: _view(lb, fleet.get(name, Observed()), requests, layout.endpoints_of[name])
+        for name, lb in layout.balancers.items()
+    }
 
 
 def _view(lb: LoadBalancer, seen: Observed, requests: Requests, endpoints: tuple[str, ...]) -> View:
@@ -105,26 +104,26 @@ def _view(lb: LoadBalancer, seen: Observed, requests: Requests, endpoints: tuple
     )
 
 
-def build(region: Region, fleet: Mapping[str, Observed], requests: Requests, last: Mapping[str, Content]) -> Built:
+def build(layout: Layout, fleet: Mapping[str, Observed], requests: Requests, last: Mapping[str, Content]) -> Built:
     """Build what every endpoint should answer.
 
     Args:
-        region: its endpoints and load balancers.
+        layout: the region's endpoints and load balancers.
         fleet: load balancer -> what was observed; one that is missing counts as not observed yet.
         requests: what operators have asked for.
         last: endpoint -> what the last plan has; empty if there is none.
     Returns: never a content without a target: an endpoint that would have none is in `held` instead (fail open).
     Source: docs/invariants.md, I1.
     """
-    views = view_fleet(region, fleet, requests)
+    views = view_fleet(layout, fleet, requests)
     contents, held = {}, {}
-    for endpoint in sorted(region.endpoint, key=lambda endpoint: endpoint.name):
-        members = region.members(endpoint)
-        targets = list(_targets(endpoint, members, views, last.get(endpoint.name)))
+    for name, endpoint in layout.endpoints.items():
+        members = layout.members[name]
+        targets = list(_targets(endpoint, members, views, last.get(name)))
         if any(target.weight for target in targets):
-            contents[endpoint.name] = content(region.ttl_s, targets)
+            contents[name] = content(layout.region.ttl_s, targets)
         else:
-            held[endpoint.name] = _why_none(endpoint.name, [views[lb.name] for lb in members], last)
+            held[name] = _why_none(name, [views[lb.name] for lb in members], last)
     return Built(contents, held, views)
 
 

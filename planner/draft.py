@@ -1,39 +1,42 @@
-"""From what is built to a draft: what differs from the last plan, how urgent it is, and one sentence on it. Pure."""
+"""From contents to a draft: what differs from the last plan, how urgent it is, and one sentence on it. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 from fencepost.plan import Content, Draft, Lane, Target
-from planner.build import Built, View
+from planner.build import View
 
 MAX_PARTS: Final = 4
 """How many different things the reason of a plan says."""
 
 
-def draft_changes(built: Built, last: Mapping[str, Content]) -> Draft | None:
+def draft_changes(
+    contents: Mapping[str, Content], views: Mapping[str, View], last: Mapping[str, Content]
+) -> Draft | None:
     """Return what differs from the last plan, None if nothing does.
 
     An endpoint of the last plan that the region does not have (any more) is left alone: nothing is deleted because a
     file does not mention it.
     """
-    changes = {name: desired for name, desired in built.contents.items() if last.get(name) != desired}
+    changes = {name: desired for name, desired in contents.items() if last.get(name) != desired}
     if not changes:
         return None
     if not last:
-        return Draft(changes, f"first plan: {len(built.contents)} endpoints over {len(built.views)} load balancers")
+        return Draft(changes, f"first plan: {len(contents)} endpoints over {len(views)} load balancers")
     moves = {name: list(_moves(last.get(name), desired)) for name, desired in changes.items()}
     gone = {who for listed in moves.values() for who, _, after in listed if after is None}
-    urgent = any(built.views[who].emergency for who in gone if who in built.views)
-    return Draft(changes, _sentence(moves, built.views), Lane.FAST if urgent else Lane.SLOW)
+    urgent = any(views[who].emergency for who in gone if who in views)
+    return Draft(changes, _sentence(moves, views), Lane.FAST if urgent else Lane.SLOW)
 
 
-def draft_everything(built: Built, last: Mapping[str, Content], reason: str) -> Draft | None:
-    """Return a draft of every endpoint, changed or not; one that could not be built stays as the last plan has it.
+def draft_everything(
+    contents: Mapping[str, Content], last: Mapping[str, Content], kept: Collection[str], reason: str
+) -> Draft | None:
+    """Return a draft of every endpoint, changed or not; the kept ones stay as the last plan has them.
 
     None if there is no endpoint to publish at all.
     """
-    kept = {name: last[name] for name in built.held if name in last}
-    changes = dict(sorted({**kept, **built.contents}.items()))
+    changes = dict(sorted({**contents, **{name: last[name] for name in kept if name in last}}.items()))
     return Draft(changes, reason, Lane.FAST) if changes else None
 
 

@@ -2,31 +2,66 @@
 
 A plan store that fails over can lose its last plans. A zone whose fence names one of them refuses every plan that is
 not newer, and a plan with a lost one's number but other content must never be taken for it. So the planner reads the
-fences, and when one is ahead of the store it publishes the whole region again, numbered above all of them.
+fences, and when one is ahead of the store it publishes the whole region again, numbered above all of them. What
+capacity each zone had lately is read with its fence.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 
+from fencepost.capacity import CapacityHistory, capacity_key
 from fencepost.errors import ControlRecordInvalid, NoSuchHostedZone
 from fencepost.fence import Fence, fence_key
 from fencepost.plan import Plan, short
+from fencepost.records import RecordSet
 from fencepost.stores import ZoneStore
 
 
-async def read_fences(zones: ZoneStore, names: Sequence[str]) -> dict[str, Fence]:
-    """Return the fence of each zone; one that does not exist, or has none, is left out. Raises: StoreError."""
-    found = await asyncio.gather(*(_read_fence(zones, name) for name in names))
-    return {name: fence for name, fence in zip(names, found, strict=True) if fence}
+class ZoneSeen(NamedTuple):
+    """A zone's fence, None if it has none, and the capacity that it had lately, by its own record."""
+
+    fence: Fence | None
+    capacity: CapacityHistory
 
 
-async def _read_fence(zones: ZoneStore, zone: str) -> Fence | None:
-    key = fence_key(zone)
+NOTHING_SEEN: Final = ZoneSeen(None, CapacityHistory())
+
+
+async def read_zones(zones: ZoneStore, names: Sequence[str]) -> dict[str, ZoneSeen]:
+    """Return what each zone says of itself; nothing for one that does not exist. Raises: StoreError."""
+    found = await asyncio.gather(*(_read_zone(zones, name) for name in names))
+    return dict(zip(names, found, strict=True))
+
+
+async def _read_zone(zones: ZoneStore, zone: str) -> ZoneSeen:
+    keys = (fence_key(zone), capacity_key(zone))
     try:
-        record = (await zones.read(zone, [key])).records.get(key)
+        records = (await zones.read(zone, keys)).records
+    except NoSuchHostedZone:
+        return NOTHING_SEEN
+    fence, capacity = (records.get(key) for key in keys)
+    return ZoneSeen(_fence(zone, fence), _capacity(zone, capacity))
+
+
+def _fence(zone: str, record: RecordSet | None) -> Fence | None:
+    try:
         return Fence.parse(zone, record) if record else None
-    except (NoSuchHostedZone, ControlRecordInvalid):
+    except ControlRecordInvalid:
         return None
+
+
+def _capacity(zone: str, record: RecordSet | None) -> CapacityHistory:
+    # One that cannot be read protects nothing any more, but the last plan and what the planner remembers still do.
+    try:
+        return CapacityHistory.parse(zone, record) if record else CapacityHistory()
+    except ControlRecordInvalid:
+        return CapacityHistory()
+
+
+def fences_of(seen: Mapping[str, ZoneSeen]) -> dict[str, Fence]:
+    """Return the fence of each zone that has one."""
+    return {name: zone.fence for name, zone in seen.items() if zone.fence}
 
 
 def find_lost(fences: Mapping[str, Fence], latest: Plan | None) -> str | None:

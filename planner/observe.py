@@ -7,11 +7,11 @@ against it. An answer that makes no sense, or a check that this machine could no
 import asyncio
 import errno
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple, Protocol
 
 import aiohttp
 import msgspec
@@ -147,15 +147,23 @@ def read_error(error: Exception, timeout_s: float) -> Reading:
     return Reading(Verdict.FAILED, reason=f"broke off: {type(error).__name__}")
 
 
+class Changed(Protocol):
+    """Whom the observer tells of a change."""
+
+    def __call__(self, *, urgent: bool) -> None:
+        """Take note; never waits."""
+
+
 class Observer:
     """Checks every load balancer again and again, each at its own pace, so that a silent one holds up no other.
 
     Args:
-        changed: called when the health or capacity of a load balancer changes, and when the first round is complete.
+        changed: called when the health or capacity of a load balancer changes, and when the first round is complete;
+            `urgent` where one has become unhealthy.
     """
 
     def __init__(
-        self, settings: PlannerSettings, region: Region, events: Events, clock: Clock, changed: Callable[[], None]
+        self, settings: PlannerSettings, region: Region, events: Events, clock: Clock, changed: Changed
     ) -> None:
         self.thresholds = Thresholds(settings.unhealthy_after, settings.healthy_after)
         self.fleet: Mapping[str, Observed] = MappingProxyType({lb.name: Observed() for lb in region.load_balancer})
@@ -232,7 +240,7 @@ class Observer:
                 capacity=seen.capacity,
             )
         if moved or self.complete != was_complete:
-            self._changed()
+            self._changed(urgent=seen.healthy is False and existing.healthy is not False)
 
 
 async def _body(content: aiohttp.StreamReader) -> bytes:

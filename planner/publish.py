@@ -1,49 +1,49 @@
-"""Bringing the plan store to what the world asks for: read, build, publish what changed, and say why."""
+"""Bringing the plan store to what the world asks for: read, decide, publish what may go, and say why."""
 
 import asyncio
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from fencepost.clock import Clock
-from fencepost.errors import OutcomeUnknown, PlanConflict, StoreError
+from fencepost.clock import Clock, stream
+from fencepost.errors import EndpointPinned, OutcomeUnknown, PlanConflict, PlansFrozen, StoreError
 from fencepost.events import Events
-from fencepost.fence import Fence
-from fencepost.plan import Content, Draft, Plan, check_draft
-from fencepost.region import Region
-from fencepost.stores import PlanStore, ZoneStore
-from planner.build import build
-from planner.draft import draft_changes, draft_everything
-from planner.floor import find_lost, read_fences
+from fencepost.guards import Guard
+from fencepost.plan import Draft
+from fencepost.stores import PlanStore, Report, ZoneStore
+from planner.decide import Decision, Lately, Snapshot, decide
+from planner.floor import ZoneSeen, fences_of, read_zones
+from planner.lanes import Lanes
+from planner.layout import Layout
+from planner.memory import Memory
 from planner.observe import Observed
-from planner.requests import NONE, Requests, decode_requests
+from planner.requests import decode_requests
+from planner.safety import Limited
+from planner.settings import PlannerSettings
 
 MAX_ATTEMPTS: Final = 5
-"""How often one round builds again because somebody else published, or because an outcome is unknown."""
-
-
-class Snapshot(NamedTuple):
-    """What one attempt decides on: the latest plan, None if there is none, and the requests in force."""
-
-    latest: Plan | None
-    requests: Requests
-
-    @property
-    def generation(self) -> int:
-        """The latest generation, 0 if there is none."""
-        return self.latest.generation if self.latest else 0
-
-    @property
-    def contents(self) -> Mapping[str, Content]:
-        """Endpoint -> what the latest plan has; empty if there is none."""
-        return {name: self.latest.content(name) for name in self.latest.digests} if self.latest else {}
+"""How often one round decides again: somebody else published, an outcome is unknown, or there is more to publish."""
 
 
 class Settled(NamedTuple):
-    """The generation that holds the world as it was seen, one sentence on it, and the endpoints that are held back."""
+    """What a round came to.
+
+    Attributes:
+        generation: the latest plan.
+        why: one sentence: what was done, and why.
+        waits: whether something is built that may not be published yet; a later round will.
+        held: endpoint -> why it stays as the last plan has it.
+        limited: endpoint -> what was cut short.
+        pinned: endpoint -> which operator's word it stays by.
+        frozen: who has frozen the automation, when and why; None: nobody.
+    """
 
     generation: int
     why: str
-    held: Mapping[str, str]
+    waits: bool = False
+    held: Mapping[str, str] = {}
+    limited: Mapping[str, Limited] = {}
+    pinned: Mapping[str, str] = {}
+    frozen: str | None = None
 
 
 class Publisher:
@@ -51,30 +51,33 @@ class Publisher:
 
     Args:
         plans: the plan store.
-        zones: the zones; only their fences are read.
-        fences_interval_s: how old the fences may be, seconds.
+        zones: the zones; only their fences and capacities are read.
     """
 
     def __init__(
         self,
-        region: Region,
+        settings: PlannerSettings,
+        layout: Layout,
         plans: PlanStore,
         zones: ZoneStore,
         *,
         events: Events,
         clock: Clock,
-        fences_interval_s: float,
     ) -> None:
-        self.snapshot = Snapshot(None, NONE)
-        self._region, self._plans, self._zones, self._events, self._clock = region, plans, zones, events, clock
-        self._fences_interval_s = fences_interval_s
-        self._fences: dict[str, Fence] = {}
-        self._fences_until_s: float | None = None  # None: read them before anything else
+        self.snapshot = Snapshot()
+        self.lanes = Lanes(settings.pace) if Guard.THROTTLING in settings.guards else None
+        self._limits = settings.limits if Guard.PROTECTIVE_CHECKS in settings.guards else None
+        self._layout, self._plans, self._zones, self._events, self._clock = layout, plans, zones, events, clock
+        self._memory = Memory(settings.limits.window_s)
+        self._chance = stream(settings.seed, settings.name, "lanes")
+        self._zones_interval_s = settings.look_interval_s
+        self._zones_seen: dict[str, ZoneSeen] = {}
+        self._zones_until_s: float | None = None  # None: read them before anything else
         self._highest = 0  # the highest generation ever seen: the store may forget it, others will not
         self._unanswered: Draft | None = None  # sent, but whether it was published is not known
 
     async def settle(self, fleet: Mapping[str, Observed]) -> Settled:
-        """Publish what the world asks for, if the latest plan does not have it already.
+        """Publish what the world asks for, if the latest plan does not have it already and it may go.
 
         Args:
             fleet: load balancer -> what was observed.
@@ -84,54 +87,93 @@ class Publisher:
             for attempt in range(1, MAX_ATTEMPTS + 1):
                 await self._look()
                 try:
-                    return await self._attempt(fleet)
-                except (PlanConflict, OutcomeUnknown):
+                    settled, published = await self._attempt(fleet)
+                except (PlanConflict, PlansFrozen, EndpointPinned, OutcomeUnknown):
                     self.distrust()
                     if attempt == MAX_ATTEMPTS:
                         raise
+                else:
+                    # What operators force is a plan of its own, and the rest comes after it.
+                    if published is None or not published.force:
+                        return settled
+            return settled._replace(waits=True)
         except StoreError:
             self.distrust()
             raise
-        raise AssertionError("the last attempt returns or raises")
 
     def distrust(self) -> None:
         """Read the fences before anything else next time: the store may have less than it had."""
-        self._fences_until_s = None
+        self._zones_until_s = None
 
-    async def _attempt(self, fleet: Mapping[str, Observed]) -> Settled:
-        contents, generation = self.snapshot.contents, self.snapshot.generation
-        built = build(self._region, fleet, self.snapshot.requests, contents)
-        lost = find_lost(self._fences, self.snapshot.latest)
-        if lost:
-            draft = draft_everything(built, contents, f"whole region again: {lost}")
-        else:
-            draft = draft_changes(built, contents)
-        if draft is None:
-            return Settled(generation, f"plan {generation} is what the world asks for", built.held)
-        check_draft(draft, frozenset(self._region.endpoint_names))
+    async def _attempt(self, fleet: Mapping[str, Observed]) -> tuple[Settled, Draft | None]:
+        """Decide once; return also the draft that was published."""
+        now_s, snapshot = self._clock.monotonic(), self.snapshot
+        highest = self._memory.highest(snapshot.latest, self._zones_seen, now_s=now_s, epoch_s=self._clock.epoch_s())
+        decision = decide(self._layout, fleet, snapshot, Lately(self._zones_seen, highest), self._limits)
+        standing = Settled(
+            snapshot.generation,
+            f"plan {snapshot.generation} is what the world asks for",
+            held=decision.held,
+            limited=decision.limited,
+            pinned=decision.pinned,
+        )
+        if frozen := snapshot.controls.frozen:
+            why = f"nothing is published: the automation is frozen ({frozen.text}); `fencepost thaw` ends that"
+            return standing._replace(why=why, frozen=frozen.text, waits=decision.draft is not None), None
+        if decision.draft is None:
+            return standing, None
+        draft = self.lanes.sorted_in(decision.draft) if self.lanes else decision.draft
+        if (why_not := self._why_not(draft, decision, now_s)) is not None:
+            return standing._replace(why=f"{draft.reason}, but {why_not}", waits=True), None
         published = await self._publish(draft)
-        if lost:
-            self._events.emit("planner.floor_raised", generation=published, reason=lost)
-        return Settled(published, f"published plan {published}: {draft.reason}", built.held)
+        if decision.lost:
+            self._events.emit("planner.floor_raised", generation=published, reason=decision.lost)
+        return standing._replace(generation=published, why=f"published plan {published}: {draft.reason}"), draft
+
+    def _why_not(self, draft: Draft, decision: Decision, now_s: float) -> str | None:
+        # Nothing can be installed before the floor is raised: it waits for no queue.
+        if self.lanes is None or decision.lost:
+            return None
+        return self.lanes.why_not(draft.lane, now_s)
 
     async def _look(self) -> None:
         """Take a snapshot. Fences come first, so that a plan published in between is not taken for a lost one."""
         now_s = self._clock.monotonic()
-        if self._fences_until_s is None or now_s >= self._fences_until_s:
-            self._fences = await read_fences(self._zones, self._region.endpoint_names)
-            self._fences_until_s = now_s + self._fences_interval_s
-        texts, latest = await asyncio.gather(self._plans.requests(), self._plans.latest(self.snapshot.latest))
-        self.snapshot = Snapshot(latest, decode_requests(texts))
+        if self._zones_until_s is None or now_s >= self._zones_until_s:
+            self._zones_seen = await read_zones(self._zones, self._layout.region.endpoint_names)
+            self._zones_until_s = now_s + self._zones_interval_s
+        texts, latest, controls, queue = await asyncio.gather(
+            self._plans.requests(), self._plans.latest(self.snapshot.latest), self._plans.controls(), self._reports()
+        )
+        self.snapshot = Snapshot(latest, decode_requests(texts), controls)
         if self.snapshot.generation < self._highest:
             self.distrust()
         self._highest = max(self._highest, self.snapshot.generation)
+        self._memory.note(latest, now_s)
         if self._unanswered and _holds(self.snapshot, self._unanswered):
             self._report(self._unanswered, self.snapshot.generation, None)
         self._unanswered = None
+        self._see_queue(queue)
+
+    async def _reports(self) -> Mapping[str, Report]:
+        return await self._plans.reports() if self.lanes else {}
+
+    def _see_queue(self, reports: Mapping[str, Report]) -> None:
+        """Take note of how many plans are not installed; lanes are held back, and let go, by that."""
+        if self.lanes is None:
+            return
+        installed = max((said.generation for said in reports.values() if said.role == "enactor"), default=0)
+        before, queue = self.lanes, max(0, self.snapshot.generation - installed)
+        self.lanes = before.seeing(queue)
+        for lane in sorted(before.held ^ self.lanes.held):
+            name = "planner.plans_held" if lane in self.lanes.held else "planner.plans_resumed"
+            reason = f"{queue} plans are published and not installed"
+            self._events.emit(name, generation=self.snapshot.generation, reason=reason, lane=lane.value, queue=queue)
 
     async def _publish(self, draft: Draft) -> int:
         started_s = self._clock.monotonic()
-        floor = max([self._highest, *(fence.generation for fence in self._fences.values())])
+        fences = fences_of(self._zones_seen).values()
+        floor = max([self._highest, *(fence.generation for fence in fences)])
         try:
             generation = await self._plans.publish(draft, expected=self.snapshot.generation, floor=floor)
         except OutcomeUnknown:
@@ -141,9 +183,12 @@ class Publisher:
         self._report(draft, generation, (self._clock.monotonic() - started_s) * 1000)
         latest = await self._plans.latest(self.snapshot.latest)
         self.snapshot = self.snapshot._replace(latest=latest)
+        self._memory.note(latest, self._clock.monotonic())
         return generation
 
     def _report(self, draft: Draft, generation: int, took_ms: float | None) -> None:
+        if self.lanes:
+            self.lanes = self.lanes.after(draft, self._clock.monotonic(), self._chance.random())
         self._events.emit(
             "planner.plan_published",
             generation=generation,
@@ -151,7 +196,18 @@ class Publisher:
             took_ms=took_ms,
             lane=draft.lane.value,
             changed=sorted(draft.changes),
+            by=draft.by,
+            force=draft.force,
         )
+
+    def standing(self) -> dict[str, object]:
+        """Return queue size, held lanes and when the slow lane's next plan may go, for `/state`."""
+        lanes, now_s = self.lanes, self._clock.monotonic()
+        return {
+            "queue_size": lanes.queue if lanes else None,
+            "plans_held": sorted(lane.value for lane in lanes.held) if lanes else [],
+            "next_slow_plan_s": round(max(0.0, lanes.slow_from_s - now_s), 3) if lanes else 0.0,
+        }
 
 
 def _holds(snapshot: Snapshot, draft: Draft) -> bool:

@@ -8,6 +8,9 @@ import msgspec
 
 from fencepost.errors import PlanInvalid
 
+OPERATOR: Final = "operator"
+"""Who asks, if they do not say."""
+
 
 class Kind(StrEnum):
     """What is asked: no queries for a load balancer, none for an Availability Zone, or more or less capacity."""
@@ -26,6 +29,8 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         add: for `capacity`: requests per second on top of what the load balancer reports, may be negative; else 0.
         reason: in the operator's words, "" if none were given.
         since_ms: when it was made, or changed last; epoch milliseconds by the planner's wall clock, for people only.
+        force: whether it may take more from an endpoint than protective checks allow.
+        by: who asked, without spaces.
     """
 
     kind: Kind
@@ -33,6 +38,8 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     add: int = 0
     reason: str = ""
     since_ms: int = 0
+    force: bool = False
+    by: str = OPERATOR
 
     @property
     def key(self) -> str:
@@ -53,6 +60,20 @@ class Requests(msgspec.Struct, frozen=True):
     def get(self, kind: Kind, subject: str) -> Request | None:
         """Return the request of a kind for a subject, None if there is none."""
         return self.by_key.get(f"{kind}/{subject}")
+
+    def forced(self, load_balancer: str, zone: str) -> Request | None:
+        """Return the request by force that takes capacity from a load balancer, None if there is none.
+
+        Args:
+            load_balancer: its name.
+            zone: the id of its Availability Zone.
+        """
+        found = (
+            self.get(Kind.DRAIN, load_balancer),
+            self.get(Kind.ZONE_DRAIN, zone),
+            self.get(Kind.CAPACITY, load_balancer),
+        )
+        return next((request for request in found if request and request.force), None)
 
     def added(self, load_balancer: str) -> int:
         """Return the capacity that is added to a load balancer, 0 if none."""

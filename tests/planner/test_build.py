@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from fencepost.plan import Content, Draft, Target, check_draft, digest
 from fencepost.region import MAX_CAPACITY, Region, load_region
 from planner.build import build, weight_of
+from planner.layout import Layout
 from planner.observe import Observed
 from planner.requests import NONE, Kind, Request, Requests
 
 REGION = load_region()
+LAYOUT = Layout.of(REGION)
 NAMES = tuple(lb.name for lb in REGION.load_balancer)
 ZONES = tuple(zone.id for zone in REGION.availability_zone)
 capacities = st.integers(0, 300) | st.integers(0, MAX_CAPACITY)
@@ -26,14 +28,14 @@ requests = st.lists(
     | st.builds(Request, st.just(Kind.CAPACITY), st.sampled_from(NAMES), st.integers(-MAX_CAPACITY, MAX_CAPACITY)),
     max_size=12,
 ).map(lambda found: Requests({request.key: request for request in found}))
-WHOLE = build(REGION, {name: Observed(healthy=True, capacity=100) for name in NAMES}, NONE, {}).contents
+WHOLE = build(LAYOUT, {name: Observed(healthy=True, capacity=100) for name in NAMES}, NONE, {}).contents
 lasts = st.sampled_from([{}, WHOLE])
 
 
 @given(fleets, requests, lasts)
 def test_build_never_makes_an_endpoint_empty_and_every_content_can_be_published(fleet, asked, last):
     """Each endpoint is either built with at least one target of weight 1 to 255, or held back with a reason."""
-    built = build(REGION, fleet, asked, last)
+    built = build(LAYOUT, fleet, asked, last)
 
     assert sorted([*built.contents, *built.held]) == list(REGION.endpoint_names)
     assert all(built.held.values())
@@ -53,9 +55,11 @@ def test_build_does_not_depend_on_any_order(fleet, asked, last, chance):
     other_region = msgspec.structs.replace(
         REGION, load_balancer=shuffled(REGION.load_balancer), endpoint=shuffled(REGION.endpoint)
     )
-    other = build(other_region, dict(shuffled(fleet.items())), Requests(dict(shuffled(asked.by_key.items()))), last)
+    other = build(
+        Layout.of(other_region), dict(shuffled(fleet.items())), Requests(dict(shuffled(asked.by_key.items()))), last
+    )
 
-    first = build(REGION, fleet, asked, last)
+    first = build(LAYOUT, fleet, asked, last)
     assert {name: digest(value) for name, value in other.contents.items()} == {
         name: digest(value) for name, value in first.contents.items()
     }
@@ -65,7 +69,7 @@ def test_build_does_not_depend_on_any_order(fleet, asked, last, chance):
 @given(fleets, requests, lasts)
 def test_build_holds_exactly_the_usable_load_balancers(fleet, asked, last):
     """Drained, zone out, unhealthy or without capacity: not in; all other healthy ones: in, with every type."""
-    built = build(REGION, fleet, asked, last)
+    built = build(LAYOUT, fleet, asked, last)
 
     for endpoint in REGION.endpoint:
         if endpoint.name not in built.contents:
@@ -115,7 +119,7 @@ def request(kind: Kind, subject: str, add: int = 0) -> Requests:
 
 def test_build_of_a_healthy_fleet_has_every_member_with_its_types_and_addresses(region):
     """The identifier is the load balancer's name, the TTL the region's."""
-    built = build(region, fleet_of(region, az2_lb_2=70), NONE, {})
+    built = build(Layout.of(region), fleet_of(region, az2_lb_2=70), NONE, {})
 
     assert built.contents["b.test."] == Content(
         5, (Target("az2-lb-1", "A", "127.1.2.1", 100), Target("az2-lb-2", "A", "127.1.2.2", 70))
@@ -130,7 +134,7 @@ def test_build_of_a_healthy_fleet_has_every_member_with_its_types_and_addresses(
 def test_build_weighs_a_capacity_as_itself_until_one_exceeds_255(region):
     """Then the whole endpoint is scaled, and other endpoints are not."""
     fleet = fleet_of(region, az1_lb_1=1000, az1_lb_2=1, az2_lb_1=255, az2_lb_2=254)
-    built = build(region, fleet, NONE, {})
+    built = build(Layout.of(region), fleet, NONE, {})
 
     assert weights(built.contents["b.test."]) == {"az2-lb-1/A": 255, "az2-lb-2/A": 254}
     assert [w for key, w in weights(built.contents["a.test."]).items() if key.endswith("/A")] == [255, 1, 65, 65]
@@ -148,7 +152,7 @@ def test_build_weighs_a_capacity_as_itself_until_one_exceeds_255(region):
 )
 def test_build_leaves_out_what_operators_took_out(region, asked, gone):
     """And nothing else moves."""
-    built = build(region, fleet_of(region), asked, {})
+    built = build(Layout.of(region), fleet_of(region), asked, {})
 
     assert {key.partition("/")[0] for key in weights(built.contents["a.test."])} == {
         lb.name for lb in region.load_balancer
@@ -159,7 +163,7 @@ def test_build_leaves_out_what_operators_took_out(region, asked, gone):
 def test_build_adds_operators_capacity_to_the_reported_one(region):
     """Within the bounds of a capacity, whatever was asked."""
     asked = request(Kind.CAPACITY, "az2-lb-1", 20).with_request(Request(Kind.CAPACITY, "az1-lb-1", MAX_CAPACITY))
-    built = build(region, fleet_of(region), asked, {})
+    built = build(Layout.of(region), fleet_of(region), asked, {})
 
     assert weights(built.contents["b.test."]) == {"az2-lb-1/A": 120, "az2-lb-2/A": 100}
     assert built.views["az1-lb-1"].effective_capacity == MAX_CAPACITY
@@ -167,9 +171,9 @@ def test_build_adds_operators_capacity_to_the_reported_one(region):
 
 def test_build_of_an_endpoint_without_any_usable_load_balancer_fails_open(region):
     """The endpoint is held as the last plan has it, with a reason; the others follow the world."""
-    last = build(region, fleet_of(region), NONE, {}).contents
+    last = build(Layout.of(region), fleet_of(region), NONE, {}).contents
     dead = Observed(healthy=False, capacity=100, reason="refused the connection")
-    built = build(region, {**fleet_of(region), "az2-lb-1": dead, "az2-lb-2": dead}, NONE, last)
+    built = build(Layout.of(region), {**fleet_of(region), "az2-lb-1": dead, "az2-lb-2": dead}, NONE, last)
 
     assert list(built.contents) == ["a.test."]
     assert built.held == {
@@ -180,11 +184,11 @@ def test_build_of_an_endpoint_without_any_usable_load_balancer_fails_open(region
 
 def test_build_keeps_the_exact_target_of_a_load_balancer_that_could_not_be_observed_yet(region):
     """After a restart, one that answers nonsense stays as it is, as long as its address is the same."""
-    last = build(region, fleet_of(region, az2_lb_2=33), NONE, {}).contents
+    last = build(Layout.of(region), fleet_of(region, az2_lb_2=33), NONE, {}).contents
     fleet = {**fleet_of(region), "az2-lb-2": Observed()}
 
-    kept = build(region, fleet, NONE, last)
-    drained = build(region, fleet, request(Kind.DRAIN, "az2-lb-2"), last)
+    kept = build(Layout.of(region), fleet, NONE, last)
+    drained = build(Layout.of(region), fleet, request(Kind.DRAIN, "az2-lb-2"), last)
     moved = msgspec.structs.replace(
         region,
         load_balancer=tuple(
@@ -195,12 +199,12 @@ def test_build_keeps_the_exact_target_of_a_load_balancer_that_could_not_be_obser
 
     assert weights(kept.contents["b.test."]) == {"az2-lb-1/A": 100, "az2-lb-2/A": 33}
     assert weights(drained.contents["b.test."]) == {"az2-lb-1/A": 100}
-    assert weights(build(moved, fleet, NONE, last).contents["b.test."]) == {"az2-lb-1/A": 100}
+    assert weights(build(Layout.of(moved), fleet, NONE, last).contents["b.test."]) == {"az2-lb-1/A": 100}
 
 
 def test_build_with_nothing_observed_and_no_last_plan_publishes_nothing(region):
     """No guess is ever published."""
-    built = build(region, {}, NONE, {})
+    built = build(Layout.of(region), {}, NONE, {})
 
     assert not built.contents
     assert built.held["b.test."] == (

@@ -5,7 +5,7 @@ import pytest
 from fencepost.fence import Fence
 from fencepost.plan import Lane, Plan, short
 from fencepost.records import RecordSet
-from planner.floor import find_lost, read_fences
+from planner.floor import fences_of, find_lost, read_zones
 
 LATEST = Plan(7, 0, Lane.SLOW, "", {"a.test.": "aaaaaaaa" + "0" * 24, "b.test.": "bbbbbbbb" + "0" * 24}, {})
 
@@ -44,7 +44,8 @@ async def test_fences_of_zones_that_do_not_exist_or_have_none_are_left_out(zones
     await set_fence("a.test.", "7 aaaaaaaa x")
     await zones.create_zone("b.test.", [RecordSet("b.test.", "SOA", 1, ("x",)), RecordSet("b.test.", "NS", 1, ("x",))])
 
-    assert await read_fences(zones, ["a.test.", "b.test.", "c.test."]) == {"a.test.": Fence(7, "aaaaaaaa", "x")}
+    seen = await read_zones(zones, ["a.test.", "b.test.", "c.test."])
+    assert fences_of(seen) == {"a.test.": Fence(7, "aaaaaaaa", "x")}
 
 
 async def test_planner_that_finds_a_fence_above_the_latest_plan_publishes_the_region_above_it(

@@ -203,7 +203,11 @@ async def impostor(settings, region, port_base):
     """An observer of `az1-lb-1` alone, whose address is a server of the test's that answers with `impostor.answer`."""
     moved = msgspec.structs.replace(region.load_balancer[0], address="127.1.9.9")
     found = Observer(
-        settings, msgspec.structs.replace(region, load_balancer=(moved,)), EventBus(), SystemClock(), lambda: None
+        settings,
+        msgspec.structs.replace(region, load_balancer=(moved,)),
+        EventBus(),
+        SystemClock(),
+        lambda **_: None,
     )
     server = SimpleNamespace(observer=found, answer=b'{"name":"az1-lb-1","status":"ok","capacity":100}', callers=[])
 

@@ -7,6 +7,7 @@ import pytest
 from fencepost.errors import PlanInvalid
 from fencepost.region import MAX_CAPACITY
 from planner.admission import Admitted, Refused, Wanted, World, admit
+from planner.layout import Layout
 from planner.observe import Observed
 from planner.requests import NONE, Kind, Request, Requests, decode_requests, encode_request
 
@@ -21,7 +22,7 @@ def world(region):
 
     def make(*asked: Request, **seen: Observed) -> World:
         fleet = {lb.name: seen.get(lb.name.replace("-", "_"), HEALTHY) for lb in region.load_balancer}
-        return World(region, fleet, Requests({request.key: request for request in asked}), {})
+        return World(Layout.of(region), fleet, Requests({request.key: request for request in asked}), {})
 
     return make
 
