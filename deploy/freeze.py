@@ -17,8 +17,8 @@ from fencepost.client import Stores
 from fencepost.clock import Clock
 from fencepost.errors import FencepostError, InvalidChangeBatch, OutcomeUnknown
 from fencepost.events import Events
+from fencepost.live import read_notice
 from fencepost.notice import Notice, frozen_key
-from fencepost.records import RecordSet
 
 PATIENCE_S: Final = 15.0
 PAUSE_S: Final = 0.05
@@ -176,9 +176,8 @@ class Freezer:
 
     async def _freeze_zone(self, zone: str, notice: Notice) -> Held:
         read = await self._api.read(zone, [frozen_key(zone)])
-        existing = read.records.get(frozen_key(zone))
-        if existing is not None:
-            before = _notice(existing)
+        before = read_notice(read.records.get(frozen_key(zone)))
+        if before is not None:
             return Held(zone, done=True, notice=Word.of(before), already=before != _kept(notice), serial=read.serial)
         comment = f"frozen by {_kept(notice).by}: {_kept(notice).why}".removesuffix(": ")
         commit = await self._api.change(ChangeBatch(zone, (create(notice.freezing(zone)),), comment=comment))
@@ -197,17 +196,14 @@ class Freezer:
     async def _thaw_zone(self, zone: str) -> Held:
         read = await self._api.read(zone, [frozen_key(zone)])
         existing = read.records.get(frozen_key(zone))
-        if existing is None:
+        before = read_notice(existing)
+        if existing is None or before is None:
             return Held(zone, done=True, notice=Word.of(self._ending.get(zone)), serial=read.serial)
-        before = self._ending[zone] = _notice(existing)
+        self._ending[zone] = before
         comment = f"thawed by {self._stores.actor.name}"
         commit = await self._api.change(ChangeBatch(zone, (delete(existing),), comment=comment))
         self._events.emit("operator.zone_thawed", zone=zone, reason=before.text, serial=commit.serial)
         return Held(zone, done=True, notice=Word.of(before), serial=commit.serial)
-
-
-def _notice(existing: RecordSet) -> Notice:
-    return Notice.parse(" ".join(value.strip('"') for value in existing.values))
 
 
 def _kept(notice: Notice) -> Notice:

@@ -4,36 +4,23 @@ The new plan is forced (protective checks let it pass) and pinned (no automation
 hand at once; enactors that are alive may be first. Source: docs/invariants.md, I2: it never turns a fence back.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, NamedTuple, ParamSpec
+from typing import Final, NamedTuple
 
-from deploy.by_hand import ByHand
-from deploy.seen import SeenZone, content_of
+from deploy.by_hand import ByHand, Installed
+from deploy.seen import SeenZone
 from enactor.tree import Manifest
-from fencepost.capacity import CapacityHistory
 from fencepost.client import Stores
 from fencepost.clock import Clock
-from fencepost.errors import (
-    ControlRecordInvalid,
-    FencepostError,
-    OutcomeUnknown,
-    PlanConflict,
-    PlanNotFound,
-    PlanUnsafe,
-)
+from fencepost.errors import ChangeRefused, ControlRecordInvalid, FencepostError, PlanNotFound, StoreError
 from fencepost.events import Events
+from fencepost.live import content_of
 from fencepost.names import generation_of, manifest_name, tree_name
 from fencepost.notice import Notice
-from fencepost.plan import Content, Draft, Lane, Plan, check_draft, digest, short
+from fencepost.plan import Content, Draft, Lane, Plan, digest, short
+from fencepost.publish import HandPublisher
 from fencepost.records import RecordKey
-from fencepost.safety import NO_FORCE, Baseline, check_known, check_removal, known_addresses
 from fencepost.stores import PlanStore
-
-P = ParamSpec("P")
-
-MAX_TRIES: Final = 10
-"""How often a plan is drafted again because somebody else has published in between."""
 
 PAGE: Final = 500
 """Plans of the history that are read at once."""
@@ -41,6 +28,17 @@ PAGE: Final = 500
 
 class RollbackRefused(FencepostError):
     """There is nothing to roll back to, or it would do harm; nothing was changed."""
+
+
+class RollbackUnfinished(FencepostError):
+    """The new plan is published, but not live yet."""
+
+    def __init__(self, endpoint: str, published: int, error: FencepostError) -> None:
+        super().__init__(
+            f"{endpoint}: plan {published}, which rolls it back, is published, and no automation changes that; but it "
+            f"is not known to be live ({error}); an enactor may install it, and `fencepost repair {endpoint}` does"
+        )
+        self.endpoint, self.generation = endpoint, published
 
 
 class Goal(NamedTuple):
@@ -77,7 +75,7 @@ class Rollback:
 
     def __init__(self, stores: Stores, clock: Clock, events: Events) -> None:
         self._stores, self._plans, self._clock, self._events = stores, stores.plans, clock, events
-        self._hand = ByHand(stores, clock, events)
+        self._hand, self._publisher = ByHand(stores, clock, events), HandPublisher(stores, clock, events)
 
     async def run(self, endpoint: str, to: int | None = None, why: str = "") -> RolledBack:
         """Take an endpoint back, frozen or not.
@@ -92,14 +90,26 @@ class Rollback:
         """
         seen = await self._hand.look(endpoint)
         goal = await self._goal(seen, to)
-        warnings = await self._check(seen, goal)
+        await self._refuse_the_same(seen, goal)
         by, reason = self._stores.actor.name, f"rollback to plan {goal.generation}" + (f": {why}" if why else "")
         pin = Notice(by, int(self._clock.epoch_s()), why or reason)
         draft = Draft({endpoint: goal.content}, reason, Lane.FAST, by=by, operator=True, force=True, pin=pin)
-        check_draft(draft, frozenset(self._stores.region.endpoint_names))
-        published = await self._publish(draft, endpoint, seen)
-        self._events.emit("operator.rollback_published", zone=endpoint, generation=published, reason=reason)
+        published = await self._publisher.publish(draft)
+        self._events.emit("operator.rollback_published", zone=endpoint, generation=published.generation, reason=reason)
+        done = await self._install(endpoint, goal, published.generation)
+        self._events.emit("operator.rollback_installed", zone=endpoint, generation=published.generation, reason=reason)
+        return RolledBack(
+            endpoint=endpoint,
+            existing=seen.generation,
+            goal=goal.generation,
+            desired=published.generation,
+            pin=pin,
+            content=goal.content,
+            by_automation=done.by_automation,
+            warnings=published.forced,
+        )
 
+    async def _install(self, endpoint: str, goal: Goal, published: int) -> Installed:
         async def still_ours(_: SeenZone, plan: Plan) -> None:
             if plan.digests[endpoint] != digest(goal.content):
                 raise RollbackRefused(
@@ -107,11 +117,10 @@ class Rollback:
                     f"to {goal.generation}, and wants something else; look at `fencepost history {endpoint}`"
                 )
 
-        done = await self._hand.install(endpoint, f"rollback to plan {goal.generation}", still_ours)
-        self._events.emit("operator.rollback_installed", zone=endpoint, generation=published, reason=reason)
-        return RolledBack(
-            endpoint, seen.generation, goal.generation, published, pin, goal.content, done.by_automation, warnings
-        )
+        try:
+            return await self._hand.install(endpoint, f"rollback to plan {goal.generation}", still_ours)
+        except (ChangeRefused, StoreError) as error:
+            raise RollbackUnfinished(endpoint, published, error) from error
 
     async def _goal(self, seen: SeenZone, to: int | None) -> Goal:
         """Find what to go back to. Raises: RollbackRefused, PlanNotFound."""
@@ -121,7 +130,10 @@ class Rollback:
             generation = generation_of(pointer.alias or "", seen.zone)
             if generation is None or not seen.exists(pointer):
                 continue
-            found = await content_at(self._plans, seen, generation)
+            try:
+                found = await content_at(self._plans, seen, generation)
+            except PlanNotFound:
+                continue
             if found != seen.live:  # `buggy` flips for plans that change nothing, too
                 return Goal(generation, found)
         if seen.generation is None:
@@ -131,54 +143,13 @@ class Rollback:
             )
         return await earlier(self._plans, seen.zone, seen.generation)
 
-    async def _check(self, seen: SeenZone, goal: Goal) -> tuple[str, ...]:
-        """Refuse what would change nothing, or leave no address; return what else to know."""
+    async def _refuse_the_same(self, seen: SeenZone, goal: Goal) -> None:
         latest = await self._plans.latest()
         if latest is not None and latest.digests.get(seen.zone) == digest(goal.content) and seen.serves(goal.content):
             raise RollbackRefused(
                 f"{seen.zone} answers plan {goal.generation}'s content already; name another with `--to GENERATION` "
                 f"(`fencepost plan history`), or hold it there with `fencepost freeze --endpoint {seen.zone}`"
             )
-        now_s, limits = self._clock.epoch_s(), self._stores.settings.limits
-        check_removal(seen.zone, goal.content, Baseline.of(seen.live, CapacityHistory(), now_s, NO_FORCE), NO_FORCE)
-        known = known_addresses(self._stores.region)[seen.zone]
-        baseline = Baseline.of(seen.live, seen.capacity, now_s, limits)
-        return (
-            *_objection(check_removal, seen.zone, goal.content, baseline, limits),
-            *_objection(check_known, seen.zone, goal.content, known),
-        )
-
-    async def _publish(self, draft: Draft, endpoint: str, seen: SeenZone) -> int:
-        """Publish the draft on top of whatever is the latest plan. Raises: PlanConflict, StoreError."""
-        floor = seen.fence.generation if seen.fence else 0
-        for tries in range(1, MAX_TRIES + 1):
-            expected = await self._plans.latest_generation()
-            try:
-                return await self._plans.publish(draft, expected=expected, floor=floor)
-            except PlanConflict:
-                if tries == MAX_TRIES:
-                    raise
-            except OutcomeUnknown:
-                # Read before saying anything: only this very draft has this very pin.
-                if (await self._plans.controls()).pins.get(endpoint) == draft.pin:
-                    return await self._published(draft)
-                if tries == MAX_TRIES:
-                    raise
-        raise AssertionError("the last try returns or raises")
-
-    async def _published(self, draft: Draft) -> int:
-        page = await self._plans.history(PAGE)
-        ours = (s.generation for s in page if (s.by, s.reason) == (draft.by, draft.reason))
-        return next(ours, await self._plans.latest_generation())
-
-
-def _objection(check: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> tuple[str, ...]:
-    """Return what a protective check has against it, in words, for a person who goes on all the same."""
-    try:
-        check(*args, **kwargs)
-    except PlanUnsafe as error:
-        return (str(error),)
-    return ()
 
 
 async def content_at(plans: PlanStore, seen: SeenZone, generation: int) -> Content:

@@ -1,14 +1,13 @@
 """A zone as an operator's tool sees it: one listing, and what it says about root, tree, fence and capacity. Pure."""
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from enactor.tree import root_generation, root_keys, tree_records
 from fencepost.capacity import CapacityHistory, capacity_key
-from fencepost.errors import ControlRecordInvalid
 from fencepost.fence import Fence, fence_key
+from fencepost.live import content_of, read_capacity, read_fence
 from fencepost.names import rollback_name, tree_name
-from fencepost.plan import Content, Target, content
+from fencepost.plan import Content
 from fencepost.records import RecordKey, RecordSet
 
 
@@ -63,10 +62,7 @@ class SeenZone(NamedTuple):
     @property
     def fence(self) -> Fence | None:
         """The fence, None if there is none that can be read."""
-        try:
-            return Fence.parse(self.zone, self.fence_record) if self.fence_record else None
-        except ControlRecordInvalid:
-            return None
+        return read_fence(self.zone, self.fence_record)
 
     @property
     def capacity_record(self) -> RecordSet | None:
@@ -76,11 +72,7 @@ class SeenZone(NamedTuple):
     @property
     def capacity(self) -> CapacityHistory:
         """The history of the capacity; nothing is known if there is none that can be read."""
-        try:
-            found = self.capacity_record
-            return CapacityHistory.parse(self.zone, found) if found else CapacityHistory()
-        except ControlRecordInvalid:
-            return CapacityHistory()
+        return read_capacity(self.zone, self.capacity_record)
 
     def serves(self, desired: Content) -> bool:
         """Say whether the root points to one tree, and that is exactly this content, whatever its generation."""
@@ -90,10 +82,3 @@ class SeenZone(NamedTuple):
         name = tree_name(self.zone, generation)
         leaves = {r for entry in self.root for r in self.named(entry.alias or "")}
         return {r.alias for r in self.root} == {name} and leaves == set(tree_records(self.zone, generation, desired))
-
-
-def content_of(leaves: Iterable[RecordSet]) -> Content | None:
-    """Return what a tree's records say, None if there are none."""
-    found = list(leaves)
-    targets = [Target(r.set_identifier or "", r.type, r.values[0], r.weight or 0) for r in found if r.values]
-    return content(found[0].ttl or 0, targets) if targets else None
