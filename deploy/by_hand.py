@@ -15,7 +15,14 @@ from fencepost.batch import Change, ChangeBatch, create, delete, swap, upsert
 from fencepost.capacity import CapacityHistory, capacity_of
 from fencepost.client import Stores
 from fencepost.clock import Clock
-from fencepost.errors import ControlRecordInvalid, FencepostError, InvalidChangeBatch, OutcomeUnknown
+from fencepost.errors import (
+    ChangeRefused,
+    ControlRecordInvalid,
+    FencepostError,
+    InvalidChangeBatch,
+    OutcomeUnknown,
+    StoreError,
+)
 from fencepost.events import Events
 from fencepost.fence import Fence
 from fencepost.names import manifest_name, tree_name
@@ -77,7 +84,8 @@ class ByHand:
             approve: asked before each attempt.
         Raises: NothingToInstall, ChangeRefused, StoreError, whatever `approve` raises.
         """
-        first, written, refusal = None, 0, None
+        first, written = None, 0
+        refusal: FencepostError | None = None
         for tries in range(1, MAX_TRIES + 1):
             # The zone comes first: a fence above a plan that was read later is from a future that the store has lost.
             seen = await self.look(endpoint)
@@ -91,7 +99,9 @@ class ByHand:
             try:
                 written += await self._build(seen, plan, purpose)
                 await self._commit(seen, plan, f"{purpose}: flip to {plan.generation}", self._flip(seen, plan))
-            except (InvalidChangeBatch, OutcomeUnknown) as error:
+            except (ChangeRefused, StoreError) as error:
+                if not (error.retryable or isinstance(error, InvalidChangeBatch | OutcomeUnknown)):
+                    raise
                 refusal = error
                 await self._clock.sleep(PAUSE_S * tries)
             else:

@@ -125,6 +125,7 @@ class Freezer:
         Raises: StoreError if the plan store does not answer about pins.
         """
         began_s = self._clock.monotonic()
+        self._ending.clear()
         zones = await asyncio.gather(
             *(self._persist(zone, partial(self._thaw_zone, zone)) for zone in self._zones(endpoints))
         )
