@@ -173,9 +173,7 @@ def _other(zone: str, kind: Kind, effect: Effect) -> str:
 def _frozen(base: Deed, effect: Effect, key: RecordKey) -> Deed:
     notice = read_notice(effect.put.get(key))
     if notice is not None:
-        return msgspec.structs.replace(
-            base, kind=Kind.FROZEN, text=f"froze it, {told(*notice[:2], '')}", why=notice.why
-        )
+        return msgspec.structs.replace(base, kind=Kind.FROZEN, text="froze it", why=notice.why)
     before = read_notice(effect.gone.get(key))
     assert before is not None, "one of the two is there"
     return msgspec.structs.replace(base, text=f"thawed it; it was frozen {told(*before)}")
