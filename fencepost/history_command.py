@@ -4,15 +4,13 @@ from typing import Annotated, Final
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from fencepost.audit import deeds, explained, span
 from fencepost.client import Stores, settings_with, with_stores, write_json
 from fencepost.deed import Deed
 from fencepost.options import Endpoint, JsonPath, RedisUrl, RegionFile
 from fencepost.plan import PlanSummary
-from fencepost.show import shown_time
+from fencepost.show import console, shown_time
 from fencepost.stores import Commit
 
 FIRST_LOOK: Final = 500
@@ -93,15 +91,19 @@ def history(
 
     found = with_stores(settings_with(redis_url=redis_url, region_file=region), work)
     write_json(json, found)
-    console = Console()
     if not found.complete:
-        how = f"the zone keeps its commits from serial {found.kept_from} on" if len(found.deeds) < limit else "--limit"
-        console.print(f"earlier commits are not {'kept: ' if how != '--limit' else 'shown: '}{how}", highlight=False)
-    table = Table("when (UTC)", "serial", "who", "what", "why", box=None, pad_edge=False)
+        kept = f"earlier commits are not kept: the zone has them from serial {found.kept_from} on"
+        typer.echo("earlier ones are not shown; --limit" if len(found.deeds) == limit else kept)
+    screen = console()
     for deed in found.deeds:
-        who = f"{deed.actor} (operator)" if deed.operator else deed.actor
-        why = f"plan {deed.plan}: {deed.why}" if deed.plan is not None else deed.why
-        style = "bold yellow" if deed.stands_out else None
-        table.add_row(shown_time(deed.at_us // 1000), str(deed.serial), who, deed.text, why, style=style)
-    console.print(table)
+        style = "bold yellow" if deed.stands_out else ""
+        screen.print(line(deed), style=style, soft_wrap=True, markup=False, highlight=False)
     return 0
+
+
+def line(deed: Deed) -> str:
+    """Return a deed as one line: when (UTC), the serial, who, what, and why."""
+    who = f"{deed.actor} (operator)" if deed.operator else deed.actor
+    why = f"plan {deed.plan}: {deed.why}" if deed.plan is not None else deed.why
+    what = f"{deed.text:34}  {why}" if why else deed.text
+    return f"{shown_time(deed.at_us // 1000)}  {deed.serial:>6}  {who:20}  {what}"

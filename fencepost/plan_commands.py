@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from fencepost.client import Stores, settings_with, with_stores, write_json
@@ -15,7 +14,7 @@ from fencepost.options import By, JsonPath, RedisUrl, RegionFile
 from fencepost.plan import Draft, Lane, Plan, PlanSummary, short
 from fencepost.plan_document import difference, plan_document, read_document
 from fencepost.publish import HandPublisher, Published
-from fencepost.show import shown_time, told
+from fencepost.show import console, shown_time, told
 
 
 def plan_show(
@@ -36,17 +35,17 @@ def plan_show(
     if not wanted:
         raise PlanInvalid(f"plan {plan.generation} has no endpoint {endpoint}; it has {', '.join(plan.digests)}")
     write_json(json, plan_document(plan, wanted))
-    console = Console()
+    screen = console()
     when = shown_time(plan.published_ms)
-    console.print(f"[bold]plan {plan.generation}[/bold] {when} {plan.lane} lane: {plan.reason}", highlight=False)
+    screen.print(f"[bold]plan {plan.generation}[/bold] {when} {plan.lane} lane: {plan.reason}", highlight=False)
     for name in wanted:
         value, forced = plan.content(name), plan.forced.get(name)
         mark = f", last forced by {forced.by} in plan {forced.generation}" if forced else ""
-        console.print(
+        screen.print(
             f"{name} digest {short(plan.digests[name])}, TTL {value.ttl} s, {len(value.targets)} targets{mark}"
         )
         for target in value.targets:
-            console.print(f"  {target.identifier:24} {target.type:5} {target.address:20} weight {target.weight}")
+            screen.print(f"  {target.identifier:24} {target.type:5} {target.address:20} weight {target.weight}")
     return 0
 
 
@@ -66,7 +65,7 @@ def plan_history(
         table.add_row(
             str(summary.generation), shown_time(summary.published_ms), summary.lane, by, changed, summary.reason
         )
-    Console().print(table)
+    console().print(table)
     return 0
 
 
@@ -91,12 +90,12 @@ def plan_diff(
         if before.digests.get(name) != after.digests.get(name)
     }
     write_json(json, {"existing": before.generation, "desired": after.generation, "endpoints": lines})
-    console = Console()
-    console.print(f"[bold]plan {before.generation} -> {after.generation}[/bold]: {len(lines)} endpoints differ")
+    screen = console()
+    screen.print(f"[bold]plan {before.generation} -> {after.generation}[/bold]: {len(lines)} endpoints differ")
     for name, changes in lines.items():
-        console.print(name)
+        screen.print(name)
         for line in changes:
-            console.print(f"  {line}", style={"-": "red", "+": "green"}.get(line[0]), highlight=False)
+            screen.print(f"  {line}", style={"-": "red", "+": "green"}.get(line[0]), highlight=False)
     return 0
 
 

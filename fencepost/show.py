@@ -1,8 +1,20 @@
 """How times, people and records are shown to a person."""
 
 from datetime import UTC, datetime
+from typing import Final
+
+from rich.console import Console
 
 from fencepost.records import RecordSet
+
+PIPE_COLUMNS: Final = 200
+"""Width of what is not shown on a terminal: names stay whole for `grep`."""
+
+
+def console() -> Console:
+    """Return a console as wide as the terminal, and wide enough for every name where there is none."""
+    found = Console()
+    return found if found.is_terminal else Console(width=max(PIPE_COLUMNS, found.width))
 
 
 def shown_time(at_ms: int) -> str:

@@ -14,7 +14,7 @@ from fencepost.names import generation_of, tree_name
 from fencepost.notice import frozen_key
 from fencepost.options import Endpoint, JsonPath, RedisUrl, RegionFile
 from fencepost.records import ADDRESS_TYPES, RecordSet
-from fencepost.show import shown_time, shown_value, told
+from fencepost.show import console, shown_time, shown_value, told
 from fencepost.stores import Commit
 
 
@@ -107,32 +107,32 @@ def zone_show(
 
     report = with_stores(settings, work)
     write_json(json, report)
-    _print(report, Console(), settings.limits.window_s)
+    _print(report, console(), settings.limits.window_s)
     return EXIT_CHECK_FAILED if report.dangling else EXIT_FINE
 
 
-def _print(report: ZoneReport, console: Console, window_s: float) -> None:
-    console.print(f"[bold]{report.zone}[/bold] at serial {report.serial}")
+def _print(report: ZoneReport, screen: Console, window_s: float) -> None:
+    screen.print(f"[bold]{report.zone}[/bold] at serial {report.serial}")
     table = Table("record", "type", "value", box=None, pad_edge=False)
     for record_set in report.control:
         table.add_row(record_set.name, record_set.type, shown_value(record_set))
-    console.print(table)
+    screen.print(table)
     trees = Table("tree", "record sets", "", box=None, pad_edge=False)
     for generation, tree in report.trees.items():
         mark = "live" if generation == report.root else ""
         trees.add_row(tree_name(report.zone, generation), str(len(tree)), mark)
-    console.print(trees)
+    screen.print(trees)
     for kind, weight in report.capacity.items():
         most = report.recent_capacity[kind]
-        console.print(f"capacity of {kind} addresses: {weight}; the most within {window_s:g} s was {most}")
+        screen.print(f"capacity of {kind} addresses: {weight}; the most within {window_s:g} s was {most}")
     for commit in report.commits:
         when = shown_time(commit.at_us // 1000)
-        console.print(f"{when}  serial {commit.serial}  {commit.actor.name}: {commit.comment}")
+        screen.print(f"{when}  serial {commit.serial}  {commit.actor.name}: {commit.comment}")
     if report.frozen:
         who = told(report.frozen.by, report.frozen.at_s, report.frozen.why)
-        console.print(f"[bold yellow]frozen {who}[/bold yellow]; `fencepost thaw --endpoint {report.zone}` ends that")
+        screen.print(f"[bold yellow]frozen {who}[/bold yellow]; `fencepost thaw --endpoint {report.zone}` ends that")
     if report.dangling:
-        console.print(
+        screen.print(
             f"[bold red]the root points to nothing: {report.zone} answers without addresses.[/bold red] "
             f"`fencepost repair {report.zone}` installs the newest plan"
         )
