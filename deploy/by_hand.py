@@ -142,9 +142,9 @@ class ByHand:
 
 
 def has(seen: SeenZone, plan: Plan) -> bool:
-    """Say whether a zone has a plan: its content is live and whole, rollback not dangling, and the fence says so."""
+    """Say whether a zone has a plan: its content is live and whole, nothing is in the way, and the fence says so."""
     fenced = seen.fence_record is None or (seen.fence is not None and seen.fence.generation >= plan.generation)
-    return fenced and seen.serves(plan.content(seen.zone)) and all(map(seen.exists, seen.rollback))
+    return fenced and seen.serves(plan.content(seen.zone)) and not seen.litter
 
 
 def tree_batches(seen: SeenZone, generation: int, desired: Content) -> Iterator[tuple[tuple[Change, ...], int]]:
@@ -200,7 +200,7 @@ def flip_changes(
     Where the content is live already, only the fence moves; where there is no fence, none is made: whoever runs there
     would not move it.
     """
-    spent = [delete(r) for r in seen.rollback if not seen.exists(r)]
+    spent = [delete(r) for r in seen.litter]
     fenced = swap(seen.fence_record, fence.record(seen.zone)) if seen.fence_record else ()
     if seen.serves(desired):
         return (*spent, *fenced)
@@ -213,6 +213,7 @@ def flip_changes(
         whole = Manifest(total, total, fence.digest).record(seen.zone, generation)
         proof = swap(whole, whole)
     noted = swap(seen.capacity_record, history.record(seen.zone)) if fenced or seen.capacity_record else ()
-    replaced = {r.type for r in kept}
-    back = (*flip_rollback(seen.zone, kept), *(c for c in spent if c.record_set.type not in replaced))
-    return (*proof, *root, *back, *fenced, *noted)
+    back = flip_rollback(seen.zone, kept)
+    written = {change.record_set.key for change in (*back, *noted)}
+    rest = [change for change in spent if change.record_set.key not in written]
+    return (*proof, *root, *back, *rest, *fenced, *noted)

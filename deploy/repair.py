@@ -72,4 +72,4 @@ class Repair:
 def _is_well(seen: SeenZone, plan: Plan) -> bool:
     """Say whether an endpoint answers the plan; a fence that only lags is the automation's to move."""
     readable = seen.fence_record is None or seen.fence is not None
-    return readable and seen.serves(plan.content(seen.zone)) and all(map(seen.exists, seen.rollback))
+    return readable and seen.serves(plan.content(seen.zone)) and not seen.litter

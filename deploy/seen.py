@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from enactor.lock import LOCK, lock_key
 from enactor.tree import root_generation, root_keys, tree_records
 from fencepost.capacity import CapacityHistory, capacity_key
 from fencepost.fence import Fence, fence_key
@@ -73,6 +74,15 @@ class SeenZone(NamedTuple):
     def capacity(self) -> CapacityHistory:
         """The history of the capacity; nothing is known if there is none that can be read."""
         return read_capacity(self.zone, self.capacity_record)
+
+    @property
+    def litter(self) -> tuple[RecordSet, ...]:
+        """What stops automation, or helps nobody: rollback to nothing, a lock or a history that cannot be read."""
+        lock = self.find(lock_key(self.zone))
+        broken = [lock] if lock is not None and not LOCK.match(" ".join(lock.values).strip('"')) else []
+        if self.capacity_record is not None and not self.capacity.samples:
+            broken.append(self.capacity_record)
+        return (*(r for r in self.rollback if not self.exists(r)), *broken)
 
     def serves(self, desired: Content) -> bool:
         """Say whether the root points to one tree, and that is exactly this content, whatever its generation."""

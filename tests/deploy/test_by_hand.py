@@ -15,7 +15,7 @@ from fencepost.connect import open_zone_store
 from fencepost.errors import InvalidChangeBatch, OutcomeUnknown
 from fencepost.events import EventBus
 from fencepost.fence import Fence, fence_key
-from fencepost.names import fence_name, rollback_name, tree_name
+from fencepost.names import capacity_name, fence_name, lock_name, rollback_name, tree_name
 from fencepost.plan import Draft, Target, content, digest, short
 from fencepost.records import RecordKey, alias, txt
 from fencepost.stores import Actor
@@ -159,6 +159,24 @@ async def test_fence_that_nobody_can_read_is_replaced(opened, hand):
 
     seen = await hand.look(ZONE)
     assert (seen.fence.generation, has(seen, done.plan)) == (1, True)
+
+
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("name", [lock_name(ZONE), capacity_name(ZONE)])
+async def test_control_record_that_nobody_can_read_goes(opened, hand, name, live):
+    """No enactor takes such a lock, or compares with such a history: whether the content is live or not."""
+    await publish(opened, value(1))
+    if live:
+        await operate(
+            opened, *map(create, tree_records(ZONE, 1, value(1))), create(alias(ZONE, "A", tree_name(ZONE, 1)))
+        )
+    await operate(opened, create(FENCE.record(ZONE)), create(txt(name, "what is this")))
+
+    done = await hand.install(ZONE, "repair", approve)
+
+    seen = await hand.look(ZONE)
+    assert has(seen, done.plan)
+    assert txt(name, "what is this") not in seen.record_sets
 
 
 async def test_zone_without_a_fence_gets_none(opened, hand):
