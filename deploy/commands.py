@@ -5,13 +5,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from deploy.repair_command import repair
+from deploy.freeze_command import freeze, thaw
+from deploy.repair_command import repair, rollback
 
 
 def register(app: typer.Typer) -> None:
     """Add this room's commands to the command line."""
     app.command("up")(up)
-    app.command("repair")(repair)
+    for command in (freeze, thaw, rollback, repair):
+        app.command(command.__name__)(command)
 
 
 def up(

@@ -1,126 +1,75 @@
-"""Repair by hand: an operator installs the newest plan's tree, with no enactor and no planner needed.
+"""Repair: an operator installs the newest plan's tree by hand. Source: aws.amazon.com/message/101925 (09:25)."""
 
-The zone's own rules are in force: the tree is built first, then one batch moves the root from exactly what was seen,
-and points rollback to what the root had if that still exists. Source: aws.amazon.com/message/101925 (09:25).
-"""
-
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
-import dns.asyncquery
-import dns.exception
-import dns.message
-import dns.rcode
-
-from enactor.tree import flip_rollback, in_batches, root_generation, root_keys, tree_records
-from fencepost.batch import Change, ChangeBatch, create, delete, swap, upsert
+from deploy.by_hand import ByHand
+from deploy.seen import SeenZone
+from fencepost.capacity import CapacityHistory
 from fencepost.client import Stores
 from fencepost.clock import Clock
 from fencepost.errors import FencepostError
 from fencepost.events import Events
-from fencepost.fence import Fence, fence_key
-from fencepost.names import rollback_name, tree_name
-from fencepost.plan import Plan, short
-from fencepost.records import RecordSet, alias
-from fencepost.service import LOOPBACK
-
-ASK_TIMEOUT_S: Final = 1.0
-POLL_S: Final = 0.1
+from fencepost.guards import Guard
+from fencepost.plan import Plan
+from fencepost.safety import Baseline, check_removal
 
 
 class RepairRefused(FencepostError):
-    """There is nothing that a repair could install, or nothing to repair."""
+    """There is nothing to repair."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """What a repair did: from which generation (None: there was no root) to which, and how many records it wrote."""
+    """What a repair did: from which generation (None: there was no root) to which, and how many records it wrote.
+
+    `by_automation`: an enactor came first, while the repair was at it.
+    """
 
     endpoint: str
     existing: int | None
     desired: int
     was_dangling: bool
     written: int
+    by_automation: bool = False
 
 
 class Repair:
     """One endpoint's repair. Determinism: the changes depend on the zone's listing and the plan alone."""
 
     def __init__(self, stores: Stores, clock: Clock, events: Events) -> None:
-        self._stores, self._api, self._clock, self._events = stores, stores.control(clock, events), clock, events
+        self._stores, self._clock, self._events = stores, clock, events
+        self._hand = ByHand(stores, clock, events)
 
     async def run(self, endpoint: str) -> Repaired:
-        """Install the newest plan on an endpoint. Raises: RepairRefused, ChangeRefused, StoreError."""
+        """Install the newest plan on an endpoint, frozen or not.
+
+        Raises: RepairRefused, PlanUnsafe (a healthy endpoint would lose too much), ChangeRefused, StoreError.
+        """
+        seen = await self._hand.look(endpoint)
         plan = await self._stores.plans.latest()
-        if plan is None or endpoint not in plan.digests:
-            raise RepairRefused(f"no plan has {endpoint}; publish one with `fencepost plan publish FILE`")
-        listing = await self._api.listing(endpoint)
-        root = tuple(r for r in listing if r.key in root_keys(endpoint))
-        dangling = any(not any(r.name == entry.alias for r in listing) for entry in root)
-        existing, wanted = (
-            root_generation(endpoint, root),
-            tree_records(endpoint, plan.generation, plan.content(endpoint)),
-        )
-        leaves = tuple(r for r in listing if r.name == tree_name(endpoint, plan.generation))
-        whole = set(leaves) == set(wanted)
-        if whole and existing == plan.generation:
+        if plan is not None and endpoint in plan.digests and _is_well(seen, plan):
             raise RepairRefused(f"{endpoint} has plan {plan.generation} and all of it; there is nothing to repair")
-        await self._build(endpoint, plan, [] if whole else wanted, [] if whole else leaves)
-        await self._flip(endpoint, plan, root, listing)
-        reason = f"plan {existing} -> {plan.generation}" + (", which pointed to nothing" if dangling else "")
-        self._events.emit("operator.repair_installed", zone=endpoint, generation=plan.generation, reason=reason)
-        return Repaired(endpoint, existing, plan.generation, dangling, 0 if whole else len(wanted))
+        done = await self._hand.install(endpoint, "repair", self._check)
+        existing, desired = done.seen.generation, done.plan.generation
+        reason = f"plan {existing} -> {desired}" + (", which pointed to nothing" if done.seen.dangling else "")
+        self._events.emit("operator.repair_installed", zone=endpoint, generation=desired, reason=reason)
+        return Repaired(endpoint, existing, desired, done.seen.dangling, done.written, done.by_automation)
 
-    async def _build(self, endpoint: str, plan: Plan, wanted: Sequence[RecordSet], leaves: Sequence[RecordSet]) -> None:
-        """Make the tree exactly the plan's: what is wrong in it goes, in batches that fit."""
-        surplus = [r for r in leaves if r.key not in {w.key for w in wanted}]
-        for part in in_batches(wanted):
-            changes = (*map(upsert, part), *map(delete, surplus))
-            await self._commit(endpoint, plan, f"repair: tree {plan.generation}", changes)
-            surplus = []
-
-    async def _flip(self, endpoint: str, plan: Plan, root: Sequence[RecordSet], listing: Sequence[RecordSet]) -> None:
-        """Move the root from exactly what was seen, and the fence with it where there is one."""
-        content, target = plan.content(endpoint), tree_name(endpoint, plan.generation)
-        changes: list[Change] = [delete(entry) for entry in root]
-        rollback = [r for r in listing if r.name == rollback_name(endpoint)]
-        kept = [entry for entry in root if any(r.name == entry.alias for r in listing)]
-        if root_generation(endpoint, root) != plan.generation:
-            changes += flip_rollback(endpoint, kept)
-            changes += [delete(r) for r in rollback if r.type not in {entry.type for entry in kept}]
-        changes += [create(alias(endpoint, kind, target)) for kind in content.types]
-        found = next((r for r in listing if r.key == fence_key(endpoint)), None)
-        if found is not None:
-            fence = Fence.parse(endpoint, found)
-            flip_id = f"operator-{int(self._clock.epoch_s())}-1"
-            moved = Fence(max(plan.generation, fence.generation), short(plan.digests[endpoint]), flip_id)
-            changes += swap(found, moved.record(endpoint))
-        await self._commit(endpoint, plan, f"repair: flip to {plan.generation}", changes)
-
-    async def _commit(self, endpoint: str, plan: Plan, comment: str, changes: Sequence[Change]) -> None:
-        await self._api.change(ChangeBatch(endpoint, tuple(changes), plan.generation, comment))
+    async def _check(self, seen: SeenZone, plan: Plan) -> None:
+        """Look after an endpoint that answers: protective checks hold for a person, too, until the plan is forced."""
+        if Guard.PROTECTIVE_CHECKS not in self._stores.settings.guards:
+            return
+        existing, history = seen.live, seen.capacity
+        forced = plan.forced.get(seen.zone)
+        if forced is not None and (seen.fence.generation if seen.fence else 0) < forced.generation:
+            existing = (await self._stores.plans.contents([forced.digest])).get(forced.digest)
+            history = CapacityHistory()
+        limits = self._stores.settings.limits
+        baseline = Baseline.of(existing, history, self._clock.epoch_s(), limits)
+        check_removal(seen.zone, plan.content(seen.zone), baseline, limits)
 
 
-async def addresses(endpoint: str, record_type: str, port: int) -> tuple[str, int]:
-    """Ask a resolver on loopback; return the response code's name and how many addresses it gave ("no answer", 0)."""
-    query = dns.message.make_query(endpoint, record_type)
-    try:
-        answer = await dns.asyncquery.udp(query, LOOPBACK, ASK_TIMEOUT_S, port)
-    except (OSError, dns.exception.DNSException):
-        return "no answer", 0
-    return dns.rcode.to_text(answer.rcode()), sum(len(rrset) for rrset in answer.answer)
-
-
-async def wait_for_addresses(
-    endpoint: str, record_type: str, ports: Sequence[int], clock: Clock, wait_s: float
-) -> dict[int, float | None]:
-    """Return after how many seconds each port answered with an address, None for one that did not within `wait_s`."""
-    began_s = clock.monotonic()
-    took: dict[int, float | None] = dict.fromkeys(ports)
-    while None in took.values() and clock.monotonic() < began_s + wait_s:
-        for port in [port for port, seconds in took.items() if seconds is None]:
-            if (await addresses(endpoint, record_type, port))[1]:
-                took[port] = clock.monotonic() - began_s
-        await clock.sleep(POLL_S)
-    return took
+def _is_well(seen: SeenZone, plan: Plan) -> bool:
+    """Say whether an endpoint answers the plan; a fence that only lags is the automation's to move."""
+    readable = seen.fence_record is None or seen.fence is not None
+    return readable and seen.serves(plan.content(seen.zone)) and not seen.litter

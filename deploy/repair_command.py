@@ -1,55 +1,104 @@
-"""`fencepost repair ENDPOINT`."""
+"""`fencepost repair ENDPOINT` and `fencepost rollback ENDPOINT`."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from fencepost.client import REDIS_URL_HELP
+from fencepost.options import By, Endpoint, PortBase, RedisUrl, RegionFile, Wait, Why
 
 
 def repair(
-    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="An endpoint's DNS name.")],
+    endpoint: Endpoint,
     *,
-    wait: Annotated[
-        float,
-        typer.Option(help="How long to watch, in seconds, until both resolvers answer with addresses; 0: not at all."),
-    ] = 60.0,
-    redis_url: Annotated[str | None, typer.Option(help=REDIS_URL_HELP)] = None,
-    port_base: Annotated[int | None, typer.Option(help="Where the system's DNS is; the cache is on +1.")] = None,
-    region: Annotated[Path | None, typer.Option(help="The region file; the default is us-east-1.")] = None,
+    wait: Wait = 60.0,
+    by: By = None,
+    redis_url: RedisUrl = None,
+    port_base: PortBase = None,
+    region: RegionFile = None,
 ) -> int:
     """Install the newest plan's tree on an endpoint by hand, as the operators did: no enactor is needed.
 
-    It works whether the root points to nothing or to another plan, and within the zone's own rules. Afterwards it
-    watches both resolvers: a cached empty answer outlives the repair by up to the negative TTL.
+    It works whether the root points to nothing or to another plan, frozen or not, and within the zone's own rules.
+    A plan that takes too much from an endpoint that answers is refused; `plan publish --force` lets it pass.
+    Afterwards it watches both resolvers: a cached empty answer outlives the repair by up to the negative TTL.
 
     Exit codes: 0 repaired, 1 refused, with the reason.
     """
     from fencepost.client import Stores, settings_with, with_stores
 
-    settings = settings_with(redis_url=redis_url, port_base=port_base, region_file=region)
-
     async def work(stores: Stores) -> None:
-        from deploy.repair import Repair, addresses, wait_for_addresses
+        from deploy.answers import Watch
+        from deploy.repair import Repair
         from fencepost.clock import SystemClock
         from fencepost.events import EventBus
 
         name, clock = stores.endpoint(endpoint), SystemClock()
-        kind = next(e.types[0] for e in stores.region.endpoint if e.name == name)
-        ports = {settings.dns_port: "authoritative server", settings.cache_port: "caching resolver"}
-        before = {port: await addresses(name, kind, port) for port in ports} if wait else {}
+        watch = Watch(stores, name, clock, wait)
+        before = await watch.before()
         done = await Repair(stores, clock, EventBus()).run(name)
         was = "nothing" if done.was_dangling else "its tree"
-        typer.echo(f"{name}: root moved from plan {done.existing} (it pointed to {was}) to plan {done.desired}")
-        for port, (rcode, count) in before.items():
-            typer.echo(f"before the repair the {ports[port]} said {rcode} with {count} addresses")
-        if not wait:
-            return
-        for port, took_s in (await wait_for_addresses(name, kind, list(ports), clock, wait)).items():
-            when = f"{took_s:.1f} s after the repair" if took_s is not None else f"not within {wait:g} s"
-            typer.echo(f"the {ports[port]} answers with an address: {when}")
-        typer.echo(f"a cached empty answer lives for {stores.region.negative_ttl_s} s (the zone's negative TTL)")
+        who = ", by an enactor that was first" if done.by_automation else ""
+        typer.echo(f"{name}: root moved from plan {done.existing} (it pointed to {was}) to plan {done.desired}{who}")
+        typer.echo("\n".join(before), nl=bool(before))
+        await watch.after()
+        if wait:
+            typer.echo(f"a cached empty answer lives for {stores.region.negative_ttl_s} s (the zone's negative TTL)")
 
-    with_stores(settings, work)
+    with_stores(settings_with(redis_url=redis_url, port_base=port_base, region_file=region), work, by=by)
+    return 0
+
+
+def rollback(
+    endpoint: Endpoint,
+    *,
+    to: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="GENERATION",
+            help="The plan whose content the endpoint shall have again. Default: what its rollback record points to, "
+            "else the last plan in which it was another.",
+        ),
+    ] = None,
+    why: Why = "",
+    wait: Wait = 60.0,
+    by: By = None,
+    redis_url: RedisUrl = None,
+    port_base: PortBase = None,
+    region: RegionFile = None,
+) -> int:
+    """Take an endpoint back to an earlier plan, at once, and hold it there: no enactor and no planner is needed.
+
+    It publishes that plan's content as a new plan, which protective checks let pass, and installs it by hand, frozen or
+    not. The automation leaves the endpoint so until `thaw --endpoint ENDPOINT` or `plan publish`. An earlier plan that
+    is not kept any more is taken from the zone, if its tree is still there, whole.
+
+    Exit codes: 0 rolled back, 1 refused, with the reason.
+    """
+    from fencepost.client import Stores, settings_with, with_stores
+
+    async def work(stores: Stores) -> None:
+        from deploy.answers import Watch
+        from deploy.rollback import Rollback
+        from fencepost.clock import SystemClock
+        from fencepost.events import EventBus
+
+        name, clock = stores.endpoint(endpoint), SystemClock()
+        watch = Watch(stores, name, clock, wait)
+        before = await watch.before()
+        done = await Rollback(stores, clock, EventBus()).run(name, to, why)
+        who = "; an enactor was first to install it" if done.by_automation else ""
+        existing = f"plan {done.existing}" if done.existing is not None else "nothing"
+        typer.echo(f"{name}: rolled back from {existing} to plan {done.goal}'s content, as plan {done.desired}{who}")
+        for warning in done.warnings:
+            typer.echo(f"let pass by force: {warning}")
+        typer.echo("\n".join(before), nl=bool(before))
+        await watch.after(frozenset(target.address for target in done.content.targets))
+        if wait:
+            typer.echo(f"caches keep earlier answers for up to {stores.region.ttl_s} s (the TTL)")
+        typer.echo(
+            f"the automation leaves it so until `fencepost thaw --endpoint {name}`, or `fencepost plan publish` for it"
+        )
+
+    with_stores(settings_with(redis_url=redis_url, port_base=port_base, region_file=region), work, by=by)
     return 0

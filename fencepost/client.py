@@ -1,6 +1,8 @@
 """How a command finds a running system, and how it ends."""
 
 import asyncio
+import getpass
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,7 +25,13 @@ from fencepost.stores import Actor, PlanStore, ZoneStore
 T = TypeVar("T")
 
 OPERATOR: Final = Actor("operator", operator=True)
-PAUSE_S: Final = 0.02
+"""A person who has not said who."""
+
+MAX_NAME: Final = 40
+_UNFIT: Final = re.compile(r"[^A-Za-z0-9._@-]+", re.ASCII)
+PAUSE_S: Final = 0.005
+"""How soon a busy zone is tried again, at first: a freeze must get in between three enactors' batches."""
+
 REDIS_URL_HELP: Final = (
     "The server that holds zones and plans. Default: FENCEPOST_REDIS_URL, which `. RUN-DIR/env` sets for the system "
     "that runs there."
@@ -40,12 +48,13 @@ class EndpointUnknown(FencepostError):
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Both stores of a running system, as an operator sees them, with nothing in between."""
+    """Both stores of a running system, as an operator sees them, with nothing in between; `actor` is who that is."""
 
     settings: Settings
     region: Region
     zones: ZoneStore
     plans: PlanStore
+    actor: Actor = OPERATOR
 
     def endpoint(self, name: str) -> str:
         """Return the full name of an endpoint. Raises: EndpointUnknown."""
@@ -56,7 +65,16 @@ class Stores:
 
     def control(self, clock: Clock, events: Events) -> ControlApi:
         """Return the zones as a person uses them: a zone that is busy for a moment is waited for."""
-        return ControlApi(self.zones, clock, stream(self.settings.seed, OPERATOR.name), events, pause_s=PAUSE_S)
+        return ControlApi(self.zones, clock, stream(self.settings.seed, self.actor.name), events, pause_s=PAUSE_S)
+
+
+def operator_name(by: str | None) -> str:
+    """Return who acts, as one word that records can hold: as given, else the login name, else `operator`."""
+    try:
+        given = by or getpass.getuser()
+    except (OSError, KeyError):  # no login name: a container's user without an entry
+        given = ""
+    return _UNFIT.sub("-", given).strip("-")[:MAX_NAME] or OPERATOR.name
 
 
 def settings_with(**given: Any) -> Settings:
@@ -65,23 +83,23 @@ def settings_with(**given: Any) -> Settings:
 
 
 @asynccontextmanager
-async def stores(settings: Settings) -> AsyncIterator[Stores]:
+async def stores(settings: Settings, actor: Actor = OPERATOR) -> AsyncIterator[Stores]:
     """Open both stores of a running system. Raises: StartupError if it is not there."""
     region = settings.region()
     await check_server(settings.redis_url)
-    zones, plans = open_zone_store(settings, OPERATOR), open_plan_store(settings)
+    zones, plans = open_zone_store(settings, actor), open_plan_store(settings)
     try:
-        yield Stores(settings, region, zones, plans)
+        yield Stores(settings, region, zones, plans, actor)
     finally:
         await zones.close()
         await plans.close()
 
 
-def with_stores(settings: Settings, work: Callable[[Stores], Awaitable[T]]) -> T:
-    """Do some work with both stores, from a command."""
+def with_stores(settings: Settings, work: Callable[[Stores], Awaitable[T]], *, by: str | None = None) -> T:
+    """Do some work with both stores, from a command; `by` is who typed it, None: whoever is logged in."""
 
     async def run() -> T:
-        async with stores(settings) as opened:
+        async with stores(settings, Actor(operator_name(by), operator=True)) as opened:
             return await work(opened)
 
     return asyncio.run(run())

@@ -68,4 +68,10 @@ EVENT_NAMES: Final[dict[str, str]] = {
     "supervisor.system_ready": "every process is ready",
     "supervisor.system_stopping": "the system is being stopped, in order",
     "operator.repair_installed": "an operator installed a plan's tree by hand",
+    "operator.rollback_published": "an operator took an endpoint back to an earlier content, as a new, pinned plan",
+    "operator.rollback_installed": "that plan is live in its zone; automation leaves it so until a thaw or a new one",
+    "operator.plans_frozen": "the plan store takes no plan of an automation until a thaw",
+    "operator.plans_thawed": "the plan store takes the automation's plans again",
+    "operator.zone_frozen": "a zone takes no batch of an automation until a thaw; `serial` is where that begins",
+    "operator.zone_thawed": "a zone takes the automation's batches again",
 }

@@ -8,7 +8,7 @@ Source: docs/invariants.md, I1 and I7; aws.amazon.com/message/101925 ("velocity 
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from fencepost.capacity import NOTHING, Capacity, CapacityHistory, capacity_of
 from fencepost.errors import PlanUnsafe
@@ -32,6 +32,10 @@ class Limits:
     window_s: float = 30.0
     min_healthy: int = 2
     small_fleet: int = 4
+
+
+NO_FORCE: Final = Limits(max_removal_fraction=1.0, window_s=0.0, min_healthy=1)
+"""What not even an operator's force gets past: an endpoint keeps an address of each type that it has."""
 
 
 class Baseline(NamedTuple):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from deploy.by_hand import NothingToInstall
 from deploy.repair import Repair, RepairRefused
 from fencepost.batch import ChangeBatch, create, delete
 from fencepost.client import settings_with, stores
@@ -114,7 +115,7 @@ async def test_repair_of_a_healthy_endpoint_is_refused_and_changes_nothing(opene
 
 async def test_repair_without_any_plan_names_the_remedy(repair):
     """An empty plan store: nothing can be installed."""
-    with pytest.raises(RepairRefused, match="plan publish"):
+    with pytest.raises(NothingToInstall, match="plan publish"):
         await repair.run(ZONE)
 
 

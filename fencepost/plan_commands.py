@@ -1,0 +1,148 @@
+"""`plan show|history|diff|publish`: they talk to the stores alone, whatever else is down."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from fencepost.client import Stores, settings_with, with_stores, write_json
+from fencepost.clock import SystemClock
+from fencepost.errors import PlanInvalid
+from fencepost.events import EventBus
+from fencepost.options import By, JsonPath, RedisUrl, RegionFile
+from fencepost.plan import Draft, Lane, Plan, PlanSummary, short
+from fencepost.plan_document import difference, plan_document, read_document
+from fencepost.publish import HandPublisher, Published
+from fencepost.show import console, shown_time, told
+
+
+def plan_show(
+    generation: Annotated[int | None, typer.Argument(help="Default: the latest.")] = None,
+    *,
+    endpoint: Annotated[str | None, typer.Option(help="Only this endpoint.")] = None,
+    redis_url: RedisUrl = None,
+    region: RegionFile = None,
+    json: JsonPath = None,
+) -> int:
+    """Show what a plan says: every endpoint, its load balancers and their weights, and what an operator forced."""
+
+    async def work(stores: Stores) -> Plan:
+        return await _plan(stores, generation)
+
+    plan = with_stores(settings_with(redis_url=redis_url, region_file=region), work)
+    wanted = [name for name in plan.digests if endpoint is None or name.rstrip(".") == endpoint.rstrip(".").lower()]
+    if not wanted:
+        raise PlanInvalid(f"plan {plan.generation} has no endpoint {endpoint}; it has {', '.join(plan.digests)}")
+    write_json(json, plan_document(plan, wanted))
+    screen = console()
+    when = shown_time(plan.published_ms)
+    screen.print(f"[bold]plan {plan.generation}[/bold] {when} {plan.lane} lane: {plan.reason}", highlight=False)
+    for name in wanted:
+        value, forced = plan.content(name), plan.forced.get(name)
+        mark = f", last forced by {forced.by} in plan {forced.generation}" if forced else ""
+        screen.print(
+            f"{name} digest {short(plan.digests[name])}, TTL {value.ttl} s, {len(value.targets)} targets{mark}"
+        )
+        for target in value.targets:
+            screen.print(f"  {target.identifier:24} {target.type:5} {target.address:20} weight {target.weight}")
+    return 0
+
+
+def plan_history(
+    *, limit: Annotated[int, typer.Option(min=1, max=10_000)] = 20, redis_url: RedisUrl = None, json: JsonPath = None
+) -> int:
+    """List the last plans: number, time, lane, by whom, how many endpoints changed, and why; `!` marks force."""
+
+    async def work(stores: Stores) -> tuple[PlanSummary, ...]:
+        return await stores.plans.history(limit)
+
+    found = with_stores(settings_with(redis_url=redis_url), work)
+    write_json(json, found)
+    table = Table("plan", "published", "lane", "by", "endpoints", "reason", box=None, pad_edge=False)
+    for summary in found:
+        changed, by = str(len(summary.changed)), summary.by + ("!" if summary.force else "")
+        table.add_row(
+            str(summary.generation), shown_time(summary.published_ms), summary.lane, by, changed, summary.reason
+        )
+    console().print(table)
+    return 0
+
+
+def plan_diff(
+    existing: Annotated[int, typer.Argument(help="An earlier generation.")],
+    desired: Annotated[int | None, typer.Argument(help="A later one. Default: the latest.")] = None,
+    *,
+    redis_url: RedisUrl = None,
+    json: JsonPath = None,
+) -> int:
+    """Show what differs between two plans, endpoint by endpoint."""
+
+    async def work(stores: Stores) -> tuple[Plan, Plan]:
+        return await _plan(stores, existing), await _plan(stores, desired)
+
+    before, after = with_stores(settings_with(redis_url=redis_url), work)
+    lines = {
+        name: difference(
+            before.contents.get(before.digests.get(name, "")), after.contents.get(after.digests.get(name, ""))
+        )
+        for name in sorted({*before.digests, *after.digests})
+        if before.digests.get(name) != after.digests.get(name)
+    }
+    write_json(json, {"existing": before.generation, "desired": after.generation, "endpoints": lines})
+    screen = console()
+    screen.print(f"[bold]plan {before.generation} -> {after.generation}[/bold]: {len(lines)} endpoints differ")
+    for name, changes in lines.items():
+        screen.print(name)
+        for line in changes:
+            screen.print(f"  {line}", style={"-": "red", "+": "green"}.get(line[0]), highlight=False)
+    return 0
+
+
+def plan_publish(
+    file: Annotated[Path, typer.Argument(help="JSON as `plan show --json` writes it; only its endpoints change.")],
+    *,
+    reason: Annotated[str, typer.Option(help="Why; kept in the history.")] = "published by hand",
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Let protective checks pass it, which is recorded. It can leave nothing empty."),
+    ] = False,
+    by: By = None,
+    redis_url: RedisUrl = None,
+    region: RegionFile = None,
+) -> int:
+    """Publish a plan by hand. The planner's next change of the world builds on top of it.
+
+    A plan with an unknown endpoint, without addresses, or with anything else that no region could want is refused, and
+    so is one that takes too much from an endpoint or brings it load balancers that the region file does not have: these
+    two can be forced. Nothing is changed then. It may be published while the automation is frozen, and ends what
+    `rollback` holds its endpoints at.
+
+    Exit codes: 0 published, 1 refused, with the counts, the limit and the remedy.
+    """
+
+    async def work(stores: Stores) -> Published:
+        draft = Draft(
+            read_document(file), reason, Lane.FAST, by=stores.actor.name, operator=True, force=force, pin=None
+        )
+        return await HandPublisher(stores, SystemClock(), EventBus()).publish(draft)
+
+    done = with_stores(settings_with(redis_url=redis_url, region_file=region), work, by=by)
+    typer.echo(f"published plan {done.generation}")
+    for objection in done.forced:
+        typer.echo(f"let pass by force: {objection}")
+    for endpoint, pin in done.unpinned.items():
+        typer.echo(f"{endpoint} is not held any more (it was, {told(*pin)}): the planner may change it again")
+    for endpoint, frozen in done.frozen.items():
+        typer.echo(
+            f"{endpoint} is frozen {told(*frozen)}: no enactor installs the plan there before `fencepost thaw`; "
+            f"`fencepost repair {endpoint}` does"
+        )
+    return 0
+
+
+async def _plan(stores: Stores, generation: int | None) -> Plan:
+    plan = await stores.plans.latest() if generation is None else await stores.plans.get(generation)
+    if plan is None:
+        raise PlanInvalid("the store has no plan yet; the planner publishes the first one when it has seen the fleet")
+    return plan
