@@ -48,6 +48,7 @@ EVENT_NAMES: Final[dict[str, str]] = {
     "supervisor.child_ready": "a process is ready",
     "supervisor.child_exited": "a process ended by itself; `status` is its exit status",
     "supervisor.child_restarted": "a process was started again after a backoff",
+    "supervisor.child_replaced": "a process was stopped, and another one was started under its name",
     "supervisor.child_abandoned": "a process died too often; it is not restarted any more",
     "supervisor.tether_failed": "this system cannot end processes with their supervisor; after a kill -9 they live on",
     "supervisor.endpoints_checked": "every endpoint was asked over DNS; `silent` names those that have no address yet",
