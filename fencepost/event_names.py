@@ -44,6 +44,8 @@ EVENT_NAMES: Final[dict[str, str]] = {
     "canary.probe_failed": "a probe got no usable answer",
     "world.change_made": "the lab changed capacity or health",
     "world.change_failed": "the lab could not make a change",
+    "drill.phase_started": "a drill goes on to its next phase",
+    "drill.promise_failed": "the system did not hold what a drill holds it to",
     "supervisor.child_started": "a process was started",
     "supervisor.child_ready": "a process is ready",
     "supervisor.child_exited": "a process ended by itself; `status` is its exit status",

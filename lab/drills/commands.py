@@ -1,0 +1,70 @@
+"""`fencepost drill`: faults and operators' acts on purpose, on real systems. Each imports what it needs when run."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from fencepost.settings import DEFAULT_PORT_BASE
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Make a fault, or an operator's act, on purpose on a real system; measure, judge, and say whether it held.",
+    epilog="Exit codes: 0 held, 1 not held, 3 could not start, 130 after Ctrl-C.",
+)
+
+Seed = Annotated[int, typer.Option(help="Fixes every draw.")]
+Network = Annotated[
+    Literal["none", "lan", "region", "accelerated"],
+    typer.Option(help="Delays, losses and limits of the network: docs in fencepost/network.py."),
+]
+Enactors = Annotated[int, typer.Option(help="How many enactors, over the Availability Zones in turn.")]
+RegionFile = Annotated[Path | None, typer.Option(help="The region file; the default region is us-east-1.")]
+PortBase = Annotated[int, typer.Option(help="DNS is served on it; other ports follow.")]
+RunDir = Annotated[
+    Path | None, typer.Option(help="Where history and logs go. Default: a fresh directory under ./runs.")
+]
+JsonFile = Annotated[Path | None, typer.Option(help="Write the result there as JSON.")]
+
+
+def register(parent: typer.Typer) -> None:
+    """Add `drill` and what belongs to it to the command line."""
+    parent.add_typer(app, name="drill")
+
+
+@app.command()
+def freeze(
+    *,
+    rounds: Annotated[int, typer.Option(help="How often to freeze and thaw.")] = 200,
+    rate: Annotated[float, typer.Option(help="Changes of the world a second, all the time.")] = 40.0,
+    seed: Seed = 1,
+    profile: Network = "accelerated",
+    enactors: Enactors = 3,
+    region: RegionFile = None,
+    port_base: PortBase = DEFAULT_PORT_BASE,
+    run_dir: RunDir = None,
+    json: JsonFile = None,
+) -> int:
+    """Freeze and thaw a busy region again and again: nothing automated may commit in between (I9).
+
+    Each round lets planner and enactors run for 0.1 to 0.4 s, freezes, waits 0.05 to 0.3 s, and thaws. Judged from the
+    zones' own streams. About two minutes for 200 rounds.
+
+    Exit code: 0 when the freeze held, 1 when it did not, 3 when something could not start.
+    """
+    from deploy.up import fresh_run_dir
+    from lab.drills.freeze_run import FreezeDrill
+    from lab.drills.run import run_drill
+    from lab.drills.stage import DrillOptions
+
+    drill = FreezeDrill(rounds, rate)
+    drill.check()
+    options = DrillOptions(
+        run_dir or fresh_run_dir(Path.cwd()),
+        profile=profile,
+        seed=seed,
+        enactors=enactors,
+        port_base=port_base,
+        region_file=region,
+    )
+    return run_drill("freeze", options, drill, json_path=json)
