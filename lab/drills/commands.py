@@ -68,3 +68,44 @@ def freeze(
         region_file=region,
     )
     return run_drill("freeze", options, drill, json_path=json)
+
+
+@app.command()
+def heal(
+    *,
+    rate: Annotated[float, typer.Option(help="Changes of the world a second, until something is stuck.")] = 40.0,
+    timeout: Annotated[float, typer.Option(help="Within how many seconds something has to be stuck.")] = 180.0,
+    bound: Annotated[float, typer.Option(help="Within how many seconds it has to be healed.")] = 30.0,
+    seed: Seed = 1,
+    profile: Network = "accelerated",
+    enactors: Enactors = 3,
+    region: RegionFile = None,
+    port_base: PortBase = DEFAULT_PORT_BASE,
+    run_dir: RunDir = None,
+    json: JsonFile = None,
+) -> int:
+    """Run `buggy` until endpoints are stuck, restart its enactors as `fixed`, and touch nothing else: does it heal?
+
+    Nothing is scripted: delays and the rate of plans break it. The world is stopped before the restart, so that no new
+    plan comes to help, and planner, stores and resolvers stay the processes that they are.
+
+    Exit code: 0 when everything stuck was healed within the bound, 1 when it was not, 3 when nothing got stuck.
+    """
+    from deploy.topology import Mode
+    from deploy.up import fresh_run_dir
+    from lab.drills.heal_run import HealDrill
+    from lab.drills.run import run_drill
+    from lab.drills.stage import DrillOptions
+
+    drill = HealDrill(rate, timeout, bound)
+    drill.check()
+    options = DrillOptions(
+        run_dir or fresh_run_dir(Path.cwd()),
+        profile=profile,
+        seed=seed,
+        enactors=enactors,
+        port_base=port_base,
+        region_file=region,
+        mode=Mode.BUGGY,
+    )
+    return run_drill("heal", options, drill, json_path=json)

@@ -51,7 +51,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         """Return the result for people."""
         table = Table(title=self.title, title_justify="left", header_style="bold")
         for number, column in enumerate(self.columns):
-            table.add_column(column, justify="left" if number == 0 or len(self.columns) > 2 else "right")  # noqa: PLR2004
+            is_figure = number == 1 and len(self.columns) == 2  # noqa: PLR2004  -- what, and how much of it
+            table.add_column(column, justify="right" if is_figure else "left", overflow="fold")
         for row in self.rows:
             table.add_row(*map(Text, row))
         notes = (Text(note) for note in self.notes)
