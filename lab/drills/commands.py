@@ -109,3 +109,47 @@ def heal(
         mode=Mode.BUGGY,
     )
     return run_drill("heal", options, drill, json_path=json)
+
+
+@app.command()
+def storm(
+    *,
+    rate: Annotated[float, typer.Option(help="Capacity changes a second, open loop, from a process of its own.")] = 500,
+    duration: Annotated[float, typer.Option(help="For how long, seconds.")] = 20.0,
+    quiet: Annotated[float, typer.Option(help="How long the fast lane is measured before, seconds.")] = 20.0,
+    fast_rate: Annotated[float, typer.Option(help="Drains by the fast lane a second, all along.")] = 4.0,
+    queue_bound: Annotated[int, typer.Option(help="How many generations may wait to be installed.")] = 16,
+    settle: Annotated[float, typer.Option(help="Bound for the last change to be live everywhere, seconds.")] = 10.0,
+    seed: Seed = 1,
+    profile: Network = "lan",
+    enactors: Enactors = 3,
+    region: RegionFile = None,
+    port_base: PortBase = DEFAULT_PORT_BASE,
+    run_dir: RunDir = None,
+    json: JsonFile = None,
+) -> int:
+    """Send hundreds of changes a second to the operator API: does the queue stay short, and the fast lane fast?
+
+    The fast lane is measured by taking one load balancer after the other out of service, from the request until every
+    zone concerned has it: first with a few routine changes about, then in the storm.
+
+    Exit code: 0 when every bound held, 1 when one did not, 3 when something could not start.
+    """
+    from deploy.up import fresh_run_dir
+    from lab.drills.run import run_drill
+    from lab.drills.stage import DrillOptions
+    from lab.drills.storm_run import StormDrill
+
+    drill = StormDrill(
+        rate, duration, quiet_s=quiet, quick_rate=fast_rate, queue_bound=queue_bound, settle_bound_s=settle
+    )
+    drill.check()
+    options = DrillOptions(
+        run_dir or fresh_run_dir(Path.cwd()),
+        profile=profile,
+        seed=seed,
+        enactors=enactors,
+        port_base=port_base,
+        region_file=region,
+    )
+    return run_drill("storm", options, drill, json_path=json)

@@ -135,6 +135,17 @@ class Stage:
             return {}
         return state
 
+    async def request(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> tuple[int, Mapping[str, Any]]:
+        """Ask the operator API for something; return its status (0: no answer came) and its answer."""
+        try:
+            async with self.session.request(method, f"{self.planner_url}/{path}", json=body) as response:
+                answer: Mapping[str, Any] = await response.json()
+                return response.status, answer
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            return 0, {"error": f"no answer to {method} {path}: {error!r}"}
+
     async def put_balancer(self, name: str, wish: Mapping[str, Any]) -> None:
         """Make a load balancer ill or well. Raises: DrillFailed."""
         try:
