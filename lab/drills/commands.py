@@ -153,3 +153,42 @@ def storm(
         region_file=region,
     )
     return run_drill("storm", options, drill, json_path=json)
+
+
+@app.command()
+def observations(
+    *,
+    hold: Annotated[float, typer.Option(help="How long each wrong observation lasts, seconds.")] = 4.0,
+    window: Annotated[float, typer.Option(help="The velocity window of planner and enactors, seconds.")] = 5.0,
+    seed: Seed = 1,
+    profile: Network = "lan",
+    enactors: Enactors = 3,
+    region: RegionFile = None,
+    port_base: PortBase = DEFAULT_PORT_BASE,
+    run_dir: RunDir = None,
+    json: JsonFile = None,
+) -> int:
+    """Feed wrong observations and wrong plans to a system: it may lose a bounded share of capacity, and must say why.
+
+    The real fleet says that it is unhealthy, or has no capacity; plans that no planner should publish are put into the
+    plan store past it. Capacity is read from the zones' own streams. About two minutes.
+
+    Exit code: 0 when every promise held, 1 when one did not, 3 when something could not start.
+    """
+    from deploy.up import fresh_run_dir
+    from lab.drills.observations_run import ObservationsDrill
+    from lab.drills.run import run_drill
+    from lab.drills.stage import DrillOptions
+
+    drill = ObservationsDrill(hold, window)
+    drill.check()
+    options = DrillOptions(
+        run_dir or fresh_run_dir(Path.cwd()),
+        profile=profile,
+        seed=seed,
+        enactors=enactors,
+        port_base=port_base,
+        region_file=region,
+        extra=drill.extra(),
+    )
+    return run_drill("observations", options, drill, json_path=json)

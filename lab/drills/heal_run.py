@@ -1,8 +1,7 @@
 """`fencepost drill heal` on a real system: break it with `buggy`, then restart nothing but the enactors, as `fixed`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,26 +14,12 @@ from lab.clients import Target, targets_of
 from lab.drills.heal import Patient, Seen, result
 from lab.drills.result import Result
 from lab.drills.stage import DrillFailed, Stage, addresses, judged, required
-from lab.drills.streams import Streams
+from lab.drills.streams import Streams, followed
 from lab.history import event_us
 
 REST_S: Final = 5.0
 """For how long after the world's last change an endpoint has to stay empty: then nobody is going to help it."""
 POLL_S: Final = 0.05
-
-
-@asynccontextmanager
-async def followed(stage: Stage) -> AsyncIterator[Streams]:
-    """Follow the zones' streams while the context lasts."""
-    streams = Streams(stage.stores.zones, stage.region.endpoint_names, stage.clock)
-    following = asyncio.create_task(streams.run())
-    try:
-        yield streams
-    finally:
-        following.cancel()
-        await asyncio.wait({following})
-    if not following.cancelled():
-        following.result()
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ The stores are opened without any link between: what a drill reads is the truth,
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +42,7 @@ STREAM_LIMIT: Final = 1_000_000
 """Commits that a zone keeps at least: the checker needs every one."""
 ASK_TIMEOUT_S: Final = 1.0
 SETTLE_POLL_S: Final = 0.25
+CANCEL_AGAIN_S: Final = 0.2
 
 
 class DrillFailed(FencepostError):
@@ -167,14 +168,8 @@ class Stage:
                 events=self.events,
                 note=lines.add,
             )
-            changing = asyncio.create_task(world.run())
-            try:
+            async with beside(world.run()):
                 yield world
-            finally:
-                changing.cancel()
-                await asyncio.wait({changing})
-        if not changing.cancelled():
-            changing.result()
 
     async def settled_s(self, bound_s: float) -> float | None:
         """Wait until every root is at the last plan; return how long that took, None if it is not within the bound."""
@@ -210,6 +205,21 @@ class Stage:
 async def judged(history: History, bound_s: float) -> tuple[Violation, ...]:
     """Return what the checker finds in a history, without holding up the loop."""
     return await asyncio.to_thread(check, history, convergence_bound_s=bound_s)
+
+
+@asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do something all along while the context lasts. Raises what ended it early, at the end of the context."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        # Again and again: redis-py sends by `asyncio.wait_for`, which on Python 3.11 now and then drops a cancellation.
+        while not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=CANCEL_AGAIN_S)
+    if not task.cancelled():
+        task.result()
 
 
 @asynccontextmanager

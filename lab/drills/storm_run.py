@@ -3,8 +3,7 @@
 The last change of all waits for its plan: its answer is the generation that has everything before it, too.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
@@ -18,11 +17,10 @@ from deploy.supervisor import Supervisor
 from deploy.topology import process_specs
 from fencepost.clock import stream
 from lab.clients import Tally
-from lab.drills.heal_run import followed
 from lab.drills.result import Result
-from lab.drills.stage import DrillFailed, Stage, judged, required
+from lab.drills.stage import DrillFailed, Stage, beside, judged, required
 from lab.drills.storm import Queue, Quick, Seen, mismatches, queue_of, result
-from lab.drills.streams import Streams
+from lab.drills.streams import Streams, followed
 
 LIVE_WITHIN_S: Final = 10.0
 """After how long a change by the fast lane counts as lost."""
@@ -224,16 +222,3 @@ class StormDrill:
         if plan is None or status != HTTPStatus.OK:
             return settled_s, ("the planner does not say what it has in force",)
         return settled_s, mismatches(plan, page["load_balancers"])
-
-
-@asynccontextmanager
-async def beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Do something all along while the context lasts. Raises what ends it early, at the end of the context."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
-    if not task.cancelled():
-        task.result()

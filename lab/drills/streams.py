@@ -1,25 +1,28 @@
 """What the zones' own streams say while a drill goes on: the truth, without any process's word for it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Final, NamedTuple
 
 from fencepost.batch import Action
 from fencepost.capacity import Capacity
 from fencepost.clock import Clock
 from fencepost.fence import Fence, fence_key
+from fencepost.plan import Content, digest, short
 from fencepost.records import ADDRESS_TYPES
 from fencepost.stores import Commit, ZoneStore
-from lab.drills.stage import first_time
+from lab.drills.stage import Stage, beside, first_time
 from lab.invariants.replay import ZoneState
 
 WAIT_S: Final = 1.0
 
 
 class Moved(NamedTuple):
-    """From `at_us` on the zone's fence was at `generation`."""
+    """From `at_us` on the zone's fence was at `generation`, with a content of this digest (8 hex)."""
 
     at_us: int
     generation: int
+    digest: str
 
 
 class Point(NamedTuple):
@@ -73,8 +76,8 @@ class Streams:
         key = fence_key(commit.zone)
         for change in commit.changes:
             if change.action is not Action.DELETE and change.record_set.key == key:
-                generation = Fence.parse(commit.zone, change.record_set).generation
-                self.fences[commit.zone].append(Moved(commit.at_us, generation))
+                fence = Fence.parse(commit.zone, change.record_set)
+                self.fences[commit.zone].append(Moved(commit.at_us, fence.generation, fence.digest))
 
     def generation(self, zone: str) -> int:
         """Return the generation that a zone's fence has, 0 if it has none."""
@@ -102,6 +105,18 @@ class Streams:
             return None
         return max((self.reached_us(zone, generation) or 0 for zone in zones), default=None)
 
+    def went_live(self, zone: str, value: Content, since_us: int) -> bool:
+        """Say whether a zone's fence has had a content from an instant on."""
+        return any(m.at_us >= since_us and m.digest == short(digest(value)) for m in self.fences[zone])
+
     async def until(self, condition: Callable[[], bool], *, within_s: float) -> bool:
         """Wait for something that depends on the zones; say whether it came true within the bound."""
         return await first_time(condition, self._clock, within_s=within_s) is not None
+
+
+@asynccontextmanager
+async def followed(stage: Stage) -> AsyncIterator[Streams]:
+    """Follow the zones' streams while the context lasts."""
+    streams = Streams(stage.stores.zones, stage.region.endpoint_names, stage.clock)
+    async with beside(streams.run()):
+        yield streams
