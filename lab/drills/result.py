@@ -52,7 +52,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         table = Table(title=self.title, title_justify="left", header_style="bold")
         for number, column in enumerate(self.columns):
             is_figure = number == 1 and len(self.columns) == 2  # noqa: PLR2004  -- what, and how much of it
-            table.add_column(column, justify="right" if is_figure else "left", overflow="fold")
+            # What a row is about stays in one piece, as far as the terminal is wide enough.
+            table.add_column(column, justify="right" if is_figure else "left", overflow="fold", no_wrap=number == 0)
         for row in self.rows:
             table.add_row(*map(Text, row))
         notes = (Text(note) for note in self.notes)
