@@ -106,10 +106,10 @@ class HealDrill:
         async with asyncio.TaskGroup() as group:
             for spec in specs:
                 group.create_task(stage.system.supervisor.replace(spec))
-            settling = group.create_task(stage.settled_s(bound_s))
+            began_us, settling = stage.now_us(), group.create_task(stage.settled_s(bound_s))
             watches = [group.create_task(self._watch(stage, patient, bound_s)) for patient in patients]
-            settled = group.create_task(_when(stage, settling))
-        return [watch.result() for watch in watches], settled.result()
+        settled_s = settling.result()
+        return [watch.result() for watch in watches], None if settled_s is None else began_us + round(settled_s * 1e6)
 
     async def _watch(self, stage: Stage, patient: Patient, bound_s: float) -> Patient:
         settings, target = stage.stores.settings, Target(patient.endpoint, patient.type)
@@ -132,7 +132,3 @@ async def _answered_us(stage: Stage, target: Target, port: int, bound_s: float) 
             return None
         await stage.clock.sleep(POLL_S)
     return stage.now_us()
-
-
-async def _when(stage: Stage, settling: "asyncio.Task[float | None]") -> int | None:
-    return None if await settling is None else stage.now_us()

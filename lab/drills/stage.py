@@ -4,6 +4,7 @@ The stores are opened without any link between: what a drill reads is the truth,
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -41,7 +42,9 @@ ACTOR: Final = Actor("drill", operator=True)
 STREAM_LIMIT: Final = 1_000_000
 """Commits that a zone keeps at least: the checker needs every one."""
 ASK_TIMEOUT_S: Final = 1.0
-SETTLE_POLL_S: Final = 0.25
+SETTLE_POLL_S: Final = 0.1
+REST_S: Final = 4.0
+"""So long no newer plan may come before a system counts as settled: the planner looks by itself every 3 s."""
 CANCEL_AGAIN_S: Final = 0.2
 
 
@@ -172,13 +175,24 @@ class Stage:
                 yield world
 
     async def settled_s(self, bound_s: float) -> float | None:
-        """Wait until every root is at the last plan; return how long that took, None if it is not within the bound."""
+        """Wait until every root is at the last plan, and no newer plan comes for a while.
+
+        Returns: how long it took until they were, without that while; None if it was longer than the bound.
+        """
         began_s = self.clock.monotonic()
-        while await unconverged(self.stores.zones, self.stores.plans):
-            if self.clock.monotonic() > began_s + bound_s:
+        there_s, generation = math.inf, -1
+        while True:
+            latest = await self.stores.plans.latest_generation()
+            left, now_s = await unconverged(self.stores.zones, self.stores.plans), self.clock.monotonic()
+            if left:
+                there_s = math.inf
+            elif there_s == math.inf or latest != generation:
+                there_s, generation = now_s, latest
+            if min(there_s, now_s) > began_s + bound_s:
                 return None
+            if now_s >= there_s + REST_S:
+                return round(there_s - began_s, 3)
             await self.clock.sleep(SETTLE_POLL_S)
-        return round(self.clock.monotonic() - began_s, 3)
 
     async def history(self, parameters: dict[str, Any], *, world_stopped_us: int, faults_ended_us: int = 0) -> History:
         """Record everything that there is, in the run's directory, where `fencepost check` finds it.

@@ -26,6 +26,7 @@ LIVE_WITHIN_S: Final = 10.0
 """After how long a change by the fast lane counts as lost."""
 QUEUE_POLL_S: Final = 0.1
 STATE_POLL_S: Final = 0.25
+RETRY_S: Final = 0.1
 DRAIN_BOUND_S: Final = 60.0
 """How long requests that are in flight at the storm's end may take to be answered."""
 
@@ -211,12 +212,20 @@ class StormDrill:
 
     async def _settle(self, stage: Stage, last_us: int) -> tuple[float | None, tuple[str, ...]]:
         """Wait until everything is live; return how long after the last change that was, and what is missing."""
-        name = stage.region.load_balancer[0].name
-        status, answer = await stage.request("POST", f"load-balancers/{name}/capacity", {"add": 1})
-        if status != HTTPStatus.OK:
-            return None, (f"the planner does not take one more change: {status} {answer.get('error', '')}",)
-        settled = await stage.settled_s(3 * self.settle_bound_s)
-        settled_s = None if settled is None else (stage.now_us() - last_us) / 1e6
+        bound_s, began_s = 3 * self.settle_bound_s, stage.clock.monotonic()
+        name, add = stage.region.load_balancer[0].name, 1
+        while True:
+            status, answer = await stage.request("POST", f"load-balancers/{name}/capacity", {"add": add})
+            if status == HTTPStatus.OK:
+                break
+            if stage.clock.monotonic() > began_s + bound_s:
+                return None, (f"the planner publishes no more change: {status} {answer.get('error', answer)}",)
+            if status == HTTPStatus.ACCEPTED:
+                add = 0  # it is stored, and its plan comes later: ask for nothing more than to wait for it
+            await stage.clock.sleep(RETRY_S)
+        began_us = stage.now_us()
+        settled = await stage.settled_s(bound_s)
+        settled_s = None if settled is None else (began_us - last_us) / 1e6 + settled
         plan = await stage.stores.plans.latest()
         status, page = await stage.request("GET", "load-balancers")
         if plan is None or status != HTTPStatus.OK:
