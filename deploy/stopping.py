@@ -35,6 +35,13 @@ async def stop_in_order(children: Sequence[Child], clock: Clock) -> None:
     await kill_and_wait(first)
 
 
+async def stop_alone(child: Child) -> None:
+    """Stop one process while all others go on: it is asked, and killed when its time is over."""
+    _ask([child])
+    await _gone([child], ALL_S)
+    await kill_and_wait([child])
+
+
 async def kill_and_wait(children: Sequence[Child]) -> None:
     """Kill the processes that are left, and wait for their end."""
     for child in children:

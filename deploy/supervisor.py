@@ -13,7 +13,7 @@ from deploy.log_view import LogView
 from deploy.merged_log import MergedLog, Source
 from deploy.readiness import Probe, admin_url
 from deploy.restarts import ChildAbandoned, RestartPolicy
-from deploy.stopping import kill_and_wait, stop_in_order
+from deploy.stopping import kill_and_wait, stop_alone, stop_in_order
 from deploy.tether import works_here
 from deploy.topology import ProcessSpec, Stage
 from fencepost.clock import Clock
@@ -63,7 +63,7 @@ class Supervisor:
         ready_timeout_s: float = 60.0,
         after_stage: Callable[[Stage], Awaitable[None]] | None = None,
     ) -> None:
-        logs = logs_dir(run_dir)
+        logs = self._logs = logs_dir(run_dir)
         logs.mkdir(parents=True, exist_ok=True)
         self._children = [Child(spec, logs) for spec in specs]
         self._by_name = {child.spec.name: child for child in self._children}
@@ -75,9 +75,10 @@ class Supervisor:
             MergedLog(_sources(self._children, logs), view or LogView(self.names()), echo, clock) if echo else None
         )
         self._probe = Probe()
-        self._keepers: list[asyncio.Task[None]] = []
+        self._keepers: dict[str, asyncio.Task[None]] = {}
         self._follower: asyncio.Task[None] | None = None
-        self._stop_asked = asyncio.Event()
+        self._stop_asked = False
+        self._changed = asyncio.Event()  # the stop was asked for, or there is another keeper to wait for
 
     def names(self) -> tuple[str, ...]:
         """Return the processes' names in the order of their start."""
@@ -99,7 +100,8 @@ class Supervisor:
 
     def request_stop(self) -> None:
         """Let `run` return."""
-        self._stop_asked.set()
+        self._stop_asked = True
+        self._changed.set()
 
     async def start(self) -> None:
         """Start every stage in order and return when all are ready.
@@ -120,7 +122,7 @@ class Supervisor:
         except BaseException:
             await self.stop()
             raise
-        self._keepers = [asyncio.create_task(self._keep(child)) for child in self._children]
+        self._keepers = {child.spec.name: asyncio.create_task(self._keep(child)) for child in self._children}
         self._events.emit("supervisor.system_ready", took_ms=1000 * (self._clock.monotonic() - began_s))
         if self._merged is not None:  # whatever the caller says next comes behind
             self._merged.poll()
@@ -194,13 +196,38 @@ class Supervisor:
 
     async def run(self) -> None:
         """Wait until `request_stop`. Raises: ChildAbandoned when a process died too often."""
-        stop = asyncio.create_task(self._stop_asked.wait())
+        while not self._stop_asked:
+            self._changed.clear()
+            changing = asyncio.create_task(self._changed.wait())
+            try:
+                keepers = self._keepers.values()
+                done, _ = await asyncio.wait({changing, *keepers}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                changing.cancel()
+            for task in done:
+                if not task.cancelled():  # one that is cancelled kept a process that was replaced
+                    task.result()
+
+    async def replace(self, spec: ProcessSpec) -> None:
+        """Stop a running process in order, and run another one under its name, on its log files, from then on.
+
+        All others go on. Raises: KeyError for no such name; StartupError if the other one does not become ready: then
+            neither of them runs.
+        """
+        retired, successor = self._by_name[spec.name], Child(spec, self._logs)
+        keeper = self._keepers.pop(spec.name)
+        keeper.cancel()
+        await asyncio.wait({keeper})
+        await stop_alone(retired)
+        self._children[self._children.index(retired)] = self._by_name[spec.name] = successor
+        await self._spawn(successor, "supervisor.child_replaced")
         try:
-            done, _ = await asyncio.wait({stop, *self._keepers}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            stop.cancel()
-        for task in done:
-            task.result()
+            await self._until_ready(successor, self._clock.monotonic() + self._ready_timeout_s)
+        except StartupError:
+            await stop_alone(successor)
+            raise
+        self._keepers[spec.name] = asyncio.create_task(self._keep(successor))
+        self._changed.set()
 
     async def stop(self) -> None:
         """Stop every process in the reverse order of stages, within 5 s in all; again does nothing.
@@ -210,9 +237,9 @@ class Supervisor:
         if any(child.alive for child in self._children):
             self._events.emit("supervisor.system_stopping")
         try:
-            for keeper in self._keepers:
+            for keeper in self._keepers.values():
                 keeper.cancel()
-            await asyncio.gather(*self._keepers, return_exceptions=True)
+            await asyncio.gather(*self._keepers.values(), return_exceptions=True)
             await stop_in_order(self._children, self._clock)
         finally:
             await kill_and_wait(self._children)

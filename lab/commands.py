@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 import typer
 
 from fencepost.settings import DEFAULT_PORT_BASE
+from lab.drills.commands import register as register_drills
 
 REGION_HELP: Final = "The region file; the default region is us-east-1."
 
@@ -58,6 +59,7 @@ def register(app: typer.Typer) -> None:
     app.command()(compare)
     app.command()(load)
     app.command()(check)
+    register_drills(app)
 
 
 def compare(

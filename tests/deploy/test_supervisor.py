@@ -127,6 +127,46 @@ async def test_run_stop_requested_returns(supervise, child_spec):
     assert supervisor.pid("planner")
 
 
+async def test_replace_runs_another_process_under_the_name(supervise, child_spec, recorder, leftovers):
+    """The one is stopped in order before the other is started; all others are the same processes as before."""
+    supervisor = supervise(child_spec("fleet"), child_spec("planner"))
+    await supervisor.start()
+    fleet, planner = supervisor.pid("fleet"), supervisor.pid("planner")
+
+    await supervisor.replace(child_spec("planner"))
+
+    assert supervisor.pid("fleet") == fleet
+    assert supervisor.pid("planner") != planner
+    assert leftovers() == {fleet, supervisor.pid("planner")}
+    assert recorder.names()[-2:] == ["supervisor.child_replaced", "supervisor.child_ready"]
+    assert "supervisor.child_exited" not in recorder.names()
+
+
+async def test_replace_successor_that_dies_is_started_again_and_abandoned(supervise, child_spec, recorder, until):
+    """Whoever waits in `run` meanwhile goes on, and learns of the successor's end as of any other's."""
+    supervisor = supervise(child_spec("fleet"), child_spec("planner"))
+    await supervisor.start()
+    running = asyncio.create_task(supervisor.run())
+    await asyncio.sleep(0)
+
+    await supervisor.replace(child_spec("planner", "dies"))
+
+    with pytest.raises(ChildAbandoned, match="planner died 6 times"):
+        await running
+    assert supervisor.restarts("planner") == 5
+
+
+async def test_replace_successor_that_cannot_start_is_told(supervise, child_spec, leftovers):
+    """The error has its last words; it is not left running, and the others are."""
+    supervisor = supervise(child_spec("fleet"), child_spec("planner"))
+    await supervisor.start()
+
+    with pytest.raises(StartupError, match="planner ended while it was starting: error: the reason why"):
+        await supervisor.replace(child_spec("planner", "cannot-start"))
+
+    assert leftovers() == {supervisor.pid("fleet")}
+
+
 async def test_stop_ends_stages_in_reverse_order(supervise, child_spec, tmp_path, leftovers):
     """The later stage is gone before the earlier one is asked to end."""
     specs = child_spec("server-like", stage=Stage.SERVER), child_spec("planner")

@@ -1,0 +1,68 @@
+"""What a drill learns from the zones' streams."""
+
+import asyncio
+
+import pytest
+
+from fencepost.batch import ChangeBatch, create, delete, upsert
+from fencepost.clock import SystemClock
+from fencepost.connect import open_zone_store
+from fencepost.fence import Fence
+from fencepost.names import tree_name
+from fencepost.records import address, alias
+from fencepost.settings import Settings
+from fencepost.stores import Actor
+from lab.drills.streams import Streams, capacity_points
+
+ZONE = "a.x.test."
+
+
+def flip(generation, *weights):
+    """Return the batch that builds a tree of these weights and points the root at it, fence and all."""
+    leaves = [
+        create(
+            address(tree_name(ZONE, generation), "A", f"127.1.1.{n}", ttl=5, set_identifier=f"lb-{n}", weight=weight)
+        )
+        for n, weight in enumerate(weights, 1)
+    ]
+    root = upsert(alias(ZONE, "A", tree_name(ZONE, generation)))
+    return ChangeBatch(ZONE, (*leaves, root, upsert(Fence(generation, "0a1b2c3d", "x-1-1").record(ZONE))), generation)
+
+
+@pytest.fixture
+async def store(redis_url):
+    """A zone on a real server."""
+    opened = open_zone_store(Settings(redis_url=redis_url), Actor("enactor"))
+    await opened.create_zone(ZONE, Settings().region().zone_records(ZONE))
+    yield opened
+    await opened.close()
+
+
+async def test_capacity_points_follow_the_live_tree(store):
+    """A tree counts from the flip on, and what is deleted from it while it is live is missed at once."""
+    await store.change(flip(1, 100, 50))
+    await store.change(flip(2, 10, 50))
+    gone = address(tree_name(ZONE, 2), "A", "127.1.1.2", ttl=5, set_identifier="lb-2", weight=50)
+    await store.change(ChangeBatch(ZONE, (delete(gone),)))
+
+    points = capacity_points(ZONE, await store.commits(ZONE))
+
+    assert [point.capacity for point in points] == [(0, 0), (150, 0), (60, 0), (10, 0)]
+
+
+async def test_streams_say_when_a_generation_was_reached(store):
+    """The first commit that has it, or a newer one, counts; what is not reached within the bound is None."""
+    streams = Streams(store, [ZONE], SystemClock())
+    following = asyncio.create_task(streams.run())
+    for generation in (3, 5, 6):
+        await store.change(flip(generation, 1))
+    commits = {commit.generation: commit.at_us for commit in await store.commits(ZONE)}
+
+    reached = [await streams.reached([ZONE], generation, within_s=5) for generation in (2, 3, 4, 6)]
+    missing = await streams.reached([ZONE], 7, within_s=0.05)
+    following.cancel()
+    await asyncio.wait({following})
+
+    assert reached == [commits[3], commits[3], commits[5], commits[6]]
+    assert missing is None
+    assert streams.states[ZONE].addresses(ZONE, "A") == 1
