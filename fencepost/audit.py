@@ -17,7 +17,7 @@ def deeds(zone: str, commits: Iterable[Commit], *, everything: bool = False) -> 
         zone: whose commits they are.
         commits: oldest first, without a gap; earlier ones may be missing.
         everything: one deed for each commit, routine included. Else locks and moves of the fence alone are left out,
-            and the batches of one tree, or of one cleaning, are one deed.
+            and what is built, or cleaned away, between two other things is one deed.
     """
     told_so_far: list[Deed] = []
     for deed in _each(zone, commits):
@@ -50,14 +50,21 @@ def _follow(zone: str, effect: Effect, root: dict[str, str]) -> None:
 
 
 def _go_together(first: Deed, second: Deed) -> bool:
-    if (first.kind, first.actor) != (second.kind, second.actor):
+    """Say whether two deeds are one line: where nothing is flipped any more, each build would push the cause away."""
+    if first.kind is not second.kind or first.kind not in (Kind.BUILT, Kind.CLEANED):
         return False
-    return first.kind is Kind.CLEANED or (first.kind is Kind.BUILT and first.trees == second.trees)
+    return first.actor == second.actor or not (first.operator or second.operator)
 
 
 def _joined(first: Deed, second: Deed) -> Deed:
-    trees = tuple(sorted({*first.trees, *second.trees}))
-    return with_text(msgspec.structs.replace(second, trees=trees, records=first.records + second.records))
+    return with_text(
+        msgspec.structs.replace(
+            second,
+            actor=", ".join(sorted({*first.actor.split(", "), second.actor})),
+            trees=tuple(sorted({*first.trees, *second.trees})),
+            records=first.records + second.records,
+        )
+    )
 
 
 def explained(zone: str, found: Sequence[Deed], plans: Sequence[PlanSummary]) -> tuple[Deed, ...]:

@@ -46,13 +46,13 @@ LOUD: Final = frozenset({Kind.FROZEN, Kind.THAWED, Kind.UNROOTED, Kind.DAMAGED})
 
 
 class Deed(msgspec.Struct, frozen=True):
-    """One or more commits of one actor in a row that did one thing.
+    """One or more commits in a row that did one thing.
 
     Attributes:
         kind: what was done.
         at_us: when, epoch microseconds by the store's clock; of the last commit.
         serial: the zone's serial, of the last commit.
-        actor, operator: who, and whether that is a person.
+        actor, operator: who, separated by commas if several automations, and whether that is a person.
         text: what was done, in words.
         existing, desired: the generations that a flip moved the root between; None where nobody can say.
         trees: the generations whose trees were built, cleaned or damaged, in order.

@@ -94,6 +94,19 @@ def test_flip_says_from_where_though_earlier_commits_are_not_kept(changes):
     assert (flip.text, flip.existing) == ("plan 2 -> 3", 2)
 
 
+def test_builds_that_nobody_flips_to_do_not_push_the_cause_away():
+    """After the outage enactors go on building trees: one line, whoever and however many; a person's is another."""
+    other = Actor("use1-az2-enactor")
+    lost = (other, delete(leaf(1, 1)))
+    found = told(*INSTALL_1, lost, (ENACTOR, create(leaf(5))), (other, create(leaf(6))), (ADA, create(leaf(7))))[2:]
+
+    assert [(deed.actor, deed.text) for deed in found] == [
+        ("use1-az2-enactor", "DELETED 1 record set of tree 1, WHICH IS LIVE"),
+        ("use1-az1-enactor, use1-az2-enactor", "built 2 trees, 5 to 6, 2 record sets"),
+        ("ada", "built tree 7, 1 record set"),
+    ]
+
+
 def test_flip_back_to_an_older_plan_stands_out():
     """The stale flip of the incident."""
     found = told(*INSTALL_1, (ENACTOR, upsert(root(5))), (ENACTOR, "flip to 2", upsert(root(2))))
