@@ -29,6 +29,7 @@ class Quick(msgspec.Struct, frozen=True):
 
     Attributes:
         phase: quiet or storm.
+        at_us: when it was asked for, epoch microseconds.
         published_ms: until the API answered, which it does when the plan is published; None if it did not.
         live_ms: until that plan, or a newer one, was live in every zone concerned; None: not in time.
         error: what the API said instead, "" if it did what was asked.
@@ -36,6 +37,7 @@ class Quick(msgspec.Struct, frozen=True):
 
     phase: str
     load_balancer: str
+    at_us: int
     published_ms: float | None = None
     live_ms: float | None = None
     error: str = ""
@@ -168,6 +170,7 @@ def result(title: str, seen: Seen) -> Result:
         "queue_max": worst,
         "settled_s": seen.settled_s,
         "fast_lane": {"quiet": quiet._asdict(), "storm": storm._asdict()},
+        "fast_lane_samples": list(seen.quick),
         "fast_lane_p99_ratio": {"live": live, "published": published},
         "mismatches": list(seen.mismatches),
         "violations": list(seen.violations),

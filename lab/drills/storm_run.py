@@ -33,7 +33,7 @@ DRAIN_BOUND_S: Final = 60.0
 
 @dataclass(slots=True)
 class Observed:
-    """What is collected while the drill goes on; `phase` is quiet, storm or after."""
+    """What is collected while the drill goes on; `phase` is quiet, between, storm or after."""
 
     phase: str = "quiet"
     quick: list[Quick] = field(default_factory=list)
@@ -81,11 +81,12 @@ class StormDrill:
                 stage.enter("quiet", self.quiet_s)
                 async with beside(self._routine(stage)):
                     await stage.clock.sleep(self.quiet_s)
-                observed.phase = "storm"
-                first = await stage.stores.plans.latest_generation()
-                stage.enter("storm", self.duration_s)
-                state = await self._storm(stage)
-                observed.phase = "after"
+                observed.phase = "between"  # the start of the generator's process is no storm
+                async with self._generator(stage) as url:
+                    observed.phase, first = "storm", await stage.stores.plans.latest_generation()
+                    stage.enter("storm", self.duration_s)
+                    state = await self._storm(stage, url)
+                    observed.phase = "after"
                 published = await stage.stores.plans.latest_generation() - first
             stage.enter("settling", self.settle_bound_s)
             settled_s, wrong = await self._settle(stage, int(state["last_accepted_us"]))
@@ -110,7 +111,7 @@ class StormDrill:
             self.queue_bound,
             self.settle_bound_s,
             msgspec.convert(state["storm"], Tally),
-            [one for one in observed.quick if one.phase != "after"],
+            [one for one in observed.quick if one.phase in {"quiet", "storm"}],
             observed.queue,
             plans,
             settled_s,
@@ -120,23 +121,22 @@ class StormDrill:
         title = f"{self.rate:g} changes a second for {self.duration_s:g} s, network {stage.options.profile}"
         return result(title, seen)
 
-    async def _storm(self, stage: Stage) -> Mapping[str, Any]:
+    async def _storm(self, stage: Stage, url: str) -> Mapping[str, Any]:
         """Let the generator's process send all that it should; return its last state, nothing in flight any more."""
         deadline_s = stage.clock.monotonic() + self.duration_s + DRAIN_BOUND_S
-        async with self._generator(stage) as url:
-            while True:
-                await stage.clock.sleep(STATE_POLL_S)
-                try:
-                    async with stage.session.get(url) as response:
-                        state: Mapping[str, Any] = await response.json()
-                except (aiohttp.ClientError, TimeoutError) as error:
-                    raise DrillFailed(f"the storm's generator does not answer ({error}); see its log") from error
-                sent = state["storm"]
-                stage.progress.words = f"{sent['sent']} sent, {sent['served']} accepted, {sent['in_flight']} in flight"
-                if state["done"]:
-                    return state
-                if stage.clock.monotonic() > deadline_s:
-                    raise DrillFailed(f"{sent['in_flight']} changes have no answer {DRAIN_BOUND_S:g} s after the storm")
+        while True:
+            await stage.clock.sleep(STATE_POLL_S)
+            try:
+                async with stage.session.get(url) as response:
+                    state: Mapping[str, Any] = await response.json()
+            except (aiohttp.ClientError, TimeoutError) as error:
+                raise DrillFailed(f"the storm's generator does not answer ({error}); see its log") from error
+            sent = state["storm"]
+            stage.progress.words = f"{sent['sent']} sent, {sent['served']} accepted, {sent['in_flight']} in flight"
+            if state["done"]:
+                return state
+            if stage.clock.monotonic() > deadline_s:
+                raise DrillFailed(f"{sent['in_flight']} changes have no answer {DRAIN_BOUND_S:g} s after the storm")
 
     @asynccontextmanager
     async def _generator(self, stage: Stage) -> AsyncIterator[str]:
@@ -194,9 +194,9 @@ class StormDrill:
         published_ms = (stage.now_us() - asked_us) / 1000
         generation = answer.get("generation")
         if status != HTTPStatus.OK or not isinstance(generation, int):
-            return Quick(phase, name, error=f"{status}: {answer.get('error', 'no plan is published')}")
+            return Quick(phase, name, asked_us, error=f"{status}: {answer.get('error', 'no plan is published')}")
         live_us = await streams.reached(zones, generation, within_s=LIVE_WITHIN_S)
-        return Quick(phase, name, published_ms, None if live_us is None else (live_us - asked_us) / 1000)
+        return Quick(phase, name, asked_us, published_ms, None if live_us is None else (live_us - asked_us) / 1000)
 
     async def _queue(self, stage: Stage, streams: Streams, observed: Observed) -> None:
         """Look at the queue all the time, in each way that there is."""

@@ -17,7 +17,7 @@ ZONE = "a.x.test."
 
 def quick(phase="quiet", live_ms=50.0, **changes):
     """Return a change by the fast lane."""
-    return Quick(phase, "lb-1", **({"published_ms": 10.0, "live_ms": live_ms} | changes))
+    return Quick(phase, "lb-1", 0, **({"published_ms": 10.0, "live_ms": live_ms} | changes))
 
 
 def seen(**changes):
