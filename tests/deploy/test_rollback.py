@@ -194,7 +194,10 @@ async def test_rollback_to_an_unknown_plan_changes_nothing(opened, enactor, roll
 async def test_rollback_that_would_leave_no_address_of_a_type_is_refused(opened, enactor, rollback):
     """Force does not make an endpoint empty: plan 1 had no AAAA, which customers use now."""
     both = content(5, [*value(3).targets, Target("use1-az1-lb-001", "AAAA", "::ffff:127.1.1.1", 10)])
-    await installed(opened, enactor, value(3), both)
+    await installed(opened, enactor, value(3))
+    await publish(opened, both, force=True)  # the region file has no AAAA here: an operator wanted it
+    await enactor.tick()
+    assert (await fence(opened)).generation == 2
 
     with pytest.raises(PlanUnsafe, match="no AAAA address of 1"):
         await rollback.run(ZONE)
