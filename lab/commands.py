@@ -87,8 +87,8 @@ def compare(
     """Run both protocols under the same delays, contention and load, and say in numbers what became of DNS.
 
     For each mode a fresh system is started, its world changes for `--duration` seconds under load, and it may settle.
-    Every committed state and every answer is checked against the invariants I1 to I6. Nothing is scripted: delays,
-    contention for locks and the rate of plans alone decide what happens.
+    Every committed state and every answer is checked against the invariants I1 to I7 and I9. Nothing is scripted:
+    delays, contention for locks and the rate of plans alone decide what happens.
 
     Exit code: 0 when the fixed protocol broke nothing (whatever the buggy one did), 1 when it did, 3 when something
     could not start, 130 after Ctrl-C.
@@ -157,7 +157,7 @@ def check(
     ] = None,
     json: JsonFile = None,
 ) -> int:
-    """Check a recorded history of real processes against the invariants I1 to I6.
+    """Check a recorded history of real processes against the invariants I1 to I7 and I9.
 
     Exit code: 0 when none is broken, 1 when one is, 3 when there is no usable history.
     """
