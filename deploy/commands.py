@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from deploy.repair_command import repair
+from fencepost.guards import Guard
 
 
 def register(app: typer.Typer) -> None:
@@ -21,7 +22,7 @@ def up(
         typer.Option(help="The enactors' protocol: the fenced one, or the one that took us-east-1 down."),
     ] = "fixed",
     profile: Annotated[
-        Literal["none", "lan", "region", "accelerated"],
+        Literal["none", "lan", "region", "accelerated", "rough"],
         typer.Option(help="Delays, losses and limits of the network: docs in fencepost/network.py."),
     ] = "lan",
     enactors: Annotated[int, typer.Option(min=1, max=99, help="How many, over the Availability Zones in turn.")] = 3,
@@ -50,6 +51,13 @@ def up(
         ),
     ] = False,
     load: Annotated[float | None, typer.Option(min=0.1, help="Send this many requests a second to the fleet.")] = None,
+    without: Annotated[
+        str,
+        typer.Option(
+            metavar="GUARD[,GUARD]",
+            help="Switch these guards of the fixed protocol off, to see what they are worth: " + ", ".join(Guard) + ".",
+        ),
+    ] = "",
     run_dir: Annotated[
         Path | None, typer.Option(help="Where logs and data go. Default: a fresh directory under ./runs.")
     ] = None,
@@ -79,5 +87,6 @@ def up(
         redis_url=redis_url,
         reuse=reuse,
         load_rate=load,
+        without=without,
     )
     return run_until_stopped(options, verbose=verbose)

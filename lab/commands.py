@@ -5,6 +5,7 @@ from typing import Annotated, Final, Literal
 
 import typer
 
+from fencepost.guards import Guard
 from fencepost.settings import DEFAULT_PORT_BASE
 
 REGION_HELP: Final = "The region file; the default region is us-east-1."
@@ -13,7 +14,7 @@ Seed = Annotated[int, typer.Option(help="Fixes every draw of world, load, delays
 Which = Annotated[Literal["both", "buggy", "fixed"], typer.Option(help="Which protocols to run.")]
 Duration = Annotated[float, typer.Option(help="For how long the world changes in each mode, seconds.")]
 Network = Annotated[
-    Literal["none", "lan", "region", "accelerated"],
+    Literal["none", "lan", "region", "accelerated", "rough"],
     typer.Option(help="Delays, losses and limits of the network: docs in fencepost/network.py."),
 ]
 WorldName = Annotated[
@@ -21,6 +22,13 @@ WorldName = Annotated[
     typer.Option(
         help="graceful: capacity comes and goes, load balancers are drained and go on serving; "
         "failures: besides, some of them fail hard."
+    ),
+]
+Without = Annotated[
+    str,
+    typer.Option(
+        metavar="GUARD[,GUARD]",
+        help="Run the fixed protocol without these guards: " + ", ".join(Guard) + ". `buggy` has none of them.",
     ),
 ]
 PlanRate = Annotated[float, typer.Option(help="Changes of the world, and so plans, a second.")]
@@ -67,6 +75,7 @@ def compare(
     duration: Duration = 45.0,
     profile: Network = "accelerated",
     world: WorldName = "graceful",
+    without: Without = "",
     plan_rate: PlanRate = 40.0,
     load_rate: LoadRate = 100.0,
     canary_rate: CanaryRate = 10.0,
@@ -109,6 +118,7 @@ def compare(
         load_rate=load_rate,
         canary_rate=canary_rate,
         world=world,
+        without=without,
         port_base=port_base,
         region_file=region,
         lock_ttl_s=lock_ttl,

@@ -49,6 +49,17 @@ class ModeResult(msgspec.Struct, frozen=True, kw_only=True):
             each endpoint that it changes; `unconverged_pairs` never got there.
         lock_streak_max: most losses of one lock in a row.
         batches_committed, batches_refused, trees_cleaned: of all zones, as far as refusals are in the logs.
+        incomplete_flips: flips to a tree that was not what its plan says.
+        slow_pairs, slow_endpoints: pairs as above that took longer than `SLOW_S` or were never reached, and of how many
+            endpoints they are.
+        plans_refused: plans that an enactor would not install on an endpoint for what they would take away or bring.
+        removals_limited: times that the planner began to keep load balancers of an endpoint which would have left.
+        velocity_violations, frozen_violations: of I7 and I9.
+        freezes: zones that an operator has frozen, each time.
+        alarms_raised: by the watch.
+        plans_by_lane: slow and fast.
+        queue_size_max: most generations published and not yet installed for which the planner held back; 0: it never did.
+        repairs: damaged endpoints that automation found and made whole.
         violations: all that the checker found, in order of time.
     """
 
@@ -73,6 +84,18 @@ class ModeResult(msgspec.Struct, frozen=True, kw_only=True):
     batches_committed: int
     batches_refused: int
     trees_cleaned: int
+    incomplete_flips: int
+    slow_pairs: int
+    slow_endpoints: int
+    plans_refused: int
+    removals_limited: int
+    velocity_violations: int
+    frozen_violations: int
+    freezes: int
+    alarms_raised: int
+    plans_by_lane: dict[str, int]
+    queue_size_max: int
+    repairs: int
     violations: tuple[ViolationLine, ...]
 
 
