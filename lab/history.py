@@ -223,7 +223,7 @@ def load(directory: Path) -> History:
         last_plan=_read_one(directory / LAST_PLAN_FILE, Plan | None),  # type: ignore[arg-type]  # a union is a type to msgspec
         probes=tuple(sorted(_read_probes(directory / CANARY_FILE, Probe), key=lambda probe: probe.at_us)),
         requests=tuple(sorted(_read_probes(directory / LOAD_FILE, Request), key=lambda request: request.at_us)),
-        events=tuple(_read_events(directory / LOGS_DIR)),
+        events=tuple(read_events(directory / LOGS_DIR)),
     )
 
 
@@ -287,7 +287,7 @@ def _decode_lines(path: Path, lines: Iterable[bytes], kind: type[T]) -> list[T]:
     return found
 
 
-def _read_events(directory: Path) -> list[dict[str, Any]]:
+def read_events(directory: Path) -> list[dict[str, Any]]:
     """Read every log line that is a JSON object; a traceback between them is for people."""
     found = []
     for path in sorted(directory.glob("*.jsonl")):

@@ -49,7 +49,7 @@ async def settle(
         generation = await plan_store.latest_generation()
         left = await unconverged(zone_store, plan_store)
         now_s = clock.monotonic()
-        if left:
+        if left or generation != await plan_store.latest_generation():
             since = None
         elif since is None or since[0] != generation:
             since = generation, now_s
