@@ -35,10 +35,10 @@ class Build:
 
 
 class LostWrites:
-    """Follows zones from their first commit, so that it knows each state, and takes some builds back."""
+    """Follows zones from their first commit, so that it knows each state, and takes builds back: each by `chance`."""
 
-    def __init__(self, zones: ZoneStore, names: Sequence[str], rng: random.Random) -> None:
-        self._zones, self._rng = zones, rng
+    def __init__(self, zones: ZoneStore, names: Sequence[str], rng: random.Random, chance: float = CHANCE) -> None:
+        self._zones, self._rng, self._chance = zones, rng, chance
         self._states = {name: ZoneState(name) for name in names}
         self._serials = dict.fromkeys(names, 0)
         self.taken_back = 0
@@ -51,11 +51,11 @@ class LostWrites:
             for commit in await self._zones.follow(self._serials, FOLLOW_S):
                 build = self.take_in(commit)
                 # Only the newest state of a zone can be acted on; a reply may hold many commits.
-                if build is not None and self._rng.random() < CHANCE:
-                    await self._take_back(commit.zone, build, clock)
+                if build is not None and self._rng.random() < self._chance:
+                    await self.take_back(commit.zone, build, clock)
 
     def take_in(self, commit: Commit) -> Build | None:
-        """Note a commit; return what it built if it went on with a tree that had records before and is not live."""
+        """Note a commit; return what it built if it went on with a tree that had records and is not live."""
         state = self._states[commit.zone]
         created = tuple(
             change.record_set
@@ -81,12 +81,15 @@ class LostWrites:
         lock_after = next(
             (c.record_set for c in reversed(commit.changes) if lock and c.record_set.key == lock.key), lock
         )
-        if live or not begun or lock_after != lock or commit.actor.operator:
+        # Without a root there is nothing by which the reversal could prove that nothing was flipped since.
+        rooted = any(state.at(state.zone, kind) for kind in ADDRESS_TYPES)
+        if live or not begun or not rooted or lock_after != lock or commit.actor.operator:
             return None
         names = (manifest_name(state.zone, generation), fence_name(state.zone))
         return Build(generation, created, {name: _control(state, name) for name in names})
 
-    async def _take_back(self, zone: str, build: Build, clock: Clock) -> None:
+    async def take_back(self, zone: str, build: Build, clock: Clock) -> None:
+        """Undo a build, unless the zone was flipped since."""
         batch = ChangeBatch(zone, self.reversal(zone, build), comment="lab: the last write is forgotten")
         while True:
             try:

@@ -244,5 +244,5 @@ SCENARIOS: Final = {
         wide=True,
         environment={"planner": {"FENCEPOST_OBSERVE_INTERVAL_S": "3"}},
     ),
-    "stuck-lock": ScenarioSpec(f"one zone's lock is left behind for {STUCK_S:g} s", stuck_lock),
+    "stuck-lock": ScenarioSpec(f"one zone's lock is left behind for {STUCK_S:g} s", stuck_lock, profile="lan"),
 }
