@@ -27,10 +27,10 @@ from fencepost.clock import Clock, SystemClock
 from fencepost.errors import StartupError
 from fencepost.exit_codes import EXIT_CHECK_FAILED, EXIT_FINE, EXIT_INTERRUPTED, EXIT_NOT_STARTED
 from fencepost.guards import Guard
-from lab.ablate_cases import Case, RunSpec, cases
+from lab.ablate_cases import RunSpec, cases
 from lab.ablate_figures import FAILED, RunFigures
 from lab.ablate_run import figures_path
-from lab.ablate_table import broken_with_all_on, table, verdicts
+from lab.ablate_table import broken_with_all_on, notes, table, verdicts
 from lab.compare import Outputs, interruptible
 from lab.load_command import write_json
 
@@ -39,6 +39,7 @@ PORTS_EACH: Final = 60
 MAX_JOBS: Final = 8
 START_AND_JUDGE_S: Final = 15.0
 """What a run takes besides its scenario, as long as none has been measured."""
+PLAIN_WIDTH: Final = 180
 HANGS_AFTER_S: Final = 120.0
 STOP_S: Final = 12.0
 
@@ -62,7 +63,7 @@ class AblateOptions:
     guards: tuple[Guard, ...] = tuple(Guard)
     seeds: int = 5
     duration_s: float = 12.0
-    bound_s: float = 20.0
+    bound_s: float = 15.0
     jobs: int = 2
     port_base: int = 5300
     keep: bool = False
@@ -149,7 +150,10 @@ class Ablation:
 
     def report(self) -> None:
         """Show the table and the verdicts of what is done, and write all figures where they are wanted."""
-        self.console.print(table(cases(self.options.guards), self.done))
+        chosen = cases(self.options.guards)
+        self.console.print(table(chosen, self.done))
+        for words in (*notes(self.done), *verdicts(chosen, self.done)):
+            self.console.print(Text(words), soft_wrap=True)
         for run in broken_with_all_on(self.done):
             self.console.print(Text(f"{run.case.scenario}, {run.case.label}, seed {run.seed} broke:", style="bold red"))
             for words in run.lines:
@@ -258,7 +262,9 @@ def run_ablate(options: AblateOptions, outputs: Outputs) -> int:
     """
     options.check()
     outputs.check()
-    ablation = Ablation(options, outputs, Console(), Console(stderr=True))
+    # Where nobody's terminal sets the width, the tables have what they need.
+    shown = Console() if Console().is_terminal else Console(width=PLAIN_WIDTH)
+    ablation = Ablation(options, outputs, shown, Console(stderr=True))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             return runner.run(interruptible(ablation.run()))
@@ -269,6 +275,3 @@ def run_ablate(options: AblateOptions, outputs: Outputs) -> int:
     if ablation.done:
         ablation.report()
     return EXIT_INTERRUPTED
-
-
-__all__ = ["AblateOptions", "Case", "Outputs", "run_ablate"]

@@ -26,12 +26,17 @@ SCENARIO_OF: Final = {
 """Which scenario each guard is for."""
 
 TOGETHER: Final = (
+    (Guard.FENCE, Guard.PLAN_RECHECK),
     (Guard.FENCE, Guard.CLEANER_CHECK),
     (Guard.FENCE, Guard.CLEANER_CHECK, Guard.ROLLBACK_TOLERANCE),
+    (Guard.FENCE, Guard.PLAN_RECHECK, Guard.CLEANER_CHECK, Guard.ROLLBACK_TOLERANCE),
     (Guard.WHOLE_TREES, Guard.TREE_CHECK),
 )
-"""Guards that are switched off together, too, in the scenario of the first one: the first two sets are what the outage
-needs, and of the last one each guard stands in for the other."""
+"""Guards that are switched off together, too, in the scenario of the first one.
+
+Fence and plan recheck, like whole trees and tree check, stand in for each other: an enactor that looks at the plan once
+more under the lock is stale only where the lock is not enough. The sets between are what the outage needs.
+"""
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -81,8 +86,8 @@ def _cases(scenario: str, chosen: Sequence[Guard]) -> Iterator[Case]:
     for guard in mine:
         yield Case(scenario, without(guard), (guard.value,))
     for together in TOGETHER:
-        # A set is of interest when all of it was asked for; rollback tolerance is for another scenario than its set.
-        if SCENARIO_OF[together[0]] == scenario and set(together[:2]) <= set(mine):
+        # Of interest when all of it that is for this scenario was asked for.
+        if SCENARIO_OF[together[0]] == scenario and {g for g in together if SCENARIO_OF[g] == scenario} <= set(mine):
             yield Case(scenario, "without " + " + ".join(together), tuple(sorted(guard.value for guard in together)))
     for guard in mine:
         yield Case(scenario, alone(guard), tuple(sorted(other.value for other in Guard if other is not guard)))

@@ -33,7 +33,7 @@ class Outcome:
         title: as the table's column says it.
         about: in a sentence, behind a count.
         floor: by more than this, in the mean over runs, a case has to be worse than another one to count as worse.
-        is_count: whether totals and runs with any are shown; else the median over the runs.
+        is_count: whether totals and runs with any are shown; else the mean over the runs.
     """
 
     title: str
@@ -44,15 +44,16 @@ class Outcome:
 
 OUTCOMES: Final = {
     "stale_flips": Outcome("stale flips", "stale flips committed"),
-    "stale_attempts": Outcome("stale attempts / 1000 plans", "stale attempts per 1000 plans", 5.0, is_count=False),
+    "stale_attempts": Outcome("stale attempts", "stale flips tried, refused or committed", 1.0),
+    "stale_rate": Outcome("per 1000 plans", "stale flips tried per 1000 plans", 5.0, is_count=False),
     "trees_deleted": Outcome("live trees deleted", "live trees deleted"),
-    "emptied": Outcome("endpoints emptied", "endpoints emptied"),
-    "stuck": Outcome("stuck at the end", "endpoints stuck at the end"),
-    "capacity": Outcome("too much capacity gone", "steps that took too much capacity (I7)"),
-    "incomplete": Outcome("incomplete trees live", "flips to a tree that was not the plan's"),
-    "held_up": Outcome("endpoints held up", "endpoints with a change that took more than 5 s", 0.5),
-    "p99_ms": Outcome("p99 to live, ms", "ms from plan to live at the 99th percentile", 1500.0, is_count=False),
-    "violations": Outcome("invariants broken", "violations by automation"),
+    "emptied": Outcome("emptied", "endpoints emptied"),
+    "stuck": Outcome("stuck", "endpoints stuck at the end"),
+    "capacity": Outcome("I7", "steps that took too much capacity (I7)"),
+    "incomplete": Outcome("half trees live", "flips to a tree that was not the plan's"),
+    "held_up": Outcome("held up", "endpoints with a change that took more than 5 s", 0.5),
+    "p99_ms": Outcome("p99 ms", "ms from plan to live at the 99th percentile", 1500.0, is_count=False),
+    "violations": Outcome("violations", "violations by automation"),
 }
 """What the table has a column for, by name."""
 
@@ -123,7 +124,8 @@ def _outcomes(result: ModeResult, own: Sequence[Violation], steps: Mapping[str, 
     attempts = result.stale_attempts_refused + result.stale_flips
     return {
         "stale_flips": result.stale_flips,
-        "stale_attempts": round(1000 * attempts / max(1, result.plans_published), 2),
+        "stale_attempts": attempts,
+        "stale_rate": round(1000 * attempts / max(1, result.plans_published), 2),
         "trees_deleted": sum(
             not step.commit.actor.operator and any(pointer.owner == ROOT for pointer in step.cut)
             for zone in steps.values()

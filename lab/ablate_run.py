@@ -58,6 +58,7 @@ def system_options(spec: RunSpec) -> SystemOptions:
     return SystemOptions(
         run_dir=run_dir,
         profile=scenario.profile,
+        enactors=scenario.enactors,
         seed=spec.seed,
         port_base=spec.port_base,
         region_file=write_wide_region(run_dir / "region.toml") if scenario.wide else None,

@@ -1,7 +1,7 @@
 """What an ablation came to: tables of guards against what goes wrong, and a verdict on each guard. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import mean, median
+from statistics import mean
 from typing import Final, NamedTuple
 
 from rich.console import Group, RenderableType
@@ -17,6 +17,8 @@ from lab.scenarios import SCENARIOS
 WORSE: Final = 1.5
 """By more than this factor, in the mean over runs, a case has to be worse than another one to count as worse."""
 
+SHOWN_WHOLE_FROM: Final = 100
+
 
 class Cell(NamedTuple):
     """One outcome over all runs of a case that count: in how many it happened, of how many, and how much in all."""
@@ -25,7 +27,6 @@ class Cell(NamedTuple):
     runs: int
     total: float
     mean: float
-    median: float
 
 
 ByCase = Mapping[tuple[str, str], Sequence[RunFigures]]
@@ -44,17 +45,15 @@ def cell(runs: Sequence[RunFigures], outcome: str) -> Cell | None:
     values = [run.outcomes[outcome] for run in runs if run.counts]
     if not values:
         return None
-    return Cell(sum(v > 0 for v in values), len(values), sum(values), mean(values), median(values))
+    return Cell(sum(v > 0 for v in values), len(values), sum(values), mean(values))
 
 
 def table(cases: Sequence[Case], runs: Sequence[RunFigures]) -> RenderableType:
-    """Return a table for each scenario, and the verdicts; columns in which nothing ever happened are left out."""
+    """Return a table for each scenario; columns in which nothing ever happened are left out."""
     found = by_case(runs)
     scenarios = dict.fromkeys(case.scenario for case in cases)
     return Group(
         *(_scenario(scenario, [c for c in cases if c.scenario == scenario], found) for scenario in scenarios),
-        *map(Text, notes(runs)),
-        *(Text(line) for line in verdicts(cases, runs)),
     )
 
 
@@ -62,9 +61,9 @@ def _scenario(scenario: str, cases: Sequence[Case], found: ByCase) -> Table:
     spec = SCENARIOS[scenario]
     shown = [name for name in OUTCOMES if any(_total(found, case, name) for case in cases)]
     title = f"{scenario}: {spec.about} (network {spec.profile})"
-    drawn = Table(title=title, title_justify="left", header_style="bold", show_lines=False)
-    drawn.add_column("guards")
-    drawn.add_column("runs", justify="right")
+    drawn = Table(title=title, title_justify="left", header_style="bold")
+    drawn.add_column("guards", no_wrap=True)
+    drawn.add_column("runs", justify="right", no_wrap=True)
     for name in shown:
         drawn.add_column(OUTCOMES[name].title, justify="right")
     for case in cases:
@@ -84,11 +83,11 @@ def _style(measured: Cell | None, outcome: str) -> str:
 
 
 def shown_cell(measured: Cell | None, outcome: str) -> str:
-    """Return a cell's text: `5/5: 37` is 37 in all, in 5 of 5 runs; a rate or a time is the median over the runs."""
+    """Return a cell's text: `5/5: 37` is 37 in all, in 5 of 5 runs; a rate or a time is the mean over the runs."""
     if measured is None:
         return "?"
     if not OUTCOMES[outcome].is_count:
-        return f"{measured.median:,.0f}" if measured.median >= 100 else f"{measured.median:.1f}"  # noqa: PLR2004
+        return f"{measured.mean:,.1f}" if measured.mean < SHOWN_WHOLE_FROM else f"{measured.mean:,.0f}"
     return f"{measured.runs_with}/{measured.runs}: {measured.total:,.0f}" if measured.total else "-"
 
 

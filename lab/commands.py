@@ -188,7 +188,7 @@ def ablate(
     jobs: Annotated[int, typer.Option(min=1, max=8, help="Runs at a time; each takes about a core.")] = 2,
     settle: Annotated[
         float, typer.Option(min=1, help="Bound for getting to the last plan, seconds; I5. Stuck runs take it whole.")
-    ] = 20.0,
+    ] = 15.0,
     port_base: Annotated[int, typer.Option(help="First of the ports; each job has 60.")] = DEFAULT_PORT_BASE,
     run_dir: RunDir = None,
     keep_runs: Annotated[bool, typer.Option("--keep-runs", help="Keep every run's history and logs.")] = False,
@@ -209,7 +209,8 @@ def ablate(
     """
     from deploy.up import fresh_run_dir
     from fencepost.guards import parse_guards
-    from lab.ablate import AblateOptions, Outputs, run_ablate
+    from lab.ablate import AblateOptions, run_ablate
+    from lab.compare import Outputs
 
     chosen = parse_guards(guards) if guards else frozenset(Guard)
     options = AblateOptions(

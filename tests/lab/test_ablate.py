@@ -17,11 +17,12 @@ from fencepost.clock import SystemClock
 from fencepost.errors import StartupError
 from fencepost.guards import Guard
 from fencepost.region import load_region
-from lab.ablate import PORTS_EACH, AblateOptions, Ablation, Outputs, line, make
+from lab.ablate import PORTS_EACH, AblateOptions, Ablation, line, make
 from lab.ablate_cases import ALL_OFF, ALL_ON, SCENARIO_OF, Case, RunSpec, cases
 from lab.ablate_figures import FAILED, FINE, NOT_DONE, OUTCOMES, STARVED, RunFigures, state_of
 from lab.ablate_run import parameters_of, system_options
-from lab.ablate_table import cell, table, verdicts, worse
+from lab.ablate_table import cell, notes, table, verdicts, worse
+from lab.compare import Outputs
 from lab.scenarios import SCENARIOS
 
 FENCEPOST = Path(sys.executable).with_name("fencepost")
@@ -165,7 +166,7 @@ class TestTable:
 
         assert "2/2: 3" in text
         assert "stale flips" in text
-        assert "endpoints emptied" not in text
+        assert "emptied" not in text
         assert "network rough" in text
 
     def test_runs_that_are_not_as_they_should_be_are_marked_and_told(self):
@@ -175,8 +176,10 @@ class TestTable:
         text = shown(cases((Guard.FENCE,)), runs)
 
         assert "2 of 3 !" in text
-        assert "! race, all on, seed 1: starved (busy); it counts all the same" in text
-        assert "! race, all on, seed 2: failed (busy); it counts nowhere" in text
+        assert list(notes(runs)) == [
+            "! race, all on, seed 1: starved (busy); it counts all the same",
+            "! race, all on, seed 2: failed (busy); it counts nowhere",
+        ]
 
 
 class TestVerdicts:
@@ -217,9 +220,9 @@ class TestVerdicts:
 
     def test_rates_have_to_rise_by_more_than_chance(self):
         """Twice as many stale attempts are more; a little more than few are not."""
-        few, more, many = ([run_of(ALL_ON, stale_attempts=rate)] for rate in (4.0, 10.0, 21.0))
+        few, more, many = ([run_of(ALL_ON, stale_rate=rate)] for rate in (4.0, 10.0, 21.0))
 
-        assert worse(many, few) == ["stale_attempts"]
+        assert worse(many, few) == ["stale_rate"]
         assert worse(more, few) == worse(few, few) == []
 
 
