@@ -7,6 +7,7 @@ import typer
 
 from deploy.freeze_command import freeze, thaw
 from deploy.repair_command import repair, rollback
+from fencepost.guards import Guard
 
 
 def register(app: typer.Typer) -> None:
@@ -23,7 +24,7 @@ def up(
         typer.Option(help="The enactors' protocol: the fenced one, or the one that took us-east-1 down."),
     ] = "fixed",
     profile: Annotated[
-        Literal["none", "lan", "region", "accelerated"],
+        Literal["none", "lan", "region", "accelerated", "rough"],
         typer.Option(help="Delays, losses and limits of the network: docs in fencepost/network.py."),
     ] = "lan",
     enactors: Annotated[int, typer.Option(min=1, max=99, help="How many, over the Availability Zones in turn.")] = 3,
@@ -52,6 +53,13 @@ def up(
         ),
     ] = False,
     load: Annotated[float | None, typer.Option(min=0.1, help="Send this many requests a second to the fleet.")] = None,
+    without: Annotated[
+        str,
+        typer.Option(
+            metavar="GUARD[,GUARD]",
+            help="Switch these guards of the fixed protocol off, to see what they are worth: " + ", ".join(Guard) + ".",
+        ),
+    ] = "",
     run_dir: Annotated[
         Path | None, typer.Option(help="Where logs and data go. Default: a fresh directory under ./runs.")
     ] = None,
@@ -81,5 +89,6 @@ def up(
         redis_url=redis_url,
         reuse=reuse,
         load_rate=load,
+        without=without,
     )
     return run_until_stopped(options, verbose=verbose)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from fencepost.exit_codes import EXIT_CHECK_FAILED, EXIT_FINE
 from lab.history import RUN_FILE, HistoryUnusable, load
-from lab.invariants import Violation, check
+from lab.invariants import CHECKED, Violation, check
 from lab.invariants.violation import counted
 
 
@@ -30,7 +30,7 @@ class CheckedRun(NamedTuple):
         yield from (f"{found.invariant}  {found.endpoint}  {found.detail}" for found in self.violations)
         looked = f"{counted(self.commits, 'commit')}, {counted(self.plans, 'plan')}, {counted(self.probes, 'probe')}"
         broken = ", ".join(sorted({found.invariant for found in self.violations}))
-        verdict = f"{counted(len(self.violations), 'violation')} ({broken})" if broken else "no violation of I1 to I6"
+        verdict = f"{counted(len(self.violations), 'violation')} ({broken})" if broken else f"no violation of {CHECKED}"
         yield f"{self.directory} ({self.mode}): {verdict} in {looked}"
 
     def document(self) -> dict[str, Any]:

@@ -222,6 +222,7 @@ def command_line(options: CompareOptions) -> str:
         ("load_rate", "--load-rate"),
         ("canary_rate", "--canary-rate"),
         ("world", "--world"),
+        ("without", "--without"),
         ("region_file", "--region"),
         ("lock_ttl_s", "--lock-ttl"),
         ("poll_s", "--poll"),

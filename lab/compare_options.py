@@ -8,6 +8,7 @@ from typing import Any, Final
 from deploy.topology import Mode, ProcessSpec, SystemOptions, check_options, process_specs
 from enactor.settings import EnactorSettings
 from fencepost.errors import StartupError
+from fencepost.guards import parse_guards
 from fencepost.network import PROFILES, Profile
 from fencepost.region import load_region
 from fencepost.settings import DEFAULT_PORT_BASE, Settings
@@ -34,6 +35,7 @@ class CompareOptions:
         load_rate: customers' requests a second, over all endpoints.
         canary_rate: probes a second of each endpoint and type.
         world: graceful or failures.
+        without: guards that the fixed protocol runs without, by name, separated by commas.
         port_base: the first of the ports.
         region_file: None means the default region.
         lock_ttl_s, poll_s, backoff_base_s, backoff_cap_s: the enactors' spans; None: what follows from the profile.
@@ -52,6 +54,7 @@ class CompareOptions:
     load_rate: float = 100.0
     canary_rate: float = 10.0
     world: str = "graceful"
+    without: str = ""
     port_base: int = DEFAULT_PORT_BASE
     region_file: Path | None = None
     lock_ttl_s: float | None = None
@@ -101,6 +104,7 @@ class CompareOptions:
             seed=self.seed,
             port_base=self.port_base,
             region_file=self.region_file,
+            without=self.without,
             extra={"enactor": dict(self._enactor_env())},
         )
 
@@ -134,10 +138,18 @@ class CompareOptions:
             "lock_ttl_s": enactor.pauses.lock_ttl_s,
             "backoff_base_s": enactor.pauses.backoff_base_s,
             "backoff_cap_s": enactor.pauses.backoff_cap_s,
+            "without": sorted(parse_guards(self.without)),
+            **limits_in_force(enactor),
             "region": load_region(self.region_file).name,
             "region_file": str(self.region_file) if self.region_file else None,
             "port_base": self.port_base,
         }
+
+
+def limits_in_force(settings: Settings) -> dict[str, float]:
+    """Return the protective checks' limits as a run is judged by them (invariant I7), whichever guards are off."""
+    names = ("max_removal_fraction", "velocity_window_s", "min_healthy", "small_fleet")
+    return {name: getattr(settings, name) for name in names}
 
 
 def settle_bound_s(network: Profile) -> float:

@@ -23,11 +23,10 @@ from lab.compare_progress import REFRESH_S, Phase, Status
 from lab.history import History, RunInfo, collect, load, save
 from lab.last_answers import LastAnswer, dig, last_answers
 from lab.lines import LinesFile
-from lab.settle import unconverged
+from lab.settle import Settled, settle
 from lab.world import World, rules_of
 
 ACTOR: Final = Actor("compare", operator=True)
-SETTLE_POLL_S: Final = 0.5
 STATE_TIMEOUT_S: Final = 2.0
 
 T = TypeVar("T")
@@ -106,21 +105,21 @@ class ModeRun:
             await self._until_installed()
             async with AsyncExitStack() as customers:
                 await self._watch(customers, "load")
-                run, world = await self._change_world()
-                settled_s, left = await self._settle(zones, plans)
+                run, world = await self._change_world(plans)
+                settled, answers = await self._settle(zones, plans)
                 tally = msgspec.convert((await self._state("load")).get("load", {}), Tally)
-            answers = await last_answers(self._targets, self.system.settings.dns_port)
+            run = msgspec.structs.replace(run, stopped_us=self._now_us())
             shown = await self._dig(answers)
             restarts = self._restarts()
             await self._watchers["canary"].stop()
             self._status.enter(Phase.JUDGING, self._clock)
-            run = msgspec.structs.replace(run, stopped_us=self._now_us())
-            collected = await collect(zones, plans, self.system.settings.region().endpoint_names)
+            zone_names = self.system.settings.region().endpoint_names
+            collected = await collect(zones, plans, zone_names, until_us=run.stopped_us)
         history = History(run=run, **collected._asdict())
         directory = self.options.mode_dir(self.mode)
         await asyncio.to_thread(save, history, directory)
         whole = await asyncio.to_thread(load, directory)
-        return Recorded(whole, answers, shown, settled_s, left, world, tally, restarts)
+        return Recorded(whole, answers, shown, settled.after_s, settled.left, world, tally, restarts)
 
     async def _stores(self, resources: AsyncExitStack) -> tuple[ZoneStore, PlanStore]:
         """Open the stores without any link between: the lab reads the truth, at no cost to the enactors' budget."""
@@ -161,7 +160,7 @@ class ModeRun:
                 )
             await self._clock.sleep(0.1)
 
-    async def _change_world(self) -> tuple[RunInfo, WorldFigures]:
+    async def _change_world(self, plans: PlanStore) -> tuple[RunInfo, WorldFigures]:
         """Let the world change for as long as it should."""
         options, clock = self.options, self._clock
         with LinesFile(self.system.run_dir / "world.jsonl") as lines:
@@ -178,7 +177,7 @@ class ModeRun:
             self._status.enter(Phase.RUNNING, clock, options.duration_s)
             changing = asyncio.create_task(world.run())
             try:
-                await self._for_a_while(changing, world)
+                await self._for_a_while(changing, world, plans)
             finally:
                 changing.cancel()
                 await asyncio.wait({changing})
@@ -194,30 +193,42 @@ class ModeRun:
         )
         return run, WorldFigures(world.made, world.failed, world.left_out, round(world.made / took_s, 2))
 
-    async def _for_a_while(self, changing: asyncio.Task[None], world: World) -> None:
+    async def _for_a_while(self, changing: asyncio.Task[None], world: World, plans: PlanStore) -> None:
         """Keep the status fresh until the time is over. Raises what `changing` raises, should it end by itself."""
         assert self._status.until_s is not None
         while (left_s := self._status.until_s - self._clock.monotonic()) > 0:
             done, _ = await asyncio.wait({changing}, timeout=min(REFRESH_S, left_s))
             for task in done:
                 task.result()
-            self._status.changes, self._status.generation = world.made, world.generation
-            self._status.seen(await self._state("canary"), await self._state("load"))
+            self._status.changes, self._status.generation = world.made, await plans.latest_generation()
+            await self._look()
 
-    async def _settle(self, zones: ZoneStore, plans: PlanStore) -> tuple[float | None, dict[str, str]]:
-        """Wait until every root is at the last plan and the data plane has it, or the bound is over."""
-        began_s = self._clock.monotonic()
+    async def _settle(self, zones: ZoneStore, plans: PlanStore) -> tuple[Settled, tuple[LastAnswer, ...]]:
+        """Wait until every root is at the last plan and the data plane has it, or the bound is over; ask DNS then.
+
+        Where a plan came while DNS was asked, what it said is not the end yet.
+        """
         self._status.enter(Phase.SETTLING, self._clock, self.options.bound_s)
-        deadline_s = began_s + self.options.bound_s
-        while left := await unconverged(zones, plans):
-            if self._clock.monotonic() > deadline_s:
-                return None, left
-            await self._clock.sleep(SETTLE_POLL_S)
-            self._status.seen(await self._state("canary"), await self._state("load"))
-        settled_s = round(self._clock.monotonic() - began_s, 3)
-        propagation_s = 2 * self.options.network.propagation.p99_s
-        await self._clock.sleep(max(0.0, min(propagation_s, deadline_s - self._clock.monotonic())))
-        return settled_s, {}
+        deadline_s = self._clock.monotonic() + self.options.bound_s
+        began_s = self._clock.monotonic()
+        while True:
+            before_s = self._clock.monotonic() - began_s
+            settled = await settle(
+                zones,
+                plans,
+                self._clock,
+                deadline_s=deadline_s,
+                quiet_s=2 * self.options.network.propagation.p99_s,
+                meanwhile=self._look,
+            )
+            answers = await last_answers(self._targets, self.system.settings.dns_port)
+            is_last = settled.generation == await plans.latest_generation()
+            if is_last or self._clock.monotonic() >= deadline_s:
+                after_s = None if settled.after_s is None else round(before_s + settled.after_s, 3)
+                return settled._replace(after_s=after_s), answers
+
+    async def _look(self) -> None:
+        self._status.seen(await self._state("canary"), await self._state("load"))
 
     async def _dig(self, answers: tuple[LastAnswer, ...]) -> tuple[str, ...]:
         empty = [Target(answer.endpoint, answer.type) for answer in answers if not answer.answers]

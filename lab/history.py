@@ -6,6 +6,7 @@ On disk a run is a directory: `run.json`, `commits.jsonl`, `plans.jsonl` and `la
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -137,13 +138,24 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
         return max(self.run.started_us, *committed, *probed, *requested)
 
 
-async def collect(zone_store: ZoneStore, plan_store: PlanStore, zones: Sequence[str]) -> Collected:
-    """Read all commits and plans that the stores keep.
+async def collect(
+    zone_store: ZoneStore, plan_store: PlanStore, zones: Sequence[str], *, until_us: int | None = None
+) -> Collected:
+    """Read all commits and plans that the stores keep, up to an instant (epoch microseconds; None: all that there are).
 
+    A system that runs on may be at work on a plan that came after the last look at it: that is no part of the run.
     Raises: HistoryUnusable if a zone's first commits are no longer kept, NoSuchHostedZone, StoreError.
     """
     commits = {zone: await _all_commits(zone_store, zone) for zone in sorted(zones)}
-    return Collected(commits, await _all_plans(plan_store), await plan_store.latest())
+    plans, last = await _all_plans(plan_store), await plan_store.latest()
+    if until_us is not None:
+        commits = {zone: tuple(takewhile(lambda c: c.at_us <= until_us, found)) for zone, found in commits.items()}
+        plans = tuple(plan for plan in plans if plan.published_ms * 1000 <= until_us)
+    if not plans:
+        last = None
+    elif last is None or last.generation != plans[-1].generation:
+        last = await plan_store.get(plans[-1].generation)
+    return Collected(commits, plans, last)
 
 
 async def _all_commits(store: ZoneStore, zone: str) -> tuple[Commit, ...]:
@@ -211,7 +223,7 @@ def load(directory: Path) -> History:
         last_plan=_read_one(directory / LAST_PLAN_FILE, Plan | None),  # type: ignore[arg-type]  # a union is a type to msgspec
         probes=tuple(sorted(_read_probes(directory / CANARY_FILE, Probe), key=lambda probe: probe.at_us)),
         requests=tuple(sorted(_read_probes(directory / LOAD_FILE, Request), key=lambda request: request.at_us)),
-        events=tuple(_read_events(directory / LOGS_DIR)),
+        events=tuple(read_events(directory / LOGS_DIR)),
     )
 
 
@@ -275,7 +287,7 @@ def _decode_lines(path: Path, lines: Iterable[bytes], kind: type[T]) -> list[T]:
     return found
 
 
-def _read_events(directory: Path) -> list[dict[str, Any]]:
+def read_events(directory: Path) -> list[dict[str, Any]]:
     """Read every log line that is a JSON object; a traceback between them is for people."""
     found = []
     for path in sorted(directory.glob("*.jsonl")):

@@ -7,10 +7,15 @@ from typing import Any, Final
 
 import msgspec
 
+from fencepost.plan import PlanSummary
 from lab.history import History
 from lab.invariants import Violation
 from lab.invariants.answers import by_question
 from lab.invariants.replay import ROOT, Step, replay
+from lab.promises import promises
+
+SLOW_S: Final = 5.0
+"""A change that is not live after so long was held up by something else than the network."""
 
 REFUSALS: Final = ("enactor.tree_refused", "enactor.flip_refused", "enactor.clean_refused")
 """What enactors say when the zone would not commit a batch that builds, flips or cleans."""
@@ -49,6 +54,17 @@ class ModeResult(msgspec.Struct, frozen=True, kw_only=True):
             each endpoint that it changes; `unconverged_pairs` never got there.
         lock_streak_max: most losses of one lock in a row.
         batches_committed, batches_refused, trees_cleaned: of all zones, as far as refusals are in the logs.
+        incomplete_flips: flips to a tree that was not what its plan says.
+        slow_pairs, slow_endpoints: pairs as above that took longer than `SLOW_S` or were never reached, and of how many
+            endpoints they are.
+        plans_refused: plans that an enactor would not install on an endpoint for what they would take away or bring.
+        removals_limited: times that the planner began to keep load balancers of an endpoint which would have left.
+        velocity_violations, frozen_violations: of I7 and I9.
+        freezes: zones that an operator has frozen, each time.
+        alarms_raised: by the watch.
+        plans_by_lane: slow and fast.
+        queue_size_max: most generations not yet installed for which the planner held plans back; 0: it never did.
+        repairs: damaged endpoints that automation found and made whole.
         violations: all that the checker found, in order of time.
     """
 
@@ -73,6 +89,18 @@ class ModeResult(msgspec.Struct, frozen=True, kw_only=True):
     batches_committed: int
     batches_refused: int
     trees_cleaned: int
+    incomplete_flips: int
+    slow_pairs: int
+    slow_endpoints: int
+    plans_refused: int
+    removals_limited: int
+    velocity_violations: int
+    frozen_violations: int
+    freezes: int
+    alarms_raised: int
+    plans_by_lane: dict[str, int]
+    queue_size_max: int
+    repairs: int
     violations: tuple[ViolationLine, ...]
 
 
@@ -80,6 +108,7 @@ def measure(history: History, violations: Sequence[Violation]) -> ModeResult:
     """Return the figures of a run, given what the checker found in it."""
     steps = {zone: replay(zone, commits) for zone, commits in sorted(history.commits.items())}
     durations, unconverged = convergence(history, steps)
+    slow = list(slow_pairs(history, steps))
     return ModeResult(
         plans_published=len(history.plans),
         plans_per_s=round(_plans_per_s(history), 3),
@@ -90,6 +119,9 @@ def measure(history: History, violations: Sequence[Violation]) -> ModeResult:
         **_requests(history),
         convergence_ms=Percentiles(percentile(durations, 0.5), percentile(durations, 0.99)),
         unconverged_pairs=unconverged,
+        slow_pairs=len(slow),
+        slow_endpoints=len(set(slow)),
+        **promises(history, steps, violations),
         violations=tuple(ViolationLine(v.invariant, v.endpoint, v.detail) for v in violations),
     )
 
@@ -162,18 +194,27 @@ def convergence(history: History, steps: Mapping[str, Sequence[Step]]) -> tuple[
 
     An endpoint is at a plan when its fence, or without one its root, shows its generation or a later one.
     """
+    took = [took_ms for _, _, took_ms in pairs(history, steps)]
+    return sorted(took_ms for took_ms in took if took_ms is not None), took.count(None)
+
+
+def slow_pairs(history: History, steps: Mapping[str, Sequence[Step]]) -> Iterator[str]:
+    """Yield the endpoint of each change that took longer than `SLOW_S`, or had longer and was not live in the end."""
+    for plan, endpoint, took_ms in pairs(history, steps):
+        had_ms = history.end_us / 1000 - plan.published_ms if took_ms is None else took_ms
+        if had_ms > 1000 * SLOW_S:
+            yield endpoint
+
+
+def pairs(history: History, steps: Mapping[str, Sequence[Step]]) -> Iterator[tuple[PlanSummary, str, float | None]]:
+    """Yield each plan with each endpoint that it changes, and how long that took, milliseconds; None: it never came."""
     reached = {zone: list(_records(zone_steps)) for zone, zone_steps in steps.items()}
-    durations: list[float] = []
-    unconverged = 0
     for plan in history.plans:
         for endpoint in plan.changed:
             firsts = reached.get(endpoint, [])
             index = bisect_left(firsts, plan.generation, key=lambda first: first[0])
-            if index == len(firsts):
-                unconverged += 1
-            else:
-                durations.append(max(0.0, firsts[index][1] / 1000 - plan.published_ms))
-    return sorted(durations), unconverged
+            took_ms = firsts[index][1] / 1000 - plan.published_ms if index < len(firsts) else None
+            yield plan, endpoint, None if took_ms is None else max(0.0, took_ms)
 
 
 def _records(steps: Sequence[Step]) -> Iterator[tuple[int, int]]:

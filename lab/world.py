@@ -5,8 +5,9 @@ and autoscalers would ask for them; failures are set in the fleet, where only th
 
 `choose` and `applied` are pure: one seed gives one sequence of changes, whatever the system makes of them. `World`
 makes them one after the other at a stated rate, open loop in time: a turn that comes while the change before is still
-being made is left out and counted, so that the reached rate is known. One in flight is enough (the planner answers
-within a few milliseconds) and keeps the sequence the same for both protocols.
+being made is left out and counted, so that the reached rate is known. One in flight is enough and keeps the sequence
+the same for both protocols: the planner is asked to answer once a request is durable (`wait=false`), whenever its plan
+may come.
 """
 
 import math
@@ -93,7 +94,7 @@ class Made(msgspec.Struct, frozen=True):
         at_us: when it was asked for, epoch microseconds.
         change: what.
         took_ms: until the answer.
-        generation: the plan that it led to, None where the planner has to find it by itself or did not answer.
+        generation: the plan that it led to, None where that is still to come or the planner did not answer.
         error: why it was not made, None if it was.
     """
 
@@ -192,7 +193,6 @@ class World:
         self.made = 0
         self.failed = 0
         self.left_out = 0
-        self.generation = 0
 
     async def run(self) -> None:
         """Make a change whenever one is due."""
@@ -223,9 +223,9 @@ class World:
     async def _ask(self, session: aiohttp.ClientSession, change: Change) -> tuple[int | None, str | None]:
         name = change.load_balancer
         method, url, body = {
-            Kind.CAPACITY: ("POST", f"{self._planner}/{name}/capacity", {"add": change.amount}),
-            Kind.DRAIN: ("POST", f"{self._planner}/{name}/drain", None),
-            Kind.UNDRAIN: ("DELETE", f"{self._planner}/{name}/drain", None),
+            Kind.CAPACITY: ("POST", f"{self._planner}/{name}/capacity?wait=false", {"add": change.amount}),
+            Kind.DRAIN: ("POST", f"{self._planner}/{name}/drain?wait=false", None),
+            Kind.UNDRAIN: ("DELETE", f"{self._planner}/{name}/drain?wait=false", None),
             Kind.FAIL: ("PUT", f"{self._fleet}/{name}", {"failure": change.failure}),
             Kind.RECOVER: ("PUT", f"{self._fleet}/{name}", {"failure": "none"}),
         }[change.kind]
@@ -237,7 +237,6 @@ class World:
 
     def _tell(self, made: Made) -> None:
         change = made.change
-        self.generation = made.generation or self.generation
         self.made += made.error is None
         self.failed += made.error is not None
         self._events.emit(

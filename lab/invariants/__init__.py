@@ -9,17 +9,21 @@ from lab.history import History
 from lab.invariants.answers import never_empty_answer
 from lab.invariants.convergence import converged
 from lab.invariants.replay import replay
-from lab.invariants.rules import never_empty, no_dangling, no_regression, only_holder, referenced_kept
+from lab.invariants.rules import frozen, never_empty, no_dangling, no_regression, only_holder, referenced_kept
+from lab.invariants.velocity import velocity
 from lab.invariants.violation import Violation
 
-__all__ = ["RULES", "Violation", "check"]
+__all__ = ["CHECKED", "RULES", "Violation", "check"]
 
-RULES: Final = (never_empty, no_regression, no_dangling, referenced_kept, only_holder)
-"""What a zone's commits alone can break."""
+RULES: Final = (never_empty, no_regression, no_dangling, referenced_kept, only_holder, velocity, frozen)
+"""What a zone's commits can break."""
+
+CHECKED: Final = "I1 to I7 and I9"
+"""What the checker looks for, in words; I8 is not to be seen in a recording."""
 
 
 def check(history: History, *, convergence_bound_s: float) -> tuple[Violation, ...]:
-    """Return every violation of I1 to I6 in a history, in order of time; the same history gives the same answer.
+    """Return every violation of I1 to I7 and I9 in a history, in order of time; the same one gives the same answer.
 
     `convergence_bound_s` says within how many seconds after the last change every endpoint has the last plan (I5).
     """

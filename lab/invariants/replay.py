@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from fencepost.batch import Action, Change
-from fencepost.names import fence_name, generation_of, lock_name, rollback_name
+from fencepost.names import fence_name, frozen_name, generation_of, lock_name, rollback_name
+from fencepost.plan import Content, Target, content
 from fencepost.records import ADDRESS_TYPES, RecordKey, RecordSet
 from fencepost.stores import Commit
 
@@ -35,14 +36,16 @@ class Pointer(NamedTuple):
 class View:
     """What the checker needs of one committed state.
 
-    `addresses` maps A and AAAA to the number of addresses that the root answers, aliases followed; `lock` and `fence`
-    are the texts of these records, None where there is none.
+    `addresses` maps A and AAAA to the number of addresses that the root answers, aliases followed; `live` is what it
+    answers, with the weights; `lock`, `fence` and `frozen` are the texts of these records, None where there is none.
     """
 
     pointers: tuple[Pointer, ...]
     addresses: Mapping[str, int]
+    live: Content
     lock: str | None
     fence: str | None
+    frozen: str | None
 
     @property
     def root(self) -> Mapping[str, Pointer]:
@@ -120,6 +123,8 @@ class ZoneState:
         self.zone = zone
         self.records: dict[RecordKey, RecordSet] = {}
         self._sets: dict[tuple[str, str], dict[str, RecordSet]] = {}
+        self._versions: dict[tuple[str, str], int] = {}
+        self._live: tuple[object, Content] = (None, Content(0, ()))
 
     def at(self, name: str, record_type: str) -> Collection[RecordSet]:
         """Return the record sets of a name and type."""
@@ -131,6 +136,7 @@ class ZoneState:
         for action, record_set in ((change.action, change.record_set) for change in changes):
             key = record_set.key
             there.setdefault(key, key in self.records)
+            self._versions[key.name, key.type] = self._versions.get((key.name, key.type), 0) + 1
             if action is Action.DELETE:
                 self._remove(key)
             else:
@@ -149,6 +155,21 @@ class ZoneState:
             for found in (self.at(name, record_type) if hops else ())
         )
 
+    def live(self) -> Content:
+        """Return what the root answers; built anew only when its alias or what that points to was written to.
+
+        A record set without a weight counts as one of weight 1; an alias of an alias as nothing.
+        """
+        places = [(found.alias or self.zone, kind) for kind in ADDRESS_TYPES for found in self.at(self.zone, kind)]
+        state = tuple((place, self._versions.get(place, 0)) for place in places)
+        if self._live[0] != state:
+            sets = [found for place in dict.fromkeys(places) for found in self.at(*place) if found.alias is None]
+            targets = [
+                Target(found.set_identifier or "", found.type, found.values[0], _weight(found)) for found in sets
+            ]
+            self._live = state, content(max((found.ttl or 0 for found in sets), default=0), targets)
+        return self._live[1]
+
     def view(self) -> View:
         """Return what the checker needs of this state."""
         owners = ((ROOT, self.zone), (ROLLBACK, rollback_name(self.zone)))
@@ -163,8 +184,10 @@ class ZoneState:
                 if found.alias is not None
             ),
             addresses={kind: self.addresses(self.zone, kind) for kind in ADDRESS_TYPES},
+            live=self.live(),
             lock=self._text(lock_name(self.zone)),
             fence=self._text(fence_name(self.zone)),
+            frozen=self._text(frozen_name(self.zone)),
         )
 
     def trees_without_address(self, keys: Iterable[RecordKey]) -> int:
@@ -175,6 +198,10 @@ class ZoneState:
     def _text(self, name: str) -> str | None:
         found = self.records.get(RecordKey(name, "TXT"))
         return " ".join(value.strip('"') for value in found.values) if found else None
+
+
+def _weight(record_set: RecordSet) -> int:
+    return 1 if record_set.weight is None else record_set.weight
 
 
 def replay(zone: str, commits: Iterable[Commit]) -> tuple[Step, ...]:

@@ -1,4 +1,4 @@
-"""The invariants that a zone's commits alone can break: I1 to I4, and I6."""
+"""The invariants that a zone's commits alone can break: I1 to I4, I6 and I9; I7 has a module of its own."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
@@ -133,6 +133,22 @@ def _takes_lock(commit: Commit) -> bool:
         and change.record_set.values[0].strip('"').partition(" ")[0] == commit.actor.name
         for change in commit.changes
     )
+
+
+def frozen(_: History, steps: Steps) -> Iterator[Violation]:
+    """I9: while a zone says that it is frozen, nobody but an operator commits to it."""
+    since_us = 0
+    for step in steps:
+        if step.before.frozen is not None and not step.commit.actor.operator:
+            after_s = (step.commit.at_us - since_us) / 1e6
+            yield _violation(
+                "I9",
+                step,
+                f"{_who(step)} committed serial {step.commit.serial} {after_s:.3f} s after the zone was frozen "
+                f"({step.before.frozen})",
+            )
+        if step.before.frozen is None:
+            since_us = step.commit.at_us
 
 
 def _who(step: Step) -> str:

@@ -14,7 +14,7 @@ class Violation(msgspec.Struct, frozen=True):
     """One broken invariant.
 
     Attributes:
-        invariant: I1 to I6; docs/invariants.md gives the reasons for each.
+        invariant: I1 to I9; docs/invariants.md gives the reasons for each.
         endpoint: whose zone it was.
         detail: what happened, in words, with the numbers.
         at_us: when it began, epoch microseconds.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from lab.measures import ModeResult
+from lab.measures import SLOW_S, ModeResult
 from lab.report.verdict import tally
 
 GOOD_AVAILABILITY = 0.999
@@ -18,8 +18,8 @@ class Figure(NamedTuple):
 
 
 def figures(result: ModeResult) -> tuple[Figure, ...]:
-    """Return a mode's figures: first what customers felt, then what broke, then the machinery."""
-    return (*_felt(result), *_broken(result), *_machinery(result))
+    """Return a mode's figures: what customers felt, what broke, what was promised, then the machinery."""
+    return (*_felt(result), *_broken(result), *_promised(result), *_machinery(result))
 
 
 def _felt(result: ModeResult) -> Iterator[Figure]:
@@ -42,11 +42,33 @@ def _broken(result: ModeResult) -> Iterator[Figure]:
     yield Figure("live trees deleted", f"{result.active_trees_deleted:,}", result.active_trees_deleted > 0)
 
 
+def _promised(result: ModeResult) -> Iterator[Figure]:
+    too_much = result.velocity_violations
+    yield Figure("steps that took too much capacity (I7)", f"{too_much:,}", too_much > 0)
+    yield Figure("removals limited by the planner", f"{result.removals_limited:,}")
+    yield Figure("plans refused by protective checks", f"{result.plans_refused:,}")
+    incomplete = result.incomplete_flips
+    yield Figure("flips to a tree that was not the plan's", f"{incomplete:,}", incomplete > 0)
+    yield Figure("damaged endpoints repaired by automation", f"{result.repairs:,}")
+    frozen = result.frozen_violations
+    yield Figure("zones frozen / batches that went through (I9)", f"{result.freezes:,} / {frozen:,}", frozen > 0)
+    yield Figure("alarms raised", f"{result.alarms_raised:,}")
+    yield Figure("plans by the fast lane", _fast_share(result))
+    yield Figure("longest queue of plans held back", f"{result.queue_size_max:,}")
+
+
+def _fast_share(result: ModeResult) -> str:
+    fast, total = result.plans_by_lane.get("fast", 0), sum(result.plans_by_lane.values())
+    return f"{fast:,} ({percent(fast / total if total else None)})"
+
+
 def _machinery(result: ModeResult) -> Iterator[Figure]:
     yield Figure("plans published", f"{result.plans_published:,} ({result.plans_per_s:.1f} a second)")
     yield Figure("flips committed", f"{result.flips:,}")
     times = result.convergence_ms
     yield Figure("plan to live, p50 / p99", f"{milliseconds(times.p50)} / {milliseconds(times.p99)}")
+    slow = f"{result.slow_pairs:,} on {result.slow_endpoints:,} endpoints"
+    yield Figure(f"changes that took more than {SLOW_S:g} s", slow if result.slow_pairs else "0")
     yield Figure("changes that never went live", f"{result.unconverged_pairs:,}", result.unconverged_pairs > 0)
     yield Figure("longest run of lost locks", f"{result.lock_streak_max:,}")
     yield Figure("batches committed / refused", f"{result.batches_committed:,} / {result.batches_refused:,}")

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from fencepost.plan import PlanSummary
 from lab.history import Probe
+from lab.invariants import CHECKED
 from lab.invariants.violation import counted
 from lab.report.availability import availability_chart
 from lab.report.figures import figures
@@ -158,7 +159,7 @@ def _violations(modes: Mapping[str, Judged]) -> str:
         for found in judged.violations[:MAX_VIOLATIONS]
     ]
     if not rows:
-        return tag("section", tag("h2", "Violations"), tag("p", "None, of I1 to I6, in any mode."))
+        return tag("section", tag("h2", "Violations"), tag("p", f"None, of {CHECKED}, in any mode."))
     more = {m: n for m, j in modes.items() if (n := len(j.violations) - MAX_VIOLATIONS) > 0}
     rest = "".join(
         tag("p", escaped(f"{mode}: {count} more; fencepost check lists all.")) for mode, count in more.items()

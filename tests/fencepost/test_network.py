@@ -39,7 +39,7 @@ def test_draws_are_the_same_for_a_seed_and_others_for_another():
     assert len({tuple(draws(*names, seed=seed)) for seed in (1, 2) for names in (("az1", "c"), ("az2", "c"))}) == 4
 
 
-@pytest.mark.parametrize("profile", ["lan", "region", "accelerated"])
+@pytest.mark.parametrize("profile", ["lan", "region", "accelerated", "rough"])
 @pytest.mark.parametrize("kind", ["same_zone", "across_zones", "control_api", "propagation"])
 def test_draws_have_the_profiles_median_and_p99(profile, kind):
     """The body of 20,000 draws is what the profile says, stalls aside."""

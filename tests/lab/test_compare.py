@@ -24,9 +24,9 @@ from lab.compare import Outputs, closing_lines, command_line, interruptible
 from lab.compare_options import CompareOptions, settle_bound_s, watcher_specs
 from lab.compare_progress import Phase, Status
 from lab.compare_run import Recorded, WorldFigures
-from lab.history import History, RunInfo
+from lab.history import History, RunInfo, collect
 from lab.last_answers import LastAnswer, essence
-from lab.settle import unconverged
+from lab.settle import Settled, settle, unconverged
 
 ZONE = "dynamodb.us-east-1.fencepost.test."
 DIG = """
@@ -71,6 +71,7 @@ def recorded(**changes) -> Recorded:
         ({"world": "better"}, "no world 'better'; there are graceful, failures"),
         ({"profile": "fast"}, "no network profile 'fast'"),
         ({"enactors": 0}, "--enactors 0"),
+        ({"without": "fence,wall"}, "no guard wall; there are fence, "),
         ({"plan_rate": 0.0}, "--plan-rate 0"),
         ({"duration_s": -1.0}, "--duration -1"),
         ({"region_file": Path("/no/such.toml")}, "--region"),
@@ -106,6 +107,16 @@ def test_parameters_name_every_option_and_what_is_in_force_where_it_was_left_out
     assert parameters["backoff_cap_s"] == 3.0
     assert parameters["lock_ttl_s"] == 2.0
     assert parameters["convergence_bound_s"] == settle_bound_s(PROFILES["accelerated"])
+
+
+def test_guards_that_are_off_and_limits_are_told_to_the_system_and_written_down():
+    """The checker judges by the limits that were in force, and the page says without what the run was made."""
+    chosen = options(without="velocity,fence")
+
+    assert chosen.system(Mode.FIXED).without == "velocity,fence"
+    assert chosen.parameters()["without"] == ["fence", "velocity"]
+    assert chosen.parameters()["velocity_window_s"] == 30.0
+    assert command_line(chosen) == "fencepost compare --seed 1 --without velocity,fence"
 
 
 def test_settle_bound_of_a_network_without_delays_is_ten_seconds():
@@ -208,6 +219,82 @@ async def test_unconverged_reads_the_stores_and_names_each_endpoint_that_differs
     assert "1 A record set of the plan missing" in halved[ZONE]
     await zones.close()
     await plans.close()
+
+
+async def test_settle_waits_for_a_plan_that_comes_after_all_was_at_rest(redis_url):
+    """A plan that was held back comes while nothing seems to be left: the system has settled when that is live, too."""
+    settings, region = Settings(redis_url=redis_url), load_region()
+    zones, plans = open_zone_store(settings, Actor("test")), open_plan_store(settings)
+    wanted = content(5, [Target("lb-1", "A", "127.1.0.1", 10), Target("lb-2", "A", "127.1.0.2", 10)])
+    await zones.create_zone(ZONE, region.zone_records(ZONE))
+    clock, looks = VirtualClock(), list[float]()
+
+    async def meanwhile() -> None:
+        looks.append(clock.now_s)
+        if len(looks) == 2:
+            await plans.publish(Draft({ZONE: wanted}, "late"), expected=0)
+        if len(looks) == 4:
+            await zones.change(ChangeBatch(ZONE, tuple(map(create, tree(wanted)))))
+
+    found = await settle(zones, plans, clock, deadline_s=60.0, quiet_s=2.0, meanwhile=meanwhile)
+
+    assert found == Settled(1, 2.0, {})
+    assert clock.now_s == 4.0
+    await zones.close()
+    await plans.close()
+
+
+async def test_settle_that_finds_no_rest_says_what_is_left(redis_url):
+    """The bound is over: the endpoint, and how it differs."""
+    settings, region = Settings(redis_url=redis_url), load_region()
+    zones, plans = open_zone_store(settings, Actor("test")), open_plan_store(settings)
+    await zones.create_zone(ZONE, region.zone_records(ZONE))
+    await plans.publish(Draft({ZONE: content(5, [Target("lb-1", "A", "127.1.0.1", 10)])}, "first"), expected=0)
+    clock = VirtualClock()
+
+    found = await settle(zones, plans, clock, deadline_s=3.2, quiet_s=1.0)
+
+    assert (found.generation, found.after_s, list(found.left)) == (1, None, [ZONE])
+    assert clock.now_s == 3.2
+    await zones.close()
+    await plans.close()
+
+
+async def test_collect_until_an_instant_leaves_out_what_came_after(redis_url):
+    """A plan that came after the last look, and what was made of it, are no part of the run."""
+    settings, region = Settings(redis_url=redis_url), load_region()
+    zones, plans = open_zone_store(settings, Actor("test")), open_plan_store(settings)
+    await zones.create_zone(ZONE, region.zone_records(ZONE))
+    wanted = [content(5, [Target("lb-1", "A", "127.1.0.1", weight)]) for weight in (10, 20)]
+    await plans.publish(Draft({ZONE: wanted[0]}, "first"), expected=0)
+    until_us = int(SystemClock().epoch_s() * 1e6)
+    await asyncio.sleep(0.005)  # plans are stamped in whole milliseconds
+    await plans.publish(Draft({ZONE: wanted[1]}, "second"), expected=1)
+    await zones.change(ChangeBatch(ZONE, tuple(map(create, tree(wanted[1])))))
+
+    cut, whole = await collect(zones, plans, [ZONE], until_us=until_us), await collect(zones, plans, [ZONE])
+
+    assert [len(found.commits[ZONE]) for found in (cut, whole)] == [1, 2]
+    assert [len(found.plans) for found in (cut, whole)] == [1, 2]
+    assert [found.last_plan.content(ZONE) for found in (cut, whole)] == wanted
+    await zones.close()
+    await plans.close()
+
+
+class VirtualClock:
+    """Time passes when somebody waits."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def epoch_s(self) -> float:
+        return self.now_s
+
+    async def sleep(self, seconds: float) -> None:
+        self.now_s += seconds
 
 
 def tree(wanted: Content):

@@ -91,11 +91,13 @@ class Api:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, bytes]] = []
+        self.queries: list[str] = []
         self.delay_s = 0.0
         self.status = 200
 
     async def handle(self, request: web.Request) -> web.Response:
         self.asked.append((request.method, request.path, await request.read()))
+        self.queries.append(request.query_string)
         await asyncio.sleep(self.delay_s)
         return web.json_response({"generation": len(self.asked)}, status=self.status)
 
@@ -145,6 +147,9 @@ async def test_world_asks_planner_and_fleet_for_its_changes_and_notes_the_genera
     }
     assert paths[Kind.CAPACITY][1].startswith("/v1/load-balancers/use1-")
     assert paths[Kind.FAIL][1].startswith("/v1/balancers/use1-")
+    assert {m.change.kind: q for m, q in zip(made, api.queries, strict=True)} == dict.fromkeys(
+        (Kind.CAPACITY, Kind.DRAIN, Kind.UNDRAIN), "wait=false"
+    ) | dict.fromkeys((Kind.FAIL, Kind.RECOVER), "")
     assert [m.generation for m in made] == list(range(1, len(made) + 1))
     assert set(recorder.names()) == {"world.change_made"}
 

@@ -203,7 +203,9 @@ def test_check_run_clean_says_so(kit, script, tmp_path):
 
     checked = check_run(tmp_path, 5.0)
 
-    assert list(checked.lines()) == [f"{tmp_path} (fixed): no violation of I1 to I6 in 1 commit, 0 plans, 0 probes"]
+    assert list(checked.lines()) == [
+        f"{tmp_path} (fixed): no violation of I1 to I7 and I9 in 1 commit, 0 plans, 0 probes"
+    ]
     assert checked.exit_code == 0
 
 

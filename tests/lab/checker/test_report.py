@@ -157,7 +157,7 @@ def test_page_of_an_empty_run_is_a_page(kit, script):
 
     parsed(text)
     assert "This run had no customers." in text
-    assert "None, of I1 to I6, in any mode." in text
+    assert "None, of I1 to I7 and I9, in any mode." in text
 
 
 def test_story_of_the_incident_tells_its_steps_in_order(incident, kit):

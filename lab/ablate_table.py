@@ -1,0 +1,159 @@
+"""What an ablation came to: tables of guards against what goes wrong, and a verdict on each guard. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import mean
+from typing import Final, NamedTuple
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from fencepost.guards import GUARDS, Guard
+from lab.ablate_cases import ALL_OFF, ALL_ON, SCENARIO_OF, Case, alone, without
+from lab.ablate_figures import FINE, OUTCOMES, RunFigures
+from lab.invariants.violation import counted
+from lab.scenarios import SCENARIOS
+
+WORSE: Final = 1.5
+"""By more than this factor, in the mean over runs, a case has to be worse than another one to count as worse."""
+
+SHOWN_WHOLE_FROM: Final = 100
+
+
+class Cell(NamedTuple):
+    """One outcome over all runs of a case that count: in how many it happened, of how many, and how much in all."""
+
+    runs_with: int
+    runs: int
+    total: float
+    mean: float
+
+
+ByCase = Mapping[tuple[str, str], Sequence[RunFigures]]
+
+
+def by_case(runs: Sequence[RunFigures]) -> ByCase:
+    """Return runs by scenario and label, in the order in which they come."""
+    found: dict[tuple[str, str], list[RunFigures]] = {}
+    for run in runs:
+        found.setdefault((run.case.scenario, run.case.label), []).append(run)
+    return found
+
+
+def cell(runs: Sequence[RunFigures], outcome: str) -> Cell | None:
+    """Return an outcome over the runs that count; None if there are none."""
+    values = [run.outcomes[outcome] for run in runs if run.counts]
+    if not values:
+        return None
+    return Cell(sum(v > 0 for v in values), len(values), sum(values), mean(values))
+
+
+def table(cases: Sequence[Case], runs: Sequence[RunFigures]) -> RenderableType:
+    """Return a table for each scenario; columns in which nothing ever happened are left out."""
+    found = by_case(runs)
+    scenarios = dict.fromkeys(case.scenario for case in cases)
+    return Group(
+        *(_scenario(scenario, [c for c in cases if c.scenario == scenario], found) for scenario in scenarios),
+    )
+
+
+def _scenario(scenario: str, cases: Sequence[Case], found: ByCase) -> Table:
+    spec = SCENARIOS[scenario]
+    shown = [name for name in OUTCOMES if any(_total(found, case, name) for case in cases)]
+    title = f"{scenario}: {spec.about} (network {spec.profile})"
+    drawn = Table(title=title, title_justify="left", header_style="bold")
+    drawn.add_column("guards", no_wrap=True)
+    drawn.add_column("runs", justify="right", no_wrap=True)
+    for name in shown:
+        drawn.add_column(OUTCOMES[name].title, justify="right")
+    for case in cases:
+        runs = found.get((scenario, case.label), ())
+        cells = (Text(shown_cell(cell(runs, name), name), style=_style(cell(runs, name), name)) for name in shown)
+        drawn.add_row(case.label, shown_runs(runs), *cells)
+    return drawn
+
+
+def _total(found: ByCase, case: Case, outcome: str) -> float:
+    measured = cell(found.get((case.scenario, case.label), ()), outcome)
+    return measured.total if measured else 0
+
+
+def _style(measured: Cell | None, outcome: str) -> str:
+    return "red" if measured and measured.total and OUTCOMES[outcome].is_count else ""
+
+
+def shown_cell(measured: Cell | None, outcome: str) -> str:
+    """Return a cell's text: `5/5: 37` is 37 in all, in 5 of 5 runs; a rate or a time is the mean over the runs."""
+    if measured is None:
+        return "?"
+    if not OUTCOMES[outcome].is_count:
+        return f"{measured.mean:,.1f}" if measured.mean < SHOWN_WHOLE_FROM else f"{measured.mean:,.0f}"
+    return f"{measured.runs_with}/{measured.runs}: {measured.total:,.0f}" if measured.total else "-"
+
+
+def shown_runs(runs: Sequence[RunFigures]) -> str:
+    """Return how many runs of a case count, and how many are not as they should be: `4 of 5 !` marks them."""
+    good, usable = sum(run.state == FINE for run in runs), sum(run.counts for run in runs)
+    return f"{usable}" if good == len(runs) else f"{usable} of {len(runs)} !"
+
+
+def notes(runs: Sequence[RunFigures]) -> Iterator[str]:
+    """Yield what is to be known of runs that are not as they should be: none of them is hidden."""
+    for run in runs:
+        if run.state != FINE:
+            kept = "counts all the same" if run.counts else "counts nowhere"
+            yield f"! {run.case.scenario}, {run.case.label}, seed {run.seed}: {run.state} ({run.problem}); it {kept}"
+
+
+def verdicts(cases: Sequence[Case], runs: Sequence[RunFigures]) -> Iterator[str]:
+    """Yield a line for each guard that was looked at: what it is worth."""
+    labels, found = {(case.scenario, case.label) for case in cases}, by_case(runs)
+    for guard, scenario in SCENARIO_OF.items():
+        if (scenario, without(guard)) in labels:
+            yield f"{guard}: {_verdict(guard, scenario, found)}"
+
+
+def _verdict(guard: Guard, scenario: str, found: ByCase) -> str:
+    on, off, only, none = (
+        found.get((scenario, label), ()) for label in (ALL_ON, without(guard), alone(guard), ALL_OFF)
+    )
+    if not _measured(on) or not _measured(off):
+        return "not measured; see the runs above"
+    if lost := worse(off, on):
+        return f"earns its place. Without it: {_told(off, on, lost)}"
+    if _measured(only) and _measured(none) and (kept := [n for n in worse(none, on) if n in worse(none, only)]):
+        return f"a second line. Others stand in for it here, but where all are off: {_told(none, only, kept)}"
+    return f"nothing went wrong without it in these runs: remove it, or find the scenario. It says: {GUARDS[guard]}"
+
+
+def _measured(runs: Sequence[RunFigures]) -> bool:
+    return any(run.counts for run in runs)
+
+
+def worse(runs: Sequence[RunFigures], than: Sequence[RunFigures]) -> list[str]:
+    """Return the outcomes in which a case is worse than another one, by more than chance is good for."""
+    found = []
+    for name, outcome in OUTCOMES.items():
+        one, other = cell(runs, name), cell(than, name)
+        if one and other and one.mean > WORSE * other.mean + outcome.floor:
+            found.append(name)
+    return found
+
+
+def _told(runs: Sequence[RunFigures], than: Sequence[RunFigures], names: Sequence[str]) -> str:
+    """Return what goes wrong in words: `37 stale flips committed in 5 of 5 runs (0 with it)`."""
+    return "; ".join(_told_one(cell(runs, name), cell(than, name), name) for name in names)
+
+
+def _told_one(one: Cell | None, other: Cell | None, name: str) -> str:
+    assert one is not None, name
+    assert other is not None, name
+    about = OUTCOMES[name].about
+    if OUTCOMES[name].is_count:
+        return f"{one.total:,.0f} {about} in {one.runs_with} of {counted(one.runs, 'run')} ({other.total:,.0f} with it)"
+    return f"{one.mean:,.1f} {about} ({other.mean:,.1f} with it)"
+
+
+def broken_with_all_on(runs: Sequence[RunFigures]) -> list[RunFigures]:
+    """Return the runs with every guard on in which automation broke an invariant."""
+    return [run for run in runs if run.case.label == ALL_ON and run.counts and run.outcomes["violations"]]
