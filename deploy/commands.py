@@ -6,12 +6,14 @@ from typing import Annotated, Literal
 import typer
 
 from deploy.repair_command import repair
+from deploy.status_command import status
 
 
 def register(app: typer.Typer) -> None:
     """Add this room's commands to the command line."""
     app.command("up")(up)
     app.command("repair")(repair)
+    app.command("status")(status)
 
 
 def up(
@@ -55,7 +57,7 @@ def up(
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show routine events too.")] = False,
 ) -> int:
-    """Run the whole system: server, fleet, resolver, planner, enactors, and load if asked.
+    """Run the whole system: server, fleet, resolver, planner, enactors, watch, and load if asked.
 
     Every process is started in order, watched, and started again if it dies. Their logs are shown as one, and kept as
     JSON lines in the run directory. Ctrl-C and SIGTERM stop all of it within 5 s.

@@ -53,5 +53,8 @@ EVENT_NAMES: Final[dict[str, str]] = {
     "supervisor.endpoints_checked": "every endpoint was asked over DNS; `silent` names those that have no address yet",
     "supervisor.system_ready": "every process is ready",
     "supervisor.system_stopping": "the system is being stopped, in order",
+    "watch.alarm_raised": "something is wrong: cause, endpoints, what follows from it, and the command to run",
+    "watch.alarm_changed": "the alarm that is raised has another cause or other endpoints now",
+    "watch.alarm_cleared": "the alarm is over; `took_ms` says how long it lasted",
     "operator.repair_installed": "an operator installed a plan's tree by hand",
 }
