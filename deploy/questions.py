@@ -14,6 +14,7 @@ from fencepost.service import LOOPBACK
 
 TRIES: Final = 3
 TRY_TIMEOUT_S: Final = 0.4
+REFUSED_PAUSE_S: Final = 0.05
 """A datagram may get lost, and a machine may be busy: a name server is silent only if it is so three times."""
 
 _HEADER: Final = struct.Struct("!HHHHHH")
@@ -69,6 +70,8 @@ class Questions(asyncio.DatagramProtocol):
                     return await self._waiting[number]
             except TimeoutError:
                 continue
+            except ConnectionError:
+                await asyncio.sleep(REFUSED_PAUSE_S)
             finally:
                 self._waiting.pop(number, None)
         return None
@@ -88,4 +91,7 @@ class Questions(asyncio.DatagramProtocol):
                 waiter.set_result(data)
 
     def error_received(self, _: Exception) -> None:
-        """Nobody listens there, the kernel says: who waits asks again, since somebody may be about to."""
+        """Nobody listens there, the kernel says: no need to wait for an answer."""
+        for waiter in self._waiting.values():
+            if not waiter.done():
+                waiter.set_exception(ConnectionRefusedError())

@@ -15,7 +15,7 @@ from deploy.watch_metrics import WatchMetrics
 from fencepost.alarms import Judgement, Patience, conclude
 from fencepost.bell import Bell, Ring, Said
 from fencepost.client import OPERATOR
-from fencepost.clock import SystemClock
+from fencepost.clock import Clock, SystemClock
 from fencepost.connect import open_plan_store, open_zone_store
 from fencepost.service import Context, serve
 from fencepost.settings import load_settings
@@ -39,9 +39,8 @@ class WatchSettings(StatusSettings):
 class WatchService:
     """A `fencepost.service.Service`."""
 
-    def __init__(self, context: Context, settings: WatchSettings) -> None:
-        self._settings, self._events = settings, context.events
-        self._clock = SystemClock(settings.clock_skew_s)
+    def __init__(self, context: Context, settings: WatchSettings, clock: Clock) -> None:
+        self._settings, self._events, self._clock = settings, context.events, clock
         self._thresholds = Thresholds.of(settings.network)
         self._zones, self._plans = open_zone_store(settings, OPERATOR), open_plan_store(settings)
         self._collector = Collector(settings, self._zones, self._plans, self._clock)
@@ -63,7 +62,9 @@ class WatchService:
         """Do one look, and say what is to be said."""
         facts = await self._collector.look()
         now_s = self._clock.monotonic()
-        self._judgement = conclude(self._patience.lasting(find(facts, self._thresholds), now_s), facts)
+        symptoms = find(facts, self._thresholds)
+        self._patience.look(symptoms, now_s)
+        self._judgement = conclude(symptoms, facts, self._patience.believes)
         ring = self._bell.hear(self._judgement.alarm, now_s)
         if ring is not None:
             self._say(ring)
@@ -108,7 +109,7 @@ class WatchService:
 def build(context: Context) -> WatchService:
     """Return the watch of the settings."""
     assert isinstance(context.settings, WatchSettings), context.settings
-    return WatchService(context, context.settings)
+    return WatchService(context, context.settings, SystemClock(context.settings.clock_skew_s))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ In October 2025 the right alarm was found 50 minutes after the fault, among hund
 Source: docs/invariants.md; aws.amazon.com/message/101925 (06:48 to 07:38).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -143,15 +143,22 @@ def judge(facts: Facts, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> Judgemen
     return conclude(find(facts, thresholds), facts)
 
 
-def conclude(symptoms: Sequence[Symptom], facts: Facts) -> Judgement:
-    """Return the alarm that symptoms, the worst first, give reason for; `facts` are what they were found in."""
-    follows: dict[Symptom, Symptom] = {}
-    for symptom in symptoms:
-        if (reason := _reason(symptom, symptoms)) is not None:
-            follows[symptom] = reason
+def conclude(
+    symptoms: Sequence[Symptom], facts: Facts, believed: Callable[[Symptom], bool] = lambda _: True
+) -> Judgement:
+    """Return the alarm that symptoms give reason for.
+
+    Args:
+        symptoms: the worst first.
+        facts: in which they were found.
+        believed: which of them may be a cause; one that is not is told only as what follows from one that is.
+    """
+    causes = [symptom for symptom in symptoms if believed(symptom)]
+    follows = {symptom: reason for symptom in symptoms if (reason := _reason(symptom, causes)) is not None}
+    left = [symptom for symptom in causes if symptom not in follows]
     findings = [
-        _finding(cause, [s for s in symptoms if s.cause is cause and s not in follows], follows, facts)
-        for cause in dict.fromkeys(symptom.cause for symptom in symptoms if symptom not in follows)
+        _finding(cause, [symptom for symptom in left if symptom.cause is cause], follows, facts)
+        for cause in dict.fromkeys(symptom.cause for symptom in left)
     ]
     severities = list(Severity)
     alarms = sorted(
@@ -177,6 +184,7 @@ def _explains(cause: Symptom, symptom: Symptom) -> bool:
 
 def _finding(cause: Cause, members: Sequence[Symptom], follows: Mapping[Symptom, Symptom], facts: Facts) -> Finding:
     endpoints = tuple(dict.fromkeys(symptom.endpoint for symptom in members if symptom.endpoint is not None))
+    of_system = any(symptom.endpoint is None for symptom in members)
     below = [
         symptom for symptom in follows if _root(symptom, follows).cause is cause and _root(symptom, follows) in members
     ]
@@ -185,9 +193,9 @@ def _finding(cause: Cause, members: Sequence[Symptom], follows: Mapping[Symptom,
         severity=KINDS[cause].severity,
         endpoints=endpoints,
         sentence=_sentence(cause, members),
-        details=tuple(map(_full, members)) if len(members) > 1 else (),
+        details=() if of_system or len(members) == 1 else tuple(map(_full, members)),
         consequences=tuple(_sentence(c, group) for c, group in _by_cause(below)),
-        command=command(cause, endpoints, members[0].subject, facts),
+        command=command(cause, () if of_system else endpoints, members[0].subject, facts),
     )
 
 
@@ -208,9 +216,9 @@ def _sentence(cause: Cause, members: Sequence[Symptom]) -> str:
     """Return one line: the symptom's own words if it is one, else those for several, and where."""
     if len(members) == 1:
         return _full(members[0])
+    if of_system := [symptom.text for symptom in members if symptom.endpoint is None]:
+        return "; ".join(of_system)
     endpoints = [symptom.endpoint for symptom in members if symptom.endpoint is not None]
-    if not endpoints:
-        return "; ".join(symptom.text for symptom in members)
     return f"{shown(dict.fromkeys(endpoints))}: {KINDS[cause].summary}"
 
 
@@ -227,20 +235,24 @@ def shown(endpoints: Iterable[str]) -> str:
 
 
 class Patience:
-    """Lets a symptom pass only when it has lasted: for a watch, which looks again and again.
+    """Believes a symptom only when it has lasted: for a watch, which looks again and again.
 
-    Invariant: what passes was there at every look for `PATIENCE_S` of its cause.
+    Invariant: what is believed was there at every look for `PATIENCE_S` of its cause.
     """
 
     def __init__(self) -> None:
         self._since_s: dict[tuple[Cause, str | None, str], float] = {}
+        self._now_s = 0.0
 
-    def lasting(self, symptoms: Sequence[Symptom], now_s: float) -> tuple[Symptom, ...]:
-        """Return those of the symptoms of a look at `now_s`, seconds on a monotonic clock, that have lasted."""
-        keys = [(symptom.cause, symptom.endpoint, symptom.subject) for symptom in symptoms]
-        self._since_s = {key: self._since_s.get(key, now_s) for key in keys}
-        return tuple(
-            symptom
-            for symptom, key in zip(symptoms, keys, strict=True)
-            if now_s - self._since_s[key] >= PATIENCE_S.get(symptom.cause, 0.0)
-        )
+    def look(self, symptoms: Sequence[Symptom], now_s: float) -> None:
+        """Take the symptoms of a look at `now_s`, seconds on a monotonic clock."""
+        self._now_s = now_s
+        self._since_s = {key: self._since_s.get(key, now_s) for key in map(_what_and_where, symptoms)}
+
+    def believes(self, symptom: Symptom) -> bool:
+        """Say whether a symptom of the last look has lasted."""
+        return self._now_s - self._since_s[_what_and_where(symptom)] >= PATIENCE_S.get(symptom.cause, 0.0)
+
+
+def _what_and_where(symptom: Symptom) -> tuple[Cause, str | None, str]:
+    return symptom.cause, symptom.endpoint, symptom.subject

@@ -26,65 +26,69 @@ class Ring(NamedTuple):
     lasted_s: float
 
 
+What = tuple[Cause, tuple[str, ...]]
+"""A primary cause and its endpoints: what two alarms have to have in common to be one."""
+
+
+def _what(alarm: Alarm) -> What:
+    return alarm.primary.cause, alarm.primary.endpoints
+
+
 class Bell:
     """Turns the alarm of each look into what is to be said.
 
-    Invariant: raised and cleared alternate, beginning with raised; what is worse than what was said last, or concerns
-    more endpoints, is said at once; what is less only after `SETTLE_S` at a stretch.
+    Invariant: raised and cleared alternate, beginning with raised; a worse cause, or an endpoint that was not named
+    with this cause since it was raised, is said at once; what is less only when it has been so for `SETTLE_S` at a
+    stretch. So endpoints that come and go are named once.
 
     Attributes:
-        alarm: what was said last, None while all is well.
+        alarm: what was said last, with what the last look added; None while all is well.
     """
 
     def __init__(self) -> None:
         self.alarm: Alarm | None = None
+        self._named: frozenset[str] = frozenset()
         self._raised_s = 0.0
-        self._less_since_s: float | None = None
+        self._waiting: tuple[What | None, float] | None = None  # what is less, and since when
 
     def hear(self, alarm: Alarm | None, now_s: float) -> Ring | None:
         """Take the alarm of a look at `now_s`, seconds on a monotonic clock; return what there is to say."""
         said = self.alarm
         if said is None:
-            return self._raise(alarm, now_s)
-        if alarm is not None and _same(alarm, said):
-            self._less_since_s, self.alarm = None, alarm
+            if alarm is None:
+                return None
+            self._raised_s = now_s
+            return self._say(Said.RAISED, alarm, now_s)
+        if alarm is not None and _what(alarm) == _what(said):
+            self.alarm, self._waiting = alarm, None
             return None
-        if alarm is not None and _is_more(alarm, said):
-            return self._change(alarm, now_s)
-        self._less_since_s = now_s if self._less_since_s is None else self._less_since_s
-        if now_s - self._less_since_s < SETTLE_S:
+        if alarm is not None and self._is_more(alarm, said):
+            return self._say(Said.CHANGED, alarm, now_s)
+        return self._settled(alarm, said, now_s)
+
+    def _is_more(self, alarm: Alarm, said: Alarm) -> bool:
+        if alarm.primary.cause is said.primary.cause:
+            return not set(alarm.primary.endpoints) <= self._named
+        return _badness(alarm) < _badness(said)
+
+    def _settled(self, alarm: Alarm | None, said: Alarm, now_s: float) -> Ring | None:
+        """Say what is less if it has been exactly so for long enough."""
+        what = _what(alarm) if alarm else None
+        if self._waiting is None or self._waiting[0] != what:
+            self._waiting = (what, now_s)
+        if now_s - self._waiting[1] < SETTLE_S:
             return None
-        return self._change(alarm, now_s) if alarm else self._clear(said, now_s)
-
-    def _raise(self, alarm: Alarm | None, now_s: float) -> Ring | None:
-        if alarm is None:
-            return None
-        self.alarm, self._raised_s, self._less_since_s = alarm, now_s, None
-        return Ring(Said.RAISED, alarm, 0.0)
-
-    def _change(self, alarm: Alarm, now_s: float) -> Ring:
-        self.alarm, self._less_since_s = alarm, None
-        return Ring(Said.CHANGED, alarm, now_s - self._raised_s)
-
-    def _clear(self, said: Alarm, now_s: float) -> Ring:
-        self.alarm, self._less_since_s = None, None
+        if alarm is not None:
+            return self._say(Said.CHANGED, alarm, now_s)
+        self.alarm, self._waiting, self._named = None, None, frozenset()
         return Ring(Said.CLEARED, said, now_s - self._raised_s)
 
-
-def _same(alarm: Alarm, said: Alarm) -> bool:
-    return _what(alarm) == _what(said)
-
-
-def _is_more(alarm: Alarm, said: Alarm) -> bool:
-    """Say whether an alarm has a worse cause, or the same one at endpoints that were not named."""
-    if alarm.primary.cause is said.primary.cause:
-        return not set(alarm.primary.endpoints) <= set(said.primary.endpoints)
-    return _badness(alarm) < _badness(said)
+    def _say(self, said: Said, alarm: Alarm, now_s: float) -> Ring:
+        same_cause = self.alarm is not None and self.alarm.primary.cause is alarm.primary.cause
+        self._named = frozenset(alarm.primary.endpoints) | (self._named if same_cause else frozenset())
+        self.alarm, self._waiting = alarm, None
+        return Ring(said, alarm, now_s - self._raised_s)
 
 
 def _badness(alarm: Alarm) -> tuple[int, int]:
     return list(Severity).index(alarm.primary.severity), list(Cause).index(alarm.primary.cause)
-
-
-def _what(alarm: Alarm) -> tuple[Cause, tuple[str, ...]]:
-    return alarm.primary.cause, alarm.primary.endpoints

@@ -109,11 +109,13 @@ PATIENCE_S: Final = {
     Cause.REMOVAL_LIMITED: 5.0,
     Cause.LOCK_TOO_LONG: 5.0,
     Cause.ENDPOINT_HELD: 15.0,
+    Cause.ROLLBACK_DANGLING: 5.0,
     Cause.PROCESS_SILENT: 20.0,
 }
 """How long a symptom has to last before a watch believes it, seconds, where one look may be wrong or the system heals
 that by itself: a process is started again within 10 s, reports are old for some seconds when the store comes back, the
-planner numbers its next plan above a lost future within 3 s. What is not here is believed at once."""
+planner numbers its next plan above a lost future within 3 s, a plan renews a rollback. What is not here is believed at
+once."""
 
 
 def find(facts: Facts, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> tuple[Symptom, ...]:
@@ -129,9 +131,10 @@ def find(facts: Facts, thresholds: Thresholds = DEFAULT_THRESHOLDS) -> tuple[Sym
 
 def _of_system(facts: Facts, thresholds: Thresholds) -> Iterator[Symptom]:
     if facts.store_problem:
-        yield Symptom(
-            Cause.STORE_DOWN, None, f"the store at {facts.place.store} does not answer: {facts.store_problem}"
-        )
+        answering = sum(any(answer.records for answer in e.answers.values()) for e in facts.endpoints)
+        works = f"DNS still answers for {answering} of {len(facts.endpoints)} endpoints, with what it had last"
+        text = f"the store at {facts.place.store} does not answer ({facts.store_problem}); {works}"
+        yield Symptom(Cause.STORE_DOWN, None, text)
     yield from _of_listeners(facts)
     if not facts.store_problem:
         yield from _of_automation(facts, thresholds)
