@@ -1,7 +1,9 @@
 """The watch's figures for Prometheus: what `deploy/prometheus/alerts.yml` has its rules over."""
 
+from collections.abc import Mapping
+
 from fencepost.alarms import Alarm
-from fencepost.facts import EndpointFacts, Facts
+from fencepost.facts import Answer, EndpointFacts, Facts
 from fencepost.service import Context
 
 
@@ -26,6 +28,7 @@ class WatchMetrics:
         self._refused = gauge("endpoint_refused", "1 if an enactor says that it cannot move the endpoint", "zone")
         self._limited = gauge("endpoint_limited", "1 if the planner keeps capacity that should leave", "zone")
         self._answers = gauge("dns_answers", "1 if a name server answers with addresses", "zone", "type", "listener")
+        self._silent = gauge("dns_silent", "1 if a name server answers nothing of what it is asked", "listener")
         self._behind = gauge("dns_behind_seconds", "Age of the oldest commit that DNS does not show", "zone")
         self._raised: tuple[str, str, str] | None = None
 
@@ -33,10 +36,8 @@ class WatchMetrics:
         """Take the facts of a look, and the alarm that is raised."""
         self._show_alarm(alarm)
         self._store.set(not facts.store_problem)
-        for endpoint in facts.endpoints:
-            for listener, said in (("authoritative", endpoint.answers), ("caching", endpoint.cached)):
-                for kind, answer in said.items():
-                    self._answers.labels(endpoint.name, kind, listener).set(answer.records > 0)
+        self._show_answers("authoritative", {endpoint.name: endpoint.answers for endpoint in facts.endpoints})
+        self._show_answers("caching", {endpoint.name: endpoint.cached for endpoint in facts.endpoints})
         if facts.store_problem:
             return
         self._latest.set(facts.latest)
@@ -47,6 +48,14 @@ class WatchMetrics:
                 self._age.labels(process.name, process.kind).set(process.report_age_s)
         for endpoint in facts.endpoints:
             self._show_zone(endpoint)
+
+    def _show_answers(self, listener: str, said: Mapping[str, Mapping[str, Answer]]) -> None:
+        silent = True
+        for zone, by_type in said.items():
+            for kind, answer in by_type.items():
+                silent = silent and not answer.rcode
+                self._answers.labels(zone, kind, listener).set(answer.records > 0)
+        self._silent.labels(listener).set(silent)
 
     def _show_zone(self, endpoint: EndpointFacts) -> None:
         zone = endpoint.name

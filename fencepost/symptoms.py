@@ -241,8 +241,10 @@ def _of_aliases(endpoint: EndpointFacts) -> Iterator[Symptom]:
         yield Symptom(Cause.ROOT_MISSING, endpoint.name, "its root record is gone")
     elif endpoint.damaged:
         name = tree_name("", endpoint.live or 0).rstrip(".")
-        text = f"{endpoint.damaged} record sets of its live tree {name} are not as its plan has them"
-        yield Symptom(Cause.TREE_DAMAGED, endpoint.name, text + _who(endpoint))
+        count = "1 record set" if endpoint.damaged == 1 else f"{endpoint.damaged} record sets"
+        text = f"its live tree {name} differs from its plan in {count}"
+        who = f"; records of it were {who}" if (who := _deleted_by(endpoint)) else ""
+        yield Symptom(Cause.TREE_DAMAGED, endpoint.name, text + who)
     lost = sorted({_short(pointer, endpoint) for pointer in endpoint.rollback if not pointer.exists})
     if lost:
         text = f"its rollback points to {', '.join(lost)}, which is not there: there is no way back until the next plan"
@@ -255,15 +257,16 @@ def _why_dangling(endpoint: EndpointFacts, dangling: tuple[Pointer, ...]) -> str
     which = (
         "the root points" if len(dangling) == len(endpoint.root) else f"the root's {', '.join(sorted(kinds))} points"
     )
-    return f"{which} to {target}, whose tree {_who(endpoint).strip(' ,') or 'is not there'}"
+    who = _deleted_by(endpoint)
+    return f"{which} to {target}, whose tree {f'was {who}' if who else 'is not there'}"
 
 
-def _who(endpoint: EndpointFacts) -> str:
-    """Return who deleted from the live tree, as the end of a sentence; "" if that is not known."""
+def _deleted_by(endpoint: EndpointFacts) -> str:
+    """Return "deleted by" whom, and who had made it live; "" if that is not known."""
     loss = endpoint.loss
     if loss is None or not loss.by:
         return ""
-    text = f", was deleted by {loss.by} at {clock_time(loss.at_s)}" + (f" ({loss.comment})" if loss.comment else "")
+    text = f"deleted by {loss.by} at {clock_time(loss.at_s)}" + (f" ({loss.comment})" if loss.comment else "")
     if loss.flipped_by:
         text += f"; {loss.flipped_by} had pointed the root to it at {clock_time(loss.flipped_at_s)}"
     return text

@@ -197,7 +197,8 @@ async def test_status_of_a_damaged_tree_counts_what_is_wrong(world):
 
     assert finding.cause is Cause.TREE_DAMAGED
     assert finding.sentence.startswith(
-        "one.fencepost.test: 1 record sets of its live tree plan-000001 are not as its plan has them, was deleted by "
+        "one.fencepost.test: its live tree plan-000001 differs from its plan in 1 record set; "
+        "records of it were deleted by alice at "
     )
 
 

@@ -184,7 +184,7 @@ CASES = {
         (endpoint(damaged=3, loss=Loss("operator", AT_S, "by mistake")),),
         {},
         Cause.TREE_DAMAGED,
-        "a.test: 3 record sets of its live tree plan-000145 are not as its plan has them, was deleted by operator",
+        "a.test: its live tree plan-000145 differs from its plan in 3 record sets; records of it were deleted by ",
         "fencepost repair a.test",
     ),
     "resolver behind": (
