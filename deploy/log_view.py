@@ -34,6 +34,8 @@ LONGEST_VALUE: Final = 60
 """How much of a field's value is shown when only important events are; the files have all of it."""
 
 
+MOST_DETAILS: Final = 3
+"""Endpoints of one alarm that are told of one by one; `fencepost status` tells of all."""
 ALARMS: Final = {"watch.alarm_raised": "ALARM", "watch.alarm_changed": "ALARM", "watch.alarm_cleared": "alarm over"}
 """Events that stand out: over several lines, and none of their words cut."""
 
@@ -103,6 +105,7 @@ class LogView:
         lasted = f" (after {fields['took_ms'] / 1000:.0f} s)" if "took_ms" in fields else ""
         lines = [f"{time}  {process}  {head} {self._style(str(fields.get('reason', '')), BOLD)}{lasted}"]
         if not over:
+            lines += list(fields.get("details", ()))[:MOST_DETAILS]
             lines += [f"-> {text}" for text in fields.get("consequences", ())]
             lines += [f"also: {text}" for text in fields.get("also", ())]
             lines += [f"run: {self._style(str(fields['command']), BOLD)}"] if fields.get("command") else []

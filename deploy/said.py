@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from deploy.page_list import Page
 from deploy.zone_look import Control, ZoneLook, damage, read_control
 from fencepost.facts import Answer, EndpointFacts, Facts, Loss, Place, ProcessFacts
-from fencepost.plan import Content, Plan, PlanSummary, short
+from fencepost.plan import Content, Plan, short
 from fencepost.region import Endpoint, Region
 from fencepost.stores import Controls, Report
 
@@ -33,7 +33,7 @@ class StoreSaid(NamedTuple):
         zones: endpoint -> its zone, or why that cannot be read.
         latest: the latest plan, None if there is none; read after the zones, so that it is ahead of them, if anything.
         controls, reports: see `PlanStore`.
-        waiting: summaries of the latest plans, as far as some endpoint may wait for them, newest first.
+        waiting_ms: endpoint that is late -> when the first plan that it waits for was published, epoch milliseconds.
         now_s: epoch seconds, when all of it had been read.
     """
 
@@ -41,7 +41,7 @@ class StoreSaid(NamedTuple):
     latest: Plan | None
     controls: Controls
     reports: Mapping[str, Report]
-    waiting: Sequence[PlanSummary]
+    waiting_ms: Mapping[str, int]
     now_s: float
 
 
@@ -136,8 +136,7 @@ def endpoint_facts(
 def _with_zone(facts: EndpointFacts, look: ZoneLook, stores: StoreSaid) -> EndpointFacts:
     name = facts.name
     control = read_control(name, look.records, stores.now_s)
-    has = control.fence.generation if control.fence else look.live or 0
-    late = is_late(name, look, control, stores.latest)
+    late, has = is_late(name, look, control, stores.latest), generation_of_zone(look, control)
     return replace(
         facts,
         serial=look.serial,
@@ -146,10 +145,20 @@ def _with_zone(facts: EndpointFacts, look: ZoneLook, stores: StoreSaid) -> Endpo
         live=look.live,
         addresses=look.addresses,
         **control._asdict(),
-        lag_s=first_waiting_s(stores, name, has) if late else None,
+        lag_s=_age_s(stores, name) if late else None,
         lag_generations=max(0, stores.latest.generation - has) if late and stores.latest else 0,
         damaged=_damaged(name, look, control, stores.latest),
     )
+
+
+def _age_s(stores: StoreSaid, name: str) -> float | None:
+    since_ms = stores.waiting_ms.get(name)
+    return None if since_ms is None else max(0.0, stores.now_s - since_ms / 1000)
+
+
+def generation_of_zone(look: ZoneLook, control: Control) -> int:
+    """Return the generation that a zone has: its fence's, else its root's; 0 if it has none."""
+    return control.fence.generation if control.fence else look.live or 0
 
 
 def is_late(name: str, look: ZoneLook, control: Control, latest: Plan | None) -> bool:
@@ -161,15 +170,6 @@ def is_late(name: str, look: ZoneLook, control: Control, latest: Plan | None) ->
     if look.live == latest.generation or not look.whole:
         return False
     return look.live is None or damage(name, look, latest.content(name)) > 0
-
-
-def first_waiting_s(stores: StoreSaid, name: str, has: int) -> float | None:
-    """Return since when a plan waits that changes an endpoint, which has plan `has`, in seconds.
-
-    None if no plan is known to: the zone is ahead of the plan store.
-    """
-    waiting = [s.published_ms for s in stores.waiting if s.generation > has and name in s.changed]
-    return max(0.0, stores.now_s - min(waiting) / 1000) if waiting else None
 
 
 def known_content(name: str, look: ZoneLook, control: Control, latest: Plan | None) -> Content | None:

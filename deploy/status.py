@@ -13,7 +13,7 @@ from pydantic import Field
 from deploy.page_list import parse_pages
 from deploy.pages import Pages, guessed_pages
 from deploy.questions import Questions
-from deploy.said import DnsSaid, More, StoreSaid, facts_of, is_broken, is_late
+from deploy.said import DnsSaid, More, StoreSaid, facts_of, generation_of_zone, is_broken, is_late
 from deploy.zone_look import ZoneLook, find_loss, look_at_zone, read_control
 from fencepost.client import OPERATOR
 from fencepost.clock import Clock
@@ -25,8 +25,10 @@ from fencepost.region import Endpoint
 from fencepost.settings import Settings
 from fencepost.stores import PlanStore, ZoneStore
 
-MAX_HISTORY: Final = 500
-"""Plans that are looked through for the first one that an endpoint waits for; of more, a lag is a lower bound."""
+WINDOW: Final = 100
+WINDOWS: Final = 5
+"""Plans that are looked through, from the one that an endpoint has, for the first one that it waits for: so many times
+so many. Nearly always it is among the first few."""
 
 
 class StatusSettings(Settings):
@@ -58,6 +60,7 @@ class Collector:
         self._authoritative, self._caching = Questions(settings.dns_port), Questions(settings.cache_port)
         self._plan: Plan | None = None
         self._losses: dict[tuple[str, str], Loss] = {}
+        self._waiting: dict[tuple[str, int], int | None] = {}  # what an endpoint with this generation waits for
         self._states: Mapping[str, Mapping[str, Any]] = {}
         self._states_until_s = float("-inf")
 
@@ -140,8 +143,8 @@ class Collector:
         looks = dict(zip(names, await asyncio.gather(*map(self._look_at, names)), strict=True))
         self._plan = await self._plans.latest(self._plan)
         controls, reports = await asyncio.gather(self._plans.controls(), self._plans.reports())
-        waiting = await self._plans.history(limit) if (limit := self._how_many(looks)) else ()
-        return StoreSaid(looks, self._plan, controls, reports, waiting, self._clock.epoch_s())
+        waiting_ms = await self._what_waits(looks, self._plan) if self._plan else {}
+        return StoreSaid(looks, self._plan, controls, reports, waiting_ms, self._clock.epoch_s())
 
     async def _look_at(self, zone: str) -> ZoneLook | str:
         has = self._plan is not None and zone in self._plan.digests
@@ -151,16 +154,34 @@ class Collector:
         except ChangeRefused as error:
             return str(error)
 
-    def _how_many(self, looks: Mapping[str, ZoneLook | str]) -> int:
-        """Return how many plans have to be looked through for those that endpoints wait for."""
-        latest, has = self._plan, []
+    async def _what_waits(self, looks: Mapping[str, ZoneLook | str], latest: Plan) -> dict[str, int]:
+        """Return when the first plan was published that each late endpoint waits for."""
+        found = {}
         for name, look in looks.items():
-            if isinstance(look, str) or latest is None:
+            if isinstance(look, str):
                 continue
             control = read_control(name, look.records, 0.0)
-            if is_late(name, look, control, latest):
-                has.append(control.fence.generation if control.fence else look.live or 0)
-        return min(MAX_HISTORY, max(1, latest.generation - min(has))) if has and latest else 0
+            if not is_late(name, look, control, latest):
+                continue
+            key = (name, generation_of_zone(look, control))
+            if self._waiting.get(key) is None:
+                self._waiting = {k: v for k, v in self._waiting.items() if k[0] != name}
+                self._waiting[key] = await self._first_change_ms(*key, latest)
+            if (since_ms := self._waiting[key]) is not None:
+                found[name] = since_ms
+        return found
+
+    async def _first_change_ms(self, name: str, has: int, latest: Plan) -> int | None:
+        """Return when the first plan after `has` was published that changes an endpoint; None if none is known to."""
+        for window in range(WINDOWS):
+            first = has + window * WINDOW
+            if first >= latest.generation:
+                return None
+            plans = await self._plans.history(WINDOW, before=min(first + WINDOW, latest.generation) + 1)
+            changes = [plan.published_ms for plan in plans if plan.generation > first and name in plan.changed]
+            if changes:
+                return min(changes)
+        return latest.published_ms
 
     async def _more(self, stores: StoreSaid, dns: Mapping[str, DnsSaid]) -> More:
         looks = {name: look for name, look in stores.zones.items() if not isinstance(look, str)}

@@ -81,6 +81,7 @@ class WatchService:
             cause=primary.cause.value,
             severity=primary.severity.value,
             endpoints=list(primary.endpoints),
+            details=list(primary.details),
             consequences=list(primary.consequences),
             also=[finding.sentence for finding in ring.alarm.also],
             command=primary.command,

@@ -7,7 +7,6 @@ import msgspec
 import pytest
 
 from deploy.page_list import Page, format_pages, parse_pages
-from deploy.said import first_waiting_s
 from deploy.status import StatusSettings, collecting
 from enactor.tree import flip_rollback, flip_root, tree_records
 from fencepost import cli
@@ -320,14 +319,33 @@ async def test_lag_counts_from_the_first_plan_that_changes_the_endpoint(world):
     assert (one.lag_generations, two.lag_generations) == (2, 2)
 
 
-async def test_lag_of_a_zone_ahead_of_the_store_is_unknown(world):
-    """No plan is known that it waits for."""
-    await world.publish()
-    async with collecting(world.settings, SystemClock()) as collector:
-        stores = await collector._ask_stores()
+async def test_lag_among_many_plans_is_found_from_where_the_endpoint_stands(world):
+    """Hundreds of plans that change the other endpoint only lie before the first one that it waits for."""
+    await world.publish(one=1)
+    await world.install()
+    for number in range(130):
+        change = {TWO: balancers(1 + number % 2, ("A", "AAAA"))}
+        await world.plans.publish(Draft(change, "two only"), expected=1 + number)
+    await world.plans.publish(Draft({ONE: balancers(2)}, "one"), expected=131)
+    await world.plans.publish(Draft({ONE: balancers(2), TWO: balancers(1)}, "both"), expected=132)
+    history = {summary.generation: summary.published_ms for summary in await world.plans.history(200)}
 
-    assert first_waiting_s(stores, ONE, 9) is None
-    assert first_waiting_s(stores, ONE, 0) is not None
+    async with collecting(world.settings, SystemClock()) as collector:
+        said = await collector._ask_stores()
+
+    assert said.waiting_ms == {ONE: history[132], TWO: history[2]}
+
+
+async def test_lag_of_a_zone_ahead_of_the_store_is_unknown(world):
+    """No plan is known that it waits for: it is told as what it is, a fence from a lost future."""
+    await world.publish()
+    await world.install()
+    fence = next(r for r in await world.records(ONE) if r.name == f"_generation.{ONE}")
+    await world.commit(ONE, delete(fence), create(Fence(9, "0123abcd", "e-1-9").record(ONE)))
+
+    facts = await world.look()
+
+    assert (facts.endpoints[0].lag_s, facts.endpoints[0].lag_generations) == (None, 0)
 
 
 async def test_look_without_a_store_says_so_and_asks_the_rest(world):

@@ -269,6 +269,7 @@ def test_alarm_stands_out_in_the_merged_log():
         "timestamp": "2025-10-20T06:48:01.123456Z",
         "zone": ZONE,
         "reason": "one.fencepost.test: " + "a long cause " * 10,
+        "details": ["a.test: one", "b.test: two", "c.test: three", "d.test: four"],
         "consequences": ["DNS answers without addresses"],
         "also": [],
         "command": "fencepost repair one.fencepost.test",
@@ -281,6 +282,9 @@ def test_alarm_stands_out_in_the_merged_log():
     assert first.startswith("06:48:01.123  watch   ALARM  one.fencepost.test: a long cause")
     assert first.count("a long cause") == 10
     assert [text.strip() for text in rest] == [
+        "a.test: one",
+        "b.test: two",
+        "c.test: three",
         "-> DNS answers without addresses",
         "run: fencepost repair one.fencepost.test",
     ]
