@@ -68,7 +68,7 @@ def _look_at_process(case: Case) -> str:
     asked = [process for process in facts.processes if process.answers is not None]
     if asked and not any(process.answers for process in asked):
         return f"fencepost up --reuse --run-dir {run_dir}   # none of the processes lives"
-    return f"tail -n 20 {run_dir}/logs/{case.subject}.err"
+    return f"tail -n 5 {run_dir}/logs/{case.subject}.*"
 
 
 def _weigh_plan(case: Case) -> str:

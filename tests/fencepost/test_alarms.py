@@ -213,7 +213,7 @@ CASES = {
         {},
         Cause.RESOLVER_SILENT,
         "the authoritative server on port 5300 does not answer",
-        "tail -n 20 /runs/0001/logs/resolver.err",
+        "tail -n 5 /runs/0001/logs/resolver.*",
     ),
     "fence from a lost future": (
         (endpoint(fence=FenceFacts(150, "0123abcd"), live=150),),
@@ -265,21 +265,21 @@ CASES = {
         },
         Cause.NO_ENACTOR,
         "no enactor lives: nothing installs plans; DNS stays as it is (its last word was 60 s ago)",
-        "tail -n 20 /runs/0001/logs/use1-az1-enactor.err",
+        "tail -n 5 /runs/0001/logs/use1-az1-enactor.*",
     ),
     "one enactor of three": (
         (),
         {"processes": (PLANNER, *ENACTORS[:2], replace(ENACTORS[2], report_age_s=60.0, answers=False))},
         Cause.PROCESS_SILENT,
         "use1-az3-enactor is silent",
-        "tail -n 20 /runs/0001/logs/use1-az3-enactor.err",
+        "tail -n 5 /runs/0001/logs/use1-az3-enactor.*",
     ),
     "no planner": (
         (),
         {"processes": (replace(PLANNER, report_age_s=60.0, answers=False), *ENACTORS)},
         Cause.NO_PLANNER,
         "the planner does not live: nothing follows the load balancers' health",
-        "tail -n 20 /runs/0001/logs/planner.err",
+        "tail -n 5 /runs/0001/logs/planner.*",
     ),
     "planner fails": (
         (),
