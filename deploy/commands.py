@@ -7,13 +7,14 @@ import typer
 
 from deploy.freeze_command import freeze, thaw
 from deploy.repair_command import repair, rollback
+from deploy.status_command import status
 from fencepost.guards import Guard
 
 
 def register(app: typer.Typer) -> None:
     """Add this room's commands to the command line."""
     app.command("up")(up)
-    for command in (freeze, thaw, rollback, repair):
+    for command in (freeze, thaw, rollback, repair, status):
         app.command(command.__name__)(command)
 
 
@@ -65,7 +66,7 @@ def up(
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show routine events too.")] = False,
 ) -> int:
-    """Run the whole system: server, fleet, resolver, planner, enactors, and load if asked.
+    """Run the whole system: server, fleet, resolver, planner, enactors, watch, and load if asked.
 
     Every process is started in order, watched, and started again if it dies. Their logs are shown as one, and kept as
     JSON lines in the run directory. Ctrl-C and SIGTERM stop all of it within 5 s.

@@ -4,6 +4,7 @@ import shlex
 from pathlib import Path
 
 from deploy.launch import RunningSystem
+from deploy.page_list import format_pages
 from deploy.supervisor import logs_dir
 from fencepost.region import Region
 from fencepost.service import LOOPBACK
@@ -18,6 +19,8 @@ def write_environment(system: RunningSystem) -> Path:
         "FENCEPOST_REDIS_URL": settings.redis_url,
         "FENCEPOST_PORT_BASE": str(settings.port_base),
         "FENCEPOST_PROFILE": settings.profile,
+        "FENCEPOST_PROCESSES": format_pages(system.supervisor.pages()),
+        "FENCEPOST_RUN_DIR": str(system.run_dir),
     }
     if settings.region_file is not None:
         values["FENCEPOST_REGION_FILE"] = str(settings.region_file.resolve())
@@ -39,6 +42,7 @@ def next_steps(system: RunningSystem, region: Region, environment: Path) -> str:
         ("take a load balancer out of service; -X DELETE brings it back", f"curl -X POST {api}/{balancer}/drain"),
         ("the planner's view of the fleet", f"curl {api}"),
         ("tell this shell's fencepost commands where the system is", f". {shlex.quote(str(environment))}"),
+        ("is all well? if not: the cause, where, and what to type", "fencepost status"),
     )
     pages = (f"  {name:20} {supervisor.admin_url(name)}" for name in supervisor.names() if name != "server")
     return "\n".join(

@@ -25,13 +25,19 @@ ROUTINE: Final = frozenset(
 )
 """Events that are shown on request only: they come with every plan, or another event says as much."""
 
-PLAIN, BOLD, DIM, RED, YELLOW, GREEN = "0", "1", "2", "31", "33", "32"
+PLAIN, BOLD, DIM, RED, YELLOW, GREEN, ALARM = "0", "1", "2", "31", "33", "32", "1;97;41"
 PROCESS_COLOURS: Final = ("36", "35", "34", "32", "96", "95", "94", "92")
 SHOWN_APART: Final = ("timestamp", "process", "event", "level", "zone", "generation", "reason")
 
 
 LONGEST_VALUE: Final = 60
 """How much of a field's value is shown when only important events are; the files have all of it."""
+
+
+MOST_DETAILS: Final = 3
+"""Endpoints of one alarm that are told of one by one; `fencepost status` tells of all."""
+ALARMS: Final = {"watch.alarm_raised": "ALARM", "watch.alarm_changed": "ALARM", "watch.alarm_cleared": "alarm over"}
+"""Events that stand out: over several lines, and none of their words cut."""
 
 
 def is_routine(fields: Mapping[str, Any]) -> bool:
@@ -91,7 +97,23 @@ class LogView:
             return None
         return self._event(line, line.fields)
 
+    def _alarm(self, line: LogLine, fields: Mapping[str, Any]) -> str:
+        """Return an alarm: its one line, what follows from it, and what to type."""
+        over = fields["event"] == "watch.alarm_cleared"
+        head = self._style(f" {ALARMS[fields['event']]} ", GREEN if over else ALARM)
+        time, process = self._style(f"{clock_time(line.timestamp):12}", DIM), self._process(line.process)
+        lasted = f" (after {fields['took_ms'] / 1000:.0f} s)" if "took_ms" in fields else ""
+        lines = [f"{time}  {process}  {head} {self._style(str(fields.get('reason', '')), BOLD)}{lasted}"]
+        if not over:
+            lines += list(fields.get("details", ()))[:MOST_DETAILS]
+            lines += [f"-> {text}" for text in fields.get("consequences", ())]
+            lines += [f"also: {text}" for text in fields.get("also", ())]
+            lines += [f"run: {self._style(str(fields['command']), BOLD)}"] if fields.get("command") else []
+        return f"\n{'':16}".join(lines)
+
     def _event(self, line: LogLine, fields: Mapping[str, Any]) -> str:
+        if fields.get("event") in ALARMS:
+            return self._alarm(line, fields)
         parts = [
             self._style(f"{clock_time(line.timestamp):12}", DIM),
             self._process(line.process),

@@ -11,11 +11,12 @@ from typing import Final
 from deploy.child import Child
 from deploy.log_view import LogView
 from deploy.merged_log import MergedLog, Source
+from deploy.page_list import Page
 from deploy.readiness import Probe, admin_url
 from deploy.restarts import ChildAbandoned, RestartPolicy
 from deploy.stopping import kill_and_wait, stop_alone, stop_in_order
 from deploy.tether import works_here
-from deploy.topology import ProcessSpec, Stage
+from deploy.topology import ProcessSpec, Stage, pages_of
 from fencepost.clock import Clock
 from fencepost.errors import StartupError
 from fencepost.events import Events
@@ -93,6 +94,10 @@ class Supervisor:
         port = self._by_name[name].spec.admin_port
         assert port is not None, f"{name} has no admin pages"
         return admin_url(port)
+
+    def pages(self) -> tuple[Page, ...]:
+        """Return where the processes serve their pages."""
+        return pages_of([child.spec for child in self._children])
 
     def restarts(self, name: str) -> int:
         """Return how often a process was started again."""

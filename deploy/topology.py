@@ -7,6 +7,7 @@ from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from deploy.page_list import Page, format_pages
 from fencepost.errors import StartupError
 from fencepost.guards import Guard, parse_guards
 from fencepost.network import PROFILES
@@ -18,7 +19,7 @@ FIRST_ADMIN_PORT: Final = 10
 """Admin pages are served from `port_base + 10` on, one port for each process, in the order of the topology."""
 MAX_ENACTORS: Final = 99
 MAX_PORT: Final = 65_535
-KINDS: Final = ("fleet", "resolver", "planner", "enactor", "load")
+KINDS: Final = ("fleet", "resolver", "planner", "enactor", "watch", "load")
 
 
 class Mode(StrEnum):
@@ -35,7 +36,8 @@ class Stage(IntEnum):
     DATA_PLANE = 1
     PLANNER = 2
     ENACTORS = 3
-    LOAD = 4
+    WATCH = 4
+    LOAD = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class ProcessSpec:
         admin_port: where it serves /readyz on loopback; None for the server.
         ping_url: the server's URL, which is ready when it answers PING; None for all others.
         stage: when it is started and stopped.
+        kind: what it is, one of `KINDS`; "" for the server.
     """
 
     name: str
@@ -90,6 +93,7 @@ class ProcessSpec:
     admin_port: int | None = None
     ping_url: str | None = None
     stage: Stage = Stage.DATA_PLANE
+    kind: str = ""
 
     @property
     def log_name(self) -> str:
@@ -150,11 +154,14 @@ def process_specs(
     `server_argv` is the embedded server's command line; None means that the server at `redis_url` exists already.
     """
     server = [ProcessSpec("server", tuple(server_argv), ping_url=redis_url, stage=Stage.SERVER)] if server_argv else []
-    ours = [
-        _spec(process, options, redis_url, admin_port)
-        for admin_port, process in enumerate(_processes(options, region), start=options.port_base + FIRST_ADMIN_PORT)
-    ]
-    return (*server, *ours)
+    numbered = list(enumerate(_processes(options, region), start=options.port_base + FIRST_ADMIN_PORT))
+    pages = [Page(process.kind, process.name, admin_port) for admin_port, process in numbered]
+    return (*server, *(_spec(process, options, redis_url, admin_port, pages) for admin_port, process in numbered))
+
+
+def pages_of(specs: Sequence[ProcessSpec]) -> tuple[Page, ...]:
+    """Return where the processes of a system serve their pages."""
+    return tuple(Page(spec.kind, spec.name, spec.admin_port) for spec in specs if spec.admin_port is not None)
 
 
 def _processes(options: SystemOptions, region: Region) -> Iterator[_Process]:
@@ -163,11 +170,14 @@ def _processes(options: SystemOptions, region: Region) -> Iterator[_Process]:
     yield _Process("planner", "planner", "planner", Stage.PLANNER)
     for name in enactor_names(region, options.enactors):
         yield _Process("enactor", name, "enactor", Stage.ENACTORS)
+    yield _Process("watch", "watch", "deploy.watch", Stage.WATCH)
     if options.load_rate is not None:
         yield _Process("load", "load", "lab.load", Stage.LOAD)
 
 
-def _spec(process: _Process, options: SystemOptions, redis_url: str, admin_port: int) -> ProcessSpec:
+def _spec(
+    process: _Process, options: SystemOptions, redis_url: str, admin_port: int, pages: Sequence[Page]
+) -> ProcessSpec:
     env = {
         "FENCEPOST_NAME": process.name,
         "FENCEPOST_REDIS_URL": redis_url,
@@ -182,13 +192,16 @@ def _spec(process: _Process, options: SystemOptions, redis_url: str, admin_port:
     if process.kind == "enactor":
         env["FENCEPOST_PROTOCOL"] = options.mode.value
         env["FENCEPOST_VERIFY_PORT"] = str(options.port_base)
+    if process.kind == "watch":
+        env["FENCEPOST_PROCESSES"] = format_pages(pages)
+        env["FENCEPOST_RUN_DIR"] = str(options.run_dir.resolve())
     if process.kind == "load":
         env["FENCEPOST_LOAD_RATE"] = str(options.load_rate)
         env["FENCEPOST_LOAD_FILE"] = str(options.run_dir.resolve() / "load.jsonl")
     env |= options.extra.get(process.kind, {})
     # -P keeps the working directory out of the imports: a planner.py that lies there is not ours.
     argv = (sys.executable, "-P", "-m", process.module)
-    return ProcessSpec(process.name, argv, env, admin_port, stage=process.stage)
+    return ProcessSpec(process.name, argv, env, admin_port, stage=process.stage, kind=process.kind)
 
 
 def guards_off(options: SystemOptions) -> str:

@@ -80,9 +80,9 @@ class EventBus:
 
 
 class LogSink:
-    """Writes events to a structlog logger; names ending as in `WARN` as warnings."""
+    """Writes events to a structlog logger; names that end in one of `WARN` as warnings."""
 
-    WARN: Final = ("_failed", "_refused", "_lost", "_exhausted", "_limited")
+    WARN: Final = ("_failed", "_refused", "_lost", "_exhausted", "_limited", ".alarm_raised", ".alarm_changed")
 
     def __init__(self, logger: structlog.typing.FilteringBoundLogger) -> None:
         self._logger = logger

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.page_list import parse_pages
 from deploy.topology import (
     Mode,
     Stage,
@@ -13,6 +14,7 @@ from deploy.topology import (
     check_options,
     client_settings,
     enactor_names,
+    pages_of,
     ports,
     process_specs,
 )
@@ -43,6 +45,7 @@ def test_specs_are_in_the_order_of_their_start():
         "use1-az1-enactor",
         "use1-az2-enactor",
         "use1-az3-enactor",
+        "watch",
         "load",
     ]
     assert all(one.stage <= other.stage for one, other in pairwise(found.values()))
@@ -98,6 +101,19 @@ def test_specs_load_knows_rate_and_file():
     assert (load.env["FENCEPOST_LOAD_RATE"], load.env["FENCEPOST_LOAD_FILE"]) == ("50.0", "/tmp/run/load.jsonl")  # noqa: S108
 
 
+def test_specs_watch_knows_every_process_and_where_the_logs_are():
+    """Whoever is silent from the start is missed as well, and the command to run names the run directory."""
+    found = specs(enactors=1)
+
+    watch = found["watch"]
+    assert watch.argv[1:] == ("-P", "-m", "deploy.watch")
+    assert watch.env["FENCEPOST_RUN_DIR"] == "/tmp/run"  # noqa: S108
+    assert watch.env["FENCEPOST_PROCESSES"] == (
+        "fleet:fleet:15510,resolver:resolver:15511,planner:planner:15512,enactor:use1-az1-enactor:15513,watch:watch:15514"
+    )
+    assert parse_pages(watch.env["FENCEPOST_PROCESSES"]) == pages_of(list(found.values()))
+
+
 def test_enactors_are_named_by_zone_in_turn():
     """Names are readable: the Availability Zone first, a number only where it is needed."""
     assert enactor_names(REGION, 5) == (
@@ -117,7 +133,7 @@ def test_ports_are_all_different():
 
     wanted = [(port.kind, port.host, port.number) for port in listed]
     assert len(set(wanted)) == len(wanted)
-    assert max(port.number for port in listed) == 15500 + 10 + 3 + 99
+    assert max(port.number for port in listed) == 15500 + 10 + 4 + 99
 
 
 @pytest.mark.parametrize(
@@ -125,8 +141,8 @@ def test_ports_are_all_different():
     [
         ({"profile": "moon"}, "no network profile 'moon'; there are none, lan, region, accelerated"),
         ({"enactors": 0}, "--enactors 0 is outside 1 to 99"),
-        ({"port_base": 0}, "--port-base 0 is outside 1 to 65517"),
-        ({"port_base": 65518}, "--port-base 65518 is outside"),
+        ({"port_base": 0}, "--port-base 0 is outside 1 to 65516"),
+        ({"port_base": 65517}, "--port-base 65517 is outside"),
         ({"load_rate": 0.0}, "--load 0 is no rate"),
         ({"extra": {"enacter": {}}}, "no kind of process enacter; there are fleet"),
     ],

@@ -129,8 +129,9 @@ def test_up_is_ready_answers_and_stops_on_ctrl_c(start_up):
 
     assert addresses(up.port_base)[0].startswith("127.1.")
     assert addresses(up.port_base + 1)[0].startswith("127.1.")
-    names = [state(f"http://127.0.0.1:{up.port_base + 10 + number}")["name"] for number in range(6)]
-    assert names == ["fleet", "resolver", "planner", "use1-az1-enactor", "use1-az2-enactor", "use1-az3-enactor"]
+    names = [state(f"http://127.0.0.1:{up.port_base + 10 + number}")["name"] for number in range(7)]
+    enactors = ["use1-az1-enactor", "use1-az2-enactor", "use1-az3-enactor"]
+    assert names == ["fleet", "resolver", "planner", *enactors, "watch"]
 
     began_s = time.monotonic()
     assert up.end(signal.SIGINT, within_s=10) == 0
