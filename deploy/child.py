@@ -43,8 +43,8 @@ class Child:
             raise ProcessLookupError(f"{self.spec.name} does not run")
         return self._process.pid
 
-    async def spawn(self) -> None:
-        """Start it, tied to this process's life."""
+    async def spawn(self) -> int:
+        """Start it, tied to this process's life; return its process id, which it may have given up again already."""
         assert threading.current_thread() is threading.main_thread(), (
             "the tether means the thread; see deploy/tether.py"
         )
@@ -57,6 +57,7 @@ class Child:
             except asyncio.CancelledError:
                 self._process = await spawning  # a matter of milliseconds; whoever stops us must know of it
                 raise
+        return self._process.pid
 
     async def _exec(self, out: BinaryIO, err: BinaryIO) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(

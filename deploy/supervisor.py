@@ -146,8 +146,7 @@ class Supervisor:
             await self._after_stage(stage)
 
     async def _spawn(self, child: Child, event: str) -> None:
-        await child.spawn()
-        self._events.emit(event, child=child.spec.name, pid=child.pid)
+        self._events.emit(event, child=child.spec.name, pid=await child.spawn())
 
     async def _until_ready(self, child: Child, deadline_s: float) -> None:
         """Return when a process is ready. Raises: StartupError if it ends before, or if the deadline passes."""
