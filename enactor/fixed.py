@@ -62,7 +62,7 @@ class FixedEnactor:
         sweeps = began_s >= self._swept_s + self._pauses.sweep_s
         due = [e for e in plan.digests if sweeps or self._held.is_due(e, plan.generation)] if plan else []
         if plan is None or not due:
-            return self._outcome("no newer plan, and every zone was looked at lately")
+            return self._outcome("nothing is due: each zone has the latest plan, or is left alone for a moment")
         if sweeps:
             self._swept_s = began_s
             if Guard.SELF_REPAIR in self._guards:
@@ -111,6 +111,7 @@ class FixedEnactor:
         """Move one endpoint to the plan that is the latest when the zone takes it, or note why that cannot be."""
         hand, most = self._tools.hand(endpoint), self._tools.settings.max_tries
         hand.streak = self._streaks.get(endpoint, 0)
+        self._held.begin(endpoint)
         try:
             for _ in range(most) if Guard.FAIRNESS in self._guards else count():
                 if await self._step(hand) or self._held.is_waiting(endpoint):
@@ -147,7 +148,7 @@ class FixedEnactor:
         try:
             read = await self._tools.api.read(hand.zone, view_keys(hand.zone, plan.generation))
             view = ZoneView.of(hand.zone, plan.generation, read)
-            self._held.look(hand.zone, view.frozen)
+            self._held.look(hand.zone, view)
             await self._auditor.look(hand.zone, view)
             if view.fence is not None and plan.generation <= view.fence.generation:
                 return await self._nothing_newer(hand, plan, view, view.fence)
@@ -318,6 +319,8 @@ class FixedEnactor:
                 self._events.emit("enactor.trees_cleaned", zone=endpoint, trees=trees)
         except OutcomeUnknown as error:
             self._events.emit("enactor.outcome_unknown", zone=endpoint, reason=str(error))
+        except ZoneFrozen as error:
+            self._held.freeze(error)
         except ChangeRefused as error:
             self._events.emit("enactor.clean_refused", zone=endpoint, reason=str(error))
         finally:

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from enactor.view import ZoneView
 from fencepost.clock import Clock
 from fencepost.errors import ZoneFrozen
 from fencepost.events import Events
 from fencepost.plan import Plan
-from fencepost.records import RecordSet
 
 
 class Wait(NamedTuple):
@@ -23,6 +23,7 @@ class Held:
     def __init__(self, clock: Clock, events: Events) -> None:
         self._clock, self._events = clock, events
         self._at: dict[str, int] = {}
+        self._seen: dict[str, int] = {}
         self._waits: dict[str, Wait] = {}
         self._reasons: dict[str, str] = {}
         self._frozen: set[str] = set()
@@ -51,14 +52,19 @@ class Held:
             return False
         return generation is None or wait.generation in (None, generation)
 
+    def begin(self, zone: str) -> None:
+        """Note that a zone's turn has come."""
+        self._waits.pop(zone, None)
+
     def wait(self, zone: str, seconds: float, generation: int | None = None) -> None:
         """Leave a zone alone for so long, or until a plan other than `generation` (None: whatever plan there is)."""
         self._waits[zone] = Wait(self._clock.monotonic() + seconds, generation)
 
     def installed(self, plan: Plan) -> int:
         """Return the generation that every zone of a plan has which can be moved; the plan's own if none can."""
-        free = [self._at.get(zone, 0) for zone in plan.digests if zone not in self._reasons]
-        return min(free, default=plan.generation)
+        free = [self._seen.get(zone, 0) for zone in plan.digests if zone not in self._reasons]
+        # A fence above the latest plan comes from a future that the plan store has lost.
+        return min([plan.generation, *free])
 
     def trouble(self, zone: str, reason: str) -> None:
         """Note what went wrong in one try; it becomes the reason if no further one goes well."""
@@ -71,14 +77,18 @@ class Held:
 
     def arrived(self, zone: str, generation: int) -> None:
         """Note that a zone has a plan, or an equal one: nothing holds it."""
-        self._at[zone] = generation
+        self._at[zone] = self._seen[zone] = generation
         for noted in (self._reasons, self._trouble, self._waits):
             noted.pop(zone, None)
 
-    def look(self, zone: str, frozen: RecordSet | None) -> None:
-        """Take note of a zone's freeze, or of its end. Raises: ZoneFrozen before anything is written in vain."""
-        if frozen is not None:
-            raise ZoneFrozen(zone, " ".join(value.strip('"') for value in frozen.values))
+    def look(self, zone: str, view: ZoneView) -> None:
+        """Take note of a zone's generation, and of its freeze or the end of that.
+
+        Raises: ZoneFrozen before anything is written in vain.
+        """
+        self._seen[zone] = view.fence.generation if view.fence else 0
+        if view.frozen is not None:
+            raise ZoneFrozen(zone, " ".join(value.strip('"') for value in view.frozen.values))
         if zone in self._frozen:
             self._frozen.discard(zone)
             self._events.emit("enactor.zone_thawed", zone=zone)
