@@ -48,10 +48,10 @@ class FixedEnactor:
         self._verifier = TreeVerifier(tools.api, tools.clock, tools.events, tools.settings)
         self._auditor = Auditor(tools.api, tools.protection, tools.clock, tools.events)
         self._pace = CleanPace(tools.cleaning)
-        self._held = Held(tools.events)
+        self._held = Held(tools.clock, tools.events)
         self._plan: Plan | None = None
-        self._done, self._installed = 0, 0
-        self._swept_s, self._again_s = float("-inf"), float("-inf")
+        self._swept_s = float("-inf")
+        self._streaks: dict[str, int] = {}
         self._dropped: set[str] = set()
         self._flips = 0
 
@@ -59,19 +59,19 @@ class FixedEnactor:
         """Install the latest plan on every endpoint, then clean; an endpoint in trouble holds up no other."""
         plan = await self._read_plan()
         began_s = self._tools.clock.monotonic()
-        if plan is None or (plan.generation == self._done and began_s < self._again_s):
-            return self._outcome("no newer plan, and every zone was looked at lately")
-        if began_s >= self._swept_s + self._pauses.sweep_s and Guard.SELF_REPAIR in self._guards:
-            self._auditor.call_for(plan)
+        sweeps = began_s >= self._swept_s + self._pauses.sweep_s
+        due = [e for e in plan.digests if sweeps or self._held.is_due(e, plan.generation)] if plan else []
+        if plan is None or not due:
+            return self._outcome("nothing is due: each zone has the latest plan, or is left alone for a moment")
+        if sweeps:
             self._swept_s = began_s
+            if Guard.SELF_REPAIR in self._guards:
+                self._auditor.call_for(plan)
         self._events.emit("enactor.pass_started", generation=plan.generation)
-        await self._each(list(plan.digests), self._install)
+        await self._each(due, self._install)
         await self._each(await self._to_clean(plan), lambda endpoint: self._clean(endpoint, plan))
-        self._done = self._installed = plan.generation
-        retry_s = self._pauses.backoff_cap_s if self._held.reasons else self._pauses.sweep_s
-        self._again_s = began_s + min(retry_s, self._pauses.sweep_s)
         took_ms = (self._tools.clock.monotonic() - began_s) * 1000
-        outcome = self._outcome(f"plan {plan.generation} or newer is on every endpoint")
+        outcome = self._outcome(f"plan {plan.generation} or newer is on every endpoint whose lock was free")
         reason = outcome.text if outcome.held else ""
         self._events.emit("enactor.pass_completed", generation=plan.generation, took_ms=took_ms, reason=reason)
         return outcome
@@ -79,7 +79,8 @@ class FixedEnactor:
     def _outcome(self, text: str) -> Outcome:
         held = self._held.reasons
         text = f"held up: {', '.join(held)}" if held else text
-        return Outcome(text, self._pauses.poll_s, self._installed, held)
+        installed = self._held.installed(self._plan) if self._plan else 0
+        return Outcome(text, self._pauses.poll_s, installed, held)
 
     async def _each(self, endpoints: Sequence[str], work: Callable[[str], Awaitable[None]]) -> None:
         """Do some work on all endpoints side by side, so that one that waits holds up no other.
@@ -108,34 +109,46 @@ class FixedEnactor:
 
     async def _install(self, endpoint: str) -> None:
         """Move one endpoint to the plan that is the latest when the zone takes it, or note why that cannot be."""
-        hand = self._tools.hand(endpoint)
-        most = self._tools.settings.max_tries
+        hand, most = self._tools.hand(endpoint), self._tools.settings.max_tries
+        hand.streak = self._streaks.get(endpoint, 0)
+        self._held.begin(endpoint)
         try:
             for _ in range(most) if Guard.FAIRNESS in self._guards else count():
-                if await self._step(hand):
-                    self._held.free(endpoint)
+                if await self._step(hand) or self._held.is_waiting(endpoint):
                     return
-            self._events.emit("enactor.lock_exhausted", zone=endpoint, streak=hand.streak)
-            self._held.hold(endpoint)
+            self._hold(endpoint, "")
         except ZoneFrozen as error:
             self._held.freeze(error)
+            self._held.wait(endpoint, self._pauses.backoff_cap_s)
         except PlanUnsafe as error:
-            self._held.hold(endpoint, str(error))
+            self._hold(endpoint, str(error))
         except ChangeRefused as error:
-            self._held.hold(endpoint, str(error))
+            self._hold(endpoint, str(error))
             self._events.emit("enactor.endpoint_skipped", zone=endpoint, reason=str(error))
         finally:
+            self._streaks[endpoint] = hand.streak
             await hand.release()
+
+    def _hold(self, endpoint: str, reason: str) -> None:
+        """Note why an endpoint cannot be moved; it is tried again with another plan, or after a while."""
+        self._held.hold(endpoint, reason)
+        self._held.wait(endpoint, self._pauses.backoff_cap_s, self._plan.generation if self._plan else None)
 
     async def _step(self, hand: ZoneHand) -> bool:
         """Look at plan and zone again and do what is next; say whether the zone has the latest plan now."""
         plan = await self._current()
         if plan is None or hand.zone not in plan.digests:
             return True
+        if arrived := await self._act(hand, plan):
+            self._held.arrived(hand.zone, plan.generation)
+            hand.streak = 0
+        return arrived
+
+    async def _act(self, hand: ZoneHand, plan: Plan) -> bool:
         try:
             read = await self._tools.api.read(hand.zone, view_keys(hand.zone, plan.generation))
             view = ZoneView.of(hand.zone, plan.generation, read)
-            self._held.look(hand.zone, view.frozen)
+            self._held.look(hand.zone, view)
             await self._auditor.look(hand.zone, view)
             if view.fence is not None and plan.generation <= view.fence.generation:
                 return await self._nothing_newer(hand, plan, view, view.fence)
@@ -159,8 +172,7 @@ class FixedEnactor:
             return True
         if not await hand.try_lock(view.lock):
             # A plan that is superseded meanwhile is dropped: the next step begins with the latest.
-            self._held.trouble(hand.zone, f"somebody else has its lock, for {hand.streak} tries now")
-            await self._tools.clock.sleep(self._pauses.backoff_s(hand.streak, self._tools.rng))
+            await self._wait_for_lock(hand)
             return False
         # The view is as old as the call for the lock was long: what came meanwhile may be in the zone already.
         latest = await self._current()
@@ -168,6 +180,17 @@ class FixedEnactor:
             return True
         self._drop(hand.zone, plan, f"plan {latest.generation} came while the lock was taken")
         return False
+
+    async def _wait_for_lock(self, hand: ZoneHand) -> None:
+        """Leave the endpoint alone for a while and go on with the others; without fairness wait on the spot."""
+        pause_s = self._pauses.backoff_s(hand.streak, self._tools.rng)
+        if Guard.FAIRNESS not in self._guards:
+            await self._tools.clock.sleep(pause_s)
+            return
+        if hand.streak >= self._tools.settings.max_tries:
+            self._events.emit("enactor.lock_exhausted", zone=hand.zone, streak=hand.streak)
+            self._held.hold(hand.zone, f"somebody else has its lock, in each of {hand.streak} tries")
+        self._held.wait(hand.zone, pause_s)
 
     async def _nothing_newer(self, hand: ZoneHand, plan: Plan, view: ZoneView, fence: Fence) -> bool:
         """Drop a plan that the zone has, or has gone past. Raises: FenceAhead if no plan explains the fence."""
@@ -296,6 +319,8 @@ class FixedEnactor:
                 self._events.emit("enactor.trees_cleaned", zone=endpoint, trees=trees)
         except OutcomeUnknown as error:
             self._events.emit("enactor.outcome_unknown", zone=endpoint, reason=str(error))
+        except ZoneFrozen as error:
+            self._held.freeze(error)
         except ChangeRefused as error:
             self._events.emit("enactor.clean_refused", zone=endpoint, reason=str(error))
         finally:

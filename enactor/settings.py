@@ -22,7 +22,7 @@ class EnactorSettings(Settings):
             99th percentile of a round trip, at least 2).
         backoff_base_s, backoff_cap_s: first and longest pause after a lost lock (None: 50 and 200 medians of a round
             trip, at least 0.01 and 0.5); the pause doubles with each loss and is drawn from its upper half.
-        max_tries: after so many lost locks and refusals in a row fixed leaves an endpoint to the next round.
+        max_tries: after so many lost locks, or refusals, in a row fixed says that an endpoint is held.
         verify_port: loopback port of the authoritative server that trees are resolved at before they go live (None: of
             none; then what is read back from the zone suffices).
         verify_wait_s: for how long a tree may take to be answered there (None: 3 times the 99th percentile of

@@ -24,7 +24,7 @@ EVENT_NAMES: Final[dict[str, str]] = {
     "enactor.lock_acquired": "the enactor holds the zone's lock",
     "enactor.lock_missed": "somebody else holds the zone's lock; `streak` counts the losses in a row",
     "enactor.lock_lost": "the lock was taken over while the enactor worked",
-    "enactor.lock_exhausted": "too many losses in a row; the enactor goes on with the other endpoints",
+    "enactor.lock_exhausted": "too many lost locks in a row; the endpoint counts as held, and is tried again",
     "enactor.tree_built": "a plan's tree is in the zone, not live yet",
     "enactor.flip_committed": "the root points at the plan's tree",
     "enactor.flip_refused": "the zone refused the flip batch",

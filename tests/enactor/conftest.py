@@ -254,12 +254,12 @@ class World:
         return content(ttl, found)
 
     async def ticks(self, staged: Staged, until: Callable[[], Awaitable[bool]], *, most: int = 10) -> None:
-        """Do rounds until a condition holds, `most` at most; time passes in between."""
+        """Do rounds until a condition holds, `most` at most; in between half a second passes, and more than a pause."""
         for _ in range(most):
             outcome = await staged.tick()
             if await until():
                 return
-            await self.clock.sleep(outcome.wait_s)
+            await self.clock.sleep(outcome.wait_s + 0.5)
         raise AssertionError(f"not within {most} rounds: {outcome.text}")
 
     async def install(self, staged: Staged, *, most: int = 10) -> None:

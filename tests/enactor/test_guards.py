@@ -65,17 +65,20 @@ async def test_tree_that_loses_a_part_before_the_flip_goes_live_only_without_man
 
 @pytest.mark.parametrize(("without", "built"), [("", False), ("plan-recheck", True)])
 async def test_plan_superseded_during_a_wait_is_built_all_the_same_without_the_recheck(world, without, built):
-    """The wait for the lock is over, and the plan is not the latest any more."""
+    """The call for the lock took a while, and the plan is not the latest any more."""
     await world.add_zones(ZONE)
     enactor = world.enactor("fixed", "one", without=without)
     await world.publish(b=world.targets(weight=1))
-    await world.operate(ZONE, create(await world.foreign_lock(ZONE, 0.05)))
-    world.clock.at_next_sleep = lambda: world.publish(b=world.targets(weight=2))
+    building = enactor.store.hold("lock taken", ZONE)
+    passing = asyncio.create_task(enactor.tick())
+    await building.arrived.wait()
+    await world.publish(b=world.targets(weight=2))
 
-    await enactor.tick()
+    building.opened.set()
+    await passing
 
     assert await world.root(ZONE) == tree_name(ZONE, 1 if built else 2)
-    assert (f"tree {1}, batch 1 of 1" in await world.comments(ZONE)) is built
+    assert ("tree 1, batch 1 of 1" in await world.comments(ZONE)) is built
 
 
 @pytest.mark.parametrize(("without", "kept"), [("", True), ("cleaner-check", False)])
@@ -127,13 +130,20 @@ async def test_lock_that_is_never_free_keeps_the_other_endpoint_waiting_without_
     lock = await world.foreign_lock(OTHER, 1e6)
     await world.operate(OTHER, create(lock))
 
-    lost_often = asyncio.Event()
+    lost_often, done = asyncio.Event(), asyncio.Event()
+
+    async def until_done() -> None:
+        while not done.is_set():
+            await enactor.tick()
+            await world.clock.sleep(1)
+
     enactor.tools.events.add(lambda event: event.fields.get("streak") == tries and lost_often.set())
-    passing = asyncio.create_task(enactor.tick())
+    passing = asyncio.create_task(until_done())
     await lost_often.wait()
 
     assert await world.root(ZONE) == (tree_name(ZONE, 1) if reached else None)
     await world.operate(OTHER, delete(lock))
+    done.set()
     await passing
     assert await world.root(ZONE) == tree_name(ZONE, 1)
 
