@@ -11,6 +11,7 @@ from fencepost.clock import Clock, stream
 from fencepost.errors import FencepostError, PlanInvalid, StoreError
 from fencepost.events import Events
 from fencepost.guards import Guard
+from fencepost.plan import Lane
 from fencepost.region import Region
 from fencepost.stores import PlanStore, Report, ZoneStore
 from planner.admission import Admitted, Refused, Wanted, World
@@ -73,12 +74,12 @@ class Submitted(NamedTuple):
     Attributes:
         admitted: how it is in force.
         outcome: of the last round.
-        planned: whether that round took the request into account, and nothing waits any more.
+        late: why that round has not taken the request into account yet, "" if it has.
     """
 
     admitted: Admitted
     outcome: Outcome
-    planned: bool
+    late: str = ""
 
 
 class Planner:
@@ -243,7 +244,7 @@ class Planner:
             if isinstance(answer, Refused):
                 return answer
             self.call(urgent=wanted.urgent)
-            return await self._planned(answer) if wait else Submitted(answer, self.outcome, planned=False)
+            return await self._planned(answer) if wait else Submitted(answer, self.outcome, "nobody waits for its plan")
         finally:
             self.submitting -= 1
 
@@ -253,9 +254,11 @@ class Planner:
         self._waiting.append(waiter)
         try:
             async with asyncio.timeout(self._settings.answer_within_s):
-                return Submitted(admitted, await waiter, planned=True)
+                return Submitted(admitted, await waiter)
         except TimeoutError:
-            return Submitted(admitted, self.outcome, planned=False)
+            lanes = self.publisher.lanes
+            why_not = lanes.why_not(Lane.SLOW, self._clock.monotonic()) if lanes else None
+            return Submitted(admitted, self.outcome, f"its plan is not published yet: {why_not or self.outcome.why}")
 
     def _world(self, requests: Requests) -> World:
         return World(self._layout, self.observer.fleet, requests, self.publisher.snapshot.contents, self._limits)
