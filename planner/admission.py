@@ -1,6 +1,7 @@
 """Whether an operator's request is put in force: subject known, change possible, no endpoint left bare. Pure."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from planner.build import Built, build
 from planner.layout import Layout
 from planner.observe import Observed
 from planner.requests import OPERATOR, Kind, Request, Requests
+from planner.safety import limits_of
 
 
 class Wanted(NamedTuple):
@@ -192,8 +194,9 @@ def _too_much(world: World, before: Built, wanted: Wanted) -> str | None:
     gone = {name for name, lb in world.layout.balancers.items() if wanted.subject in {name, lb.zone}}
     for name, existing in before.contents.items():
         left = content(existing.ttl, [target for target in existing.targets if target.identifier not in gone])
+        limits = replace(limits_of(world.layout, name, world.limits), window_s=0.0)
         try:
-            check_removal(name, left, Baseline(existing, capacity_of(existing)), world.limits)
+            check_removal(name, left, Baseline(existing, capacity_of(existing)), limits)
         except PlanUnsafe as unsafe:
             problem = str(unsafe).partition(";")[0].replace("the plan ", "this ", 1)
             return f'{problem}; drain less at once, or if it is meant, send {{"force": true}}'

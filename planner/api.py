@@ -118,8 +118,8 @@ def _answer(result: Submitted | Refused) -> web.Response:
         if result.status is HTTPStatus.TOO_MANY_REQUESTS:
             response.headers["Retry-After"] = str(RETRY_AFTER_S)
         return response
-    admitted, outcome, planned = result
-    if planned and outcome.error:
+    admitted, outcome, late = result
+    if outcome.error and not late:
         state = "in force" if admitted.stored else "ended"
         return _error(
             HTTPStatus.SERVICE_UNAVAILABLE,
@@ -134,9 +134,9 @@ def _answer(result: Submitted | Refused) -> web.Response:
         "limited": {name: limited.text for name, limited in settled.limited.items()},
         "pinned": settled.pinned,
     }
-    if planned and settled.frozen is None:
+    if not late and settled.frozen is None:
         return _json(answer)
-    later = {"generation": None, "why": outcome.why}
+    later = {"generation": None, "why": late or outcome.why}
     frozen = {"frozen": settled.frozen} if settled.frozen is not None else {}
     return _json({**answer, **later, **frozen}, HTTPStatus.ACCEPTED)
 

@@ -11,6 +11,7 @@ from fencepost.clock import Clock, stream
 from fencepost.errors import FencepostError, PlanInvalid, StoreError
 from fencepost.events import Events
 from fencepost.guards import Guard
+from fencepost.plan import Lane
 from fencepost.region import Region
 from fencepost.stores import PlanStore, Report, ZoneStore
 from planner.admission import Admitted, Refused, Wanted, World
@@ -73,12 +74,12 @@ class Submitted(NamedTuple):
     Attributes:
         admitted: how it is in force.
         outcome: of the last round.
-        planned: whether that round took the request into account, and nothing waits any more.
+        late: why that round has not taken the request into account yet, "" if it has.
     """
 
     admitted: Admitted
     outcome: Outcome
-    planned: bool
+    late: str = ""
 
 
 class Planner:
@@ -206,7 +207,10 @@ class Planner:
 
     async def _run_rounds(self) -> None:
         while True:
-            await self._pause(await self.tick())
+            outcome = await self.tick()
+            if _cancelled():
+                raise asyncio.CancelledError
+            await self._pause(outcome)
 
     async def _pause(self, outcome: Outcome) -> None:
         """Wait until there is something to do.
@@ -240,7 +244,7 @@ class Planner:
             if isinstance(answer, Refused):
                 return answer
             self.call(urgent=wanted.urgent)
-            return await self._planned(answer) if wait else Submitted(answer, self.outcome, planned=False)
+            return await self._planned(answer) if wait else Submitted(answer, self.outcome, "nobody waits for its plan")
         finally:
             self.submitting -= 1
 
@@ -250,9 +254,11 @@ class Planner:
         self._waiting.append(waiter)
         try:
             async with asyncio.timeout(self._settings.answer_within_s):
-                return Submitted(admitted, await waiter, planned=True)
+                return Submitted(admitted, await waiter)
         except TimeoutError:
-            return Submitted(admitted, self.outcome, planned=False)
+            lanes = self.publisher.lanes
+            why_not = lanes.why_not(Lane.SLOW, self._clock.monotonic()) if lanes else None
+            return Submitted(admitted, self.outcome, f"its plan is not published yet: {why_not or self.outcome.why}")
 
     def _world(self, requests: Requests) -> World:
         return World(self._layout, self.observer.fleet, requests, self.publisher.snapshot.contents, self._limits)
@@ -264,6 +270,15 @@ class Planner:
     async def load_balancers(self) -> list[View]:
         """Return every load balancer as the planner sees it, in order of their names. Raises: as `requests`."""
         return list(view_fleet(self._layout, self.observer.fleet, await self.requests()).values())
+
+
+def _cancelled() -> bool:
+    """Say whether this task was cancelled, even if what it waited for kept that to itself.
+
+    redis-py sends by `asyncio.wait_for`, which on Python 3.11 drops a cancellation that comes as it is about to return.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> bool:

@@ -142,10 +142,12 @@ def running() -> Callable[[Planner], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def run(planner: Planner) -> AsyncIterator[None]:
         task = asyncio.create_task(planner.run())
-        yield
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
 
     return run
 

@@ -5,13 +5,19 @@ from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client import generate_latest
 
 from fencepost.errors import OutcomeUnknown, StoreUnavailable
+from fencepost.notice import Notice
 from fencepost.redis_client import open_client
 from fencepost.redis_plans import RedisPlanStore
+from fencepost.service import Context
 from planner.api import api_app
 from planner.loop import Planner
+from planner.publish import Settled
 from planner.requests import Kind, Request, encode_request
+from planner.safety import Limited
+from planner.service import build as build_service
 
 
 class FailingPlanStore(RedisPlanStore):
@@ -307,3 +313,89 @@ async def test_api_sustains_forty_plans_a_second_for_one_client(call):
 
     assert generations == list(range(2, 62))
     assert max(rates) >= 40, f"{rates} plans a second"
+
+
+async def test_api_that_is_not_to_wait_answers_as_soon_as_the_request_is_durable(call, plans):
+    """202, no generation yet; the plan follows."""
+    status, answer = await call("POST", "load-balancers/az2-lb-1/capacity?wait=false", {"add": 5})
+    stored = list(await plans.requests())
+    later = await call("POST", "load-balancers/az2-lb-1/capacity", {"add": 0})
+
+    assert (status, answer["generation"], answer["request"]["add"]) == (202, None, 5)
+    assert stored == ["capacity/az2-lb-1"]
+    assert (later[0], later[1]["generation"]) == (200, 2)
+
+
+async def test_api_of_a_frozen_planner_stores_the_request_and_says_who_froze(call, plans):
+    """202: the plan comes with the thaw."""
+    await plans.freeze(Notice("ada", 7, "looking"))
+    status, answer = await call("POST", "load-balancers/az2-lb-1/drain")
+
+    assert (status, answer["generation"], answer["frozen"]) == (202, None, "ada 7 looking")
+    assert list(await plans.requests()) == ["drain/az2-lb-1"]
+    assert await plans.latest_generation() == 1
+
+
+async def test_api_answers_a_request_whose_plan_is_held_back_after_a_while(failing, new_planner, fleet, running, until):
+    """202 with the reason, instead of a caller that waits for ever; nothing is lost."""
+    planner = new_planner(failing, without="", slow_interval_s=60, fast_share=0.0, answer_within_s=0.1)
+    async with running(planner), TestClient(TestServer(api_app(planner))) as client:
+        await until(lambda: planner.not_ready() is None)
+        path = "/v1/load-balancers/az1-lb-1/capacity"
+        async with client.post(path, json={"add": 3}) as first, client.post(path, json={"add": 4}) as second:
+            answers = [await first.json(), await second.json()]
+            statuses = [first.status, second.status]
+
+    assert statuses == [202, 202]
+    assert [answer["generation"] for answer in answers] == [None, None]
+    assert "the slow lane's next plan goes in" in answers[1]["why"]
+    assert (await planner.requests()).added("az1-lb-1") == 7
+
+
+async def test_api_with_too_many_waiting_answers_429_and_when_to_try_again(failing, new_planner, fleet):
+    """Bounded: a storm does not fill the memory."""
+    planner = new_planner(failing, max_waiting=1, answer_within_s=0.3)
+    await planner.observer.round()
+    await planner.tick()
+    async with TestClient(TestServer(api_app(planner))) as client:
+        answers = await asyncio.gather(*(client.post("/v1/load-balancers/az1-lb-1/drain") for _ in range(2)))
+        refused = next(answer for answer in answers if answer.status == 429)
+
+        assert sorted(answer.status for answer in answers) == [202, 429]
+        assert refused.headers["Retry-After"] == "1"
+        assert "1 requests are waiting, which is the limit; try again in 1 s" in (await refused.json())["error"]
+
+
+async def test_api_records_who_forced_a_drain(call, plans):
+    """In the request, and in the plan that follows."""
+    status, answer = await call("POST", "load-balancers/az1-lb-1/drain", {"force": True, "by": "ada", "reason": "disk"})
+    _, shown = await call("GET", "requests")
+
+    assert (status, answer["request"]["force"], answer["request"]["by"]) == (200, True, "ada")
+    assert [(request["force"], request["by"]) for request in shown["requests"]] == [(True, "ada")]
+    (summary,) = await plans.history(1)
+    assert (summary.force, summary.by, summary.lane.value, list(summary.changed)) == (True, "ada", "fast", ["a.test."])
+
+
+async def test_planner_service_has_its_gauges(settings, redis_url, region, plans):
+    """Queue, lanes, freeze and limits are among the metrics, read from the planner when somebody asks."""
+    context = Context(settings.model_copy(update={"without": ""}))
+    service = build_service(context)
+    zone = service._settings.region().endpoint_names[0]
+    service.planner.outcome = service.planner.outcome._replace(
+        settled=Settled(7, "", limited={zone: Limited("text", (), {})}, frozen="ada")
+    )
+    service.planner.publisher.lanes = service.planner.publisher.lanes.seeing(5)
+
+    text = generate_latest(context.registry).decode()
+    await service.stop()
+
+    for line in (
+        "fencepost_queue_size 5.0",
+        "fencepost_frozen 1.0",
+        'fencepost_plans_held{lane="slow"} 1.0',
+        'fencepost_plans_held{lane="fast"} 0.0',
+        f'fencepost_removal_limited{{zone="{zone}"}} 1.0',
+    ):
+        assert line in text.splitlines()
+    assert text.count("fencepost_removal_limited{") == 6

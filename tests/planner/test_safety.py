@@ -15,7 +15,7 @@ from planner.build import build
 from planner.layout import Layout
 from planner.observe import Observed
 from planner.requests import NONE, Kind, Request, Requests
-from planner.safety import cut_short
+from planner.safety import cut_short, limits_of
 
 LAYOUT = Layout.of(load_region())
 NAMES = tuple(LAYOUT.balancers)
@@ -73,7 +73,7 @@ def test_cut_plan_keeps_every_floor_whatever_was_observed(before, fleet, asked, 
         now = capacity_of(existing)
         baseline = Baseline(existing, (max(past[0], now[0]), max(past[1], now[1])))
         check_removal(name, value, baseline, LIMITS)
-        floor = floors(baseline, LIMITS)
+        floor = floors(baseline, limits_of(LAYOUT, name, LIMITS))
         assert all(has >= min(needs, had) for has, needs, had in zip(capacity_of(value), floor, now, strict=True))
         assert name in found.limited or value == built.contents[name]
 
@@ -181,6 +181,15 @@ def test_small_fleet_may_lose_all_but_one():
     small = dataclasses.replace(LIMITS, small_fleet=18)
 
     assert cut(seen(DEAD, *MEMBERS[:17]), limits=small).limited == {}
+
+
+def test_endpoint_that_has_few_load_balancers_left_is_not_small_because_of_that():
+    """Four of six are left: they are not exempt, or the next plan could leave one."""
+    members = [lb.name for lb in LAYOUT.members[FIPS]]
+    last = {**WHOLE, **cut(seen(DEAD, *members[:2])).contents}
+    assert len(who(last[FIPS])) == 4
+
+    assert len(who(cut(seen(DEAD, *members[:5]), last=last).contents[FIPS])) == 3
 
 
 def test_endpoint_in_no_plan_is_not_begun_with_far_less_than_its_zone_has():
