@@ -109,18 +109,19 @@ class Ablation:
 
     async def run(self) -> int:
         """Make every run, show and write what came of it, and return the exit code."""
-        waiting = deque(self.options.specs())
+        specs = self.options.specs()
+        waiting = deque(specs)
         self.began_s = self.clock.monotonic()
         with self._bar() as bar:
-            shown = bar.add_task("", total=len(waiting), words=self.words(len(waiting)))
+            shown = bar.add_task("", total=len(specs), words=self.words(len(specs)))
             async with asyncio.TaskGroup() as group:
-                for slot in range(min(self.options.jobs, len(waiting))):
+                for slot in range(min(self.options.jobs, len(specs))):
                     group.create_task(self._work(slot, waiting, bar, shown))
         self.report()
         return self.exit_code
 
     async def _work(self, slot: int, waiting: deque[RunSpec], bar: Progress, shown: TaskID) -> None:
-        total = len(waiting)
+        total = len(self.options.specs())
         while waiting:
             spec = waiting.popleft()
             port_base = self.options.port_base + slot * PORTS_EACH

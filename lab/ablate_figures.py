@@ -34,25 +34,29 @@ class Outcome:
         about: in a sentence, behind a count.
         floor: by more than this, in the mean over runs, a case has to be worse than another one to count as worse.
         is_count: whether totals and runs with any are shown; else the mean over the runs.
+        only_in: the scenario in which alone a difference says something; elsewhere it is chance. "" means every one.
     """
 
     title: str
     about: str
     floor: float = 0.0
     is_count: bool = True
+    only_in: str = ""
 
 
 OUTCOMES: Final = {
     "stale_flips": Outcome("stale flips", "stale flips committed"),
-    "stale_attempts": Outcome("stale attempts", "stale flips tried, refused or committed", 1.0),
-    "stale_rate": Outcome("per 1000 plans", "stale flips tried per 1000 plans", 5.0, is_count=False),
+    "stale_attempts": Outcome("stale attempts", "stale flips tried, refused or committed", 1.0, only_in="race"),
+    "stale_rate": Outcome("per 1000 plans", "stale flips tried per 1000 plans", 5.0, is_count=False, only_in="race"),
     "trees_deleted": Outcome("live trees deleted", "live trees deleted"),
     "emptied": Outcome("emptied", "endpoints emptied"),
     "stuck": Outcome("stuck", "endpoints stuck at the end"),
     "capacity": Outcome("I7", "steps that took too much capacity (I7)"),
     "incomplete": Outcome("half trees live", "flips to a tree that was not the plan's"),
     "held_up": Outcome("held up", "endpoints with a change that took more than 5 s", 0.5),
-    "p99_ms": Outcome("p99 ms", "ms from plan to live at the 99th percentile", 1500.0, is_count=False),
+    "p99_ms": Outcome(
+        "p99 ms", "ms from plan to live at the 99th percentile", 1500.0, is_count=False, only_in="stuck-lock"
+    ),
     "violations": Outcome("violations", "violations by automation"),
 }
 """What the table has a column for, by name."""

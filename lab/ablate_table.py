@@ -12,12 +12,14 @@ from fencepost.guards import GUARDS, Guard
 from lab.ablate_cases import ALL_OFF, ALL_ON, SCENARIO_OF, Case, alone, without
 from lab.ablate_figures import FINE, OUTCOMES, RunFigures
 from lab.invariants.violation import counted
+from lab.report.verdict import tally
 from lab.scenarios import SCENARIOS
 
 WORSE: Final = 1.5
 """By more than this factor, in the mean over runs, a case has to be worse than another one to count as worse."""
 
 SHOWN_WHOLE_FROM: Final = 100
+VIOLATIONS: Final = "violations"
 
 
 class Cell(NamedTuple):
@@ -68,7 +70,7 @@ def _scenario(scenario: str, cases: Sequence[Case], found: ByCase) -> Table:
         drawn.add_column(OUTCOMES[name].title, justify="right")
     for case in cases:
         runs = found.get((scenario, case.label), ())
-        cells = (Text(shown_cell(cell(runs, name), name), style=_style(cell(runs, name), name)) for name in shown)
+        cells = (Text(shown_cell(runs, name), style=_style(cell(runs, name), name)) for name in shown)
         drawn.add_row(case.label, shown_runs(runs), *cells)
     return drawn
 
@@ -82,13 +84,25 @@ def _style(measured: Cell | None, outcome: str) -> str:
     return "red" if measured and measured.total and OUTCOMES[outcome].is_count else ""
 
 
-def shown_cell(measured: Cell | None, outcome: str) -> str:
-    """Return a cell's text: `5/5: 37` is 37 in all, in 5 of 5 runs; a rate or a time is the mean over the runs."""
+def shown_cell(runs: Sequence[RunFigures], outcome: str) -> str:
+    """Return a cell's text: `5/5: 37` is 37 in all, in 5 of 5 runs; a rate or a time is the mean over the runs.
+
+    Violations are told by invariant: `2/5: I1 x 2, I3 x 4`.
+    """
+    measured = cell(runs, outcome)
     if measured is None:
         return "?"
     if not OUTCOMES[outcome].is_count:
         return f"{measured.mean:,.1f}" if measured.mean < SHOWN_WHOLE_FROM else f"{measured.mean:,.0f}"
-    return f"{measured.runs_with}/{measured.runs}: {measured.total:,.0f}" if measured.total else "-"
+    if not measured.total:
+        return "-"
+    amount = invariants(runs) if outcome == VIOLATIONS else f"{measured.total:,.0f}"
+    return f"{measured.runs_with}/{measured.runs}: {amount}"
+
+
+def invariants(runs: Sequence[RunFigures]) -> str:
+    """Return how often each invariant was broken over all runs that count."""
+    return tally(name for run in runs if run.counts for name, count in run.invariants.items() for _ in range(count))
 
 
 def shown_runs(runs: Sequence[RunFigures]) -> str:
@@ -135,6 +149,8 @@ def worse(runs: Sequence[RunFigures], than: Sequence[RunFigures]) -> list[str]:
     found = []
     for name, outcome in OUTCOMES.items():
         one, other = cell(runs, name), cell(than, name)
+        if outcome.only_in and outcome.only_in != runs[0].case.scenario:
+            continue
         if one and other and one.mean > WORSE * other.mean + outcome.floor:
             found.append(name)
     return found
@@ -142,7 +158,10 @@ def worse(runs: Sequence[RunFigures], than: Sequence[RunFigures]) -> list[str]:
 
 def _told(runs: Sequence[RunFigures], than: Sequence[RunFigures], names: Sequence[str]) -> str:
     """Return what goes wrong in words: `37 stale flips committed in 5 of 5 runs (0 with it)`."""
-    return "; ".join(_told_one(cell(runs, name), cell(than, name), name) for name in names)
+    told = [_told_one(cell(runs, name), cell(than, name), name) for name in names]
+    if VIOLATIONS in names:
+        told[-1] += f": {invariants(runs)}"
+    return "; ".join(told)
 
 
 def _told_one(one: Cell | None, other: Cell | None, name: str) -> str:

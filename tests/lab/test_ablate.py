@@ -21,7 +21,7 @@ from lab.ablate import PORTS_EACH, AblateOptions, Ablation, line, make
 from lab.ablate_cases import ALL_OFF, ALL_ON, SCENARIO_OF, Case, RunSpec, cases
 from lab.ablate_figures import FAILED, FINE, NOT_DONE, OUTCOMES, STARVED, RunFigures, state_of
 from lab.ablate_run import parameters_of, system_options
-from lab.ablate_table import cell, notes, table, verdicts, worse
+from lab.ablate_table import cell, notes, shown_cell, table, verdicts, worse
 from lab.compare import Outputs
 from lab.scenarios import SCENARIOS
 
@@ -169,6 +169,14 @@ class TestTable:
         assert "emptied" not in text
         assert "network rough" in text
 
+    def test_violations_are_shown_by_invariant(self):
+        """How many of which, over all runs of the case."""
+        runs = [run_of(ALL_ON, violations=count) for count in (3, 1)]
+        runs = [msgspec.structs.replace(r, invariants={"I1": 1, "I3": n}) for n, r in enumerate(runs, 1)]
+
+        assert shown_cell(runs, "violations") == "2/2: I1 \u00d7 2, I3 \u00d7 3"
+        assert shown_cell([run_of(ALL_ON)], "violations") == "-"
+
     def test_runs_that_are_not_as_they_should_be_are_marked_and_told(self):
         """Starved, failed and missing runs are not hidden."""
         runs = [run_of(ALL_ON, state=STARVED), run_of(ALL_ON, seed=2, state=FAILED), run_of(ALL_ON, seed=3)]
@@ -222,7 +230,10 @@ class TestVerdicts:
         """Twice as many stale attempts are more; a little more than few are not."""
         few, more, many = ([run_of(ALL_ON, stale_rate=rate)] for rate in (4.0, 10.0, 21.0))
 
+        elsewhere = [run_of(ALL_ON, "lost-writes", stale_rate=rate) for rate in (90.0,)]
+
         assert worse(many, few) == ["stale_rate"]
+        assert worse(elsewhere, few) == []
         assert worse(more, few) == worse(few, few) == []
 
 
