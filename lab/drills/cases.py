@@ -12,11 +12,19 @@ from fencepost.region import Endpoint, Region
 STRANGER: Final = Target("use1-az9-lb-666", "A", "127.1.9.66", 100)
 
 
+LIMITED: Final = ("takes away", "can be used")
+"""How planner and enactors say that too much would go, or that nothing is left to build from."""
+
+
 class FleetCase(msgspec.Struct, frozen=True):
-    """A wrong observation that the fleet's control API can make: load balancer -> what it says of itself."""
+    """A wrong observation that the fleet's control API can make.
+
+    `wishes` maps load balancers to what they say of themselves; an explanation has one of `words`.
+    """
 
     name: str
     wishes: Mapping[str, Mapping[str, Any]]
+    words: tuple[str, ...] = LIMITED
 
 
 class PlanCase(msgspec.Struct, frozen=True):
@@ -24,12 +32,14 @@ class PlanCase(msgspec.Struct, frozen=True):
 
     Attributes:
         victims: endpoint -> what the plan says of it, which must not go live.
+        words: an explanation has one of them.
         bystander: an endpoint that the same plan changes for the better, None if it leaves all others as they are.
         bystander_content: what the plan says of that one, which must go live.
     """
 
     name: str
     victims: Mapping[str, Content]
+    words: tuple[str, ...]
     bystander: str | None = None
     bystander_content: Content | None = None
 
@@ -77,17 +87,21 @@ def plan_cases(region: Region, contents: Mapping[str, Content]) -> tuple[PlanCas
     victim, bystander = _two_apart(region)
     existing, other = contents[victim], contents[bystander]
     harmless = _weighted(other, 0, other.targets[0].weight + 1)
-    by_name = {
-        "plan: 90 % of an endpoint gone": _kept(existing, 0.1),
-        "plan: an endpoint without an address": Content(existing.ttl, ()),
-        "plan: all weights 0": _all_weighted(existing, 0),
-        "plan: a negative weight": _weighted(existing, 0, -5),
-        "plan: an unknown load balancer": content(existing.ttl, [*existing.targets, STRANGER]),
-        "plan: a duplicate address": _readdressed(existing),
-    }
-    half = PlanCase("plan: half of every endpoint gone", {name: _kept(value, 0.5) for name, value in contents.items()})
-    cases = (PlanCase(name, {victim: value}, bystander, harmless) for name, value in by_name.items())
-    return (*cases, half)
+    empty = Content(existing.ttl, ())
+    stranger = content(existing.ttl, [*existing.targets, STRANGER])
+    cases = (
+        ("plan: 90 % gone", _kept(existing, 0.1), LIMITED),
+        ("plan: no address at all", empty, ("no A address", "no address")),
+        ("plan: all weights 0", _all_weighted(existing, 0), ("no A address", "weight")),
+        ("plan: a negative weight", _weighted(existing, 0, -5), ("weight",)),
+        ("plan: unknown load balancer", stranger, (STRANGER.identifier,)),
+        ("plan: a duplicate address", _readdressed(existing), (existing.targets[0].address,)),
+    )
+    half = {name: _kept(value, 0.5) for name, value in contents.items()}
+    return (
+        *(PlanCase(name, {victim: value}, words, bystander, harmless) for name, value, words in cases),
+        PlanCase("plan: half of all gone", half, LIMITED),
+    )
 
 
 def _two_apart(region: Region) -> tuple[str, str]:

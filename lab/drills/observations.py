@@ -35,6 +35,7 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         name: the case's.
         begun_us, until_us: from when until when it counts, the recovery included; epoch microseconds.
+        words: an explanation of it has one of these.
         told: what planner and enactors said, while it lasted, of the endpoints that it would harm.
         status: the first line of `fencepost status` meanwhile; None if there is no such command.
         live: the endpoints on which a wrong plan went live.
@@ -45,11 +46,17 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     begun_us: int
     until_us: int
+    words: tuple[str, ...]
     told: tuple[Told, ...] = ()
     status: str | None = None
     live: tuple[str, ...] = ()
     moved: bool | None = None
     recovered_s: float | None = None
+
+    @property
+    def is_explained(self) -> bool:
+        """Whether somebody said what it is that is wrong, and not only that something is."""
+        return any(word in told.sentence for told in self.told for word in self.words)
 
 
 class Loss(NamedTuple):
@@ -121,8 +128,9 @@ def loss_of(seen: Seen, tried: Tried) -> Loss:
 
 
 def refused_by(tried: Tried) -> str:
-    """Return who said that it would not follow, "nobody" if nobody did."""
-    return ", ".join(sorted({told.by for told in tried.told})) or "nobody"
+    """Return who said that it would not follow: planner, enactors, both or nobody."""
+    who = sorted({told.by for told in tried.told})
+    return "both" if len(who) > 1 else next(iter(who), "nobody")
 
 
 def result(title: str, seen: Seen) -> Result:
@@ -134,7 +142,6 @@ def result(title: str, seen: Seen) -> Result:
         (
             tried.name,
             f"{losses[tried.name].share:.0%}",
-            f"{allowed:.0%}",
             words[losses[tried.name].share == 0],
             f"{len(tried.live)}",
             words[tried.moved],
@@ -145,7 +152,7 @@ def result(title: str, seen: Seen) -> Result:
     return Result(
         drill="observations",
         title=title,
-        columns=("wrong observation", "least left", "allowed", "emptied", "wrong live", "others moved", "refused by"),
+        columns=("wrong observation", "left", "empty", "live", "rest moved", "refused by"),
         rows=rows,
         notes=tuple(note for tried in seen.tried for note in _notes(tried)),
         promises=tuple(_promises(seen, losses, allowed)),
@@ -185,8 +192,8 @@ def _promises(seen: Seen, losses: Mapping[str, Loss], allowed: float) -> Iterato
     yield Promise(
         "other endpoints still move", not stopped, f"not in {', '.join(stopped)}" if stopped else f"in {asked}"
     )
-    mute = [tried.name for tried in seen.tried if not tried.told]
-    yield Promise("whoever refuses says why", not mute, f"nobody in {', '.join(mute)}" if mute else "in every case")
+    mute = [tried.name for tried in seen.tried if not tried.is_explained]
+    yield Promise("whoever refuses says why", not mute, f"not in {', '.join(mute)}" if mute else "in every case")
     if any(tried.status is not None for tried in seen.tried):
         well = [tried.name for tried in seen.tried if (tried.status or ALL_IS_WELL).lower().startswith(ALL_IS_WELL)]
         said = f"all is well, it said in {', '.join(well)}" if well else "in every case"

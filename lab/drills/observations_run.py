@@ -88,6 +88,7 @@ class ObservationsDrill:
                 name=case.name,
                 begun_us=begun_us,
                 until_us=stage.now_us(),
+                words=case.words,
                 told=ears.sentences(),
                 status=said,
                 live=tuple(zone for zone, value in victims.items() if streams.went_live(zone, value, begun_us)),

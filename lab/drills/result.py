@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+SHORT: Final = 12
+"""So many characters of a cell are never broken."""
 
 
 class Promise(msgspec.Struct, frozen=True):
@@ -52,8 +55,14 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         table = Table(title=self.title, title_justify="left", header_style="bold")
         for number, column in enumerate(self.columns):
             is_figure = number == 1 and len(self.columns) == 2  # noqa: PLR2004  -- what, and how much of it
-            # What a row is about stays in one piece, as far as the terminal is wide enough.
-            table.add_column(column, justify="right" if is_figure else "left", overflow="fold", no_wrap=number == 0)
+            # Short figures stay in one piece, and what a row is about gives way on a narrow terminal.
+            longest = max((len(row[number]) for row in self.rows), default=0)
+            table.add_column(
+                column,
+                justify="right" if is_figure else "left",
+                overflow="fold",
+                min_width=longest if number and longest <= SHORT else None,
+            )
         for row in self.rows:
             table.add_row(*map(Text, row))
         notes = (Text(note) for note in self.notes)

@@ -72,6 +72,8 @@ def test_result_does_not_blame_fixed_for_what_buggy_broke():
         ({"patients": [patient(caching_us=None)]}, "caches answer again, their negative TTL later at most"),
         ({"settled_s": None}, "every endpoint, stuck or not, gets to the last plan"),
         ({"events": []}, "the automation says what it found and did"),
+        ({"events": [event("damage_found", 0.2)]}, "the automation says what it found and did"),
+        ({"events": [event("endpoint_repaired", 0.4)]}, "the automation says what it found and did"),
         (
             {"violations": [Violation("I2", ZONE, "back", STARTED_US + 1)]},
             "no invariant is broken from the start of the fixed enactors on",
