@@ -10,7 +10,7 @@ from typing import Final
 from enactor.settings import EnactorSettings
 from enactor.tree import root_generation, tree_key
 from enactor.view import ZoneView
-from fencepost.batch import Change, swap
+from fencepost.batch import Change, swap, upsert
 from fencepost.capacity import CapacityHistory, capacity_of
 from fencepost.clock import Clock
 from fencepost.control import ControlApi
@@ -99,7 +99,11 @@ class Protection:
         if not {Guard.PROTECTIVE_CHECKS, Guard.VELOCITY} & self._settings.guards:
             return ()
         noted = history.noted(self._clock.epoch_s(), capacity_of(desired), self._settings.velocity_window_s)
-        return swap(view.capacity, noted.record(zone)) if noted.record(zone) != view.capacity else ()
+        if noted.record(zone) == view.capacity:
+            return ()
+        # This comparison would be a second fence, and hide what the first one is worth.
+        fenced = Guard.FENCE in self._settings.guards
+        return swap(view.capacity, noted.record(zone)) if fenced else (upsert(noted.record(zone)),)
 
     @staticmethod
     def _forcing(zone: str, plan: Plan, view: ZoneView) -> Forced | None:

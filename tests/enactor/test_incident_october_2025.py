@@ -94,6 +94,15 @@ async def test_fixed_in_the_incident_of_october_2025_has_its_stale_flip_refused_
     assert await world.violations() == ()
 
 
+async def test_fixed_in_the_incident_of_october_2025_without_fence_and_recheck_flips_back(world, play):
+    """Either guard alone prevents the stale flip; without both the slow enactor takes the endpoint back to plan 110."""
+    played = await play("fixed", without="fence,plan-recheck")
+
+    assert played.slow.saw("enactor.flip_committed", ZONE)[-1].generation == 110
+    assert await world.root(ZONE) == tree_name(ZONE, 110)
+    assert "I2" in {violation.invariant for violation in await world.violations()}
+
+
 async def test_fixed_in_the_incident_of_october_2025_drops_its_plan_as_soon_as_it_has_the_lock(world, play):
     """It looks at the plan again after the wait for the lock: the stale flip is not even tried."""
     played = await play("fixed")
