@@ -11,7 +11,7 @@ from fencepost.errors import FencepostError
 from fencepost.events import Events
 from fencepost.guards import Guard
 from fencepost.plan import Plan
-from fencepost.safety import Baseline, check_removal
+from fencepost.safety import Baseline, check_removal, known_addresses
 
 
 class RepairRefused(FencepostError):
@@ -64,7 +64,8 @@ class Repair:
         if forced is not None and (seen.fence.generation if seen.fence else 0) < forced.generation:
             existing = (await self._stores.plans.contents([forced.digest])).get(forced.digest)
             history = CapacityHistory()
-        limits = self._stores.settings.limits
+        members = len(known_addresses(self._stores.region)[seen.zone])
+        limits = self._stores.settings.limits.for_fleet(members)
         baseline = Baseline.of(existing, history, self._clock.epoch_s(), limits)
         check_removal(seen.zone, plan.content(seen.zone), baseline, limits)
 

@@ -20,7 +20,7 @@ from fencepost.guards import Guard
 from fencepost.names import tree_name
 from fencepost.plan import Content, Forced, Plan, Target, content, short
 from fencepost.records import ADDRESS_TYPES, RecordSet
-from fencepost.safety import Baseline, check_known, check_removal
+from fencepost.safety import Baseline, check_known, check_removal, check_wellformed
 from fencepost.stores import PlanStore
 
 MEMORY: Final = 512
@@ -129,7 +129,9 @@ class Protection:
         if not self.on:
             return
         desired, limits = plan.content(zone), self._settings.limits
+        check_wellformed(zone, desired)
         if zone in self._known:
+            limits = limits.for_fleet(len(self._known[zone]))
             check_known(zone, desired, {**self._known[zone], **self._meant(zone, plan)})
         baseline = Baseline.of(existing, history, self._clock.epoch_s(), limits)
         check_removal(zone, desired, baseline, limits)

@@ -1,5 +1,6 @@
 """The enactor's process: rounds of one protocol, for ever."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -7,6 +8,7 @@ from enactor.buggy import BuggyEnactor
 from enactor.fixed import FixedEnactor
 from enactor.protocol import Enactor, Outcome, Tools
 from enactor.settings import EnactorSettings
+from fencepost.cancelling import was_cancelled
 from fencepost.clock import SystemClock, stream
 from fencepost.connect import check_server, control_link, open_plan_store, open_zone_store, store_link
 from fencepost.errors import StoreError
@@ -64,6 +66,8 @@ class EnactorService:
                 self._context.events.emit("service.round_failed", reason=str(error))
             self._show_held()
             await self._report()
+            if was_cancelled():
+                raise asyncio.CancelledError
             await self._clock.sleep(self._last.wait_s)
 
     def _show_held(self) -> None:

@@ -102,7 +102,7 @@ class PlanUnsafe(PlanError):
 
     Attributes:
         endpoint: which one; the others are not held up.
-        rule: `empty`, `removal`, `too-few` or `strangers`.
+        rule: `empty`, `removal`, `too-few`, `malformed` or `strangers`.
         counts: the numbers that the message has, by name.
     """
 
@@ -139,6 +139,14 @@ class PlanUnsafe(PlanError):
             "publish it with `fencepost plan publish --force`"
         )
         return cls(endpoint, "too-few", message, left=left, limit=needed)
+
+    @classmethod
+    def malformed(cls, endpoint: str, problems: Sequence[str]) -> "PlanUnsafe":
+        """The plan says what no zone would take."""
+        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""  # noqa: PLR2004
+        shown = "; ".join(problems[:3]) + more
+        message = f"the plan is malformed in {len(problems)} places, the limit is 0 ({shown}); publish a right one"
+        return cls(endpoint, "malformed", message, problems=len(problems))
 
     @classmethod
     def strangers(cls, endpoint: str, names: Sequence[str]) -> "PlanUnsafe":

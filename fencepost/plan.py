@@ -2,6 +2,7 @@
 
 import hashlib
 import ipaddress
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Final
@@ -188,15 +189,20 @@ def _problems(name: str, value: Content | None, endpoints: frozenset[str]) -> It
         yield f"{name} would have no address"
     elif value.weight == 0:
         yield f"{name} would have only targets of weight 0"
+    yield from (f"{name}: {problem}" for problem in content_problems(value))
+
+
+def content_problems(value: Content) -> Iterator[str]:
+    """Yield what is wrong with a content in itself, in words; nothing if it is well. Emptiness is another matter."""
     if not 0 <= value.ttl <= MAX_TTL_S:
-        yield f"{name}: TTL {value.ttl} is outside 0 to {MAX_TTL_S} s"
+        yield f"TTL {value.ttl} is outside 0 to {MAX_TTL_S} s"
     for target in value.targets:
-        yield from (f"{name}: {problem}" for problem in target_problems(target))
+        yield from target_problems(target)
     for kind, seen in (
-        ("load balancer", [f"{target.identifier} ({target.type})" for target in value.targets]),
-        ("address", [target.address for target in value.targets]),
+        ("load balancer", Counter(f"{target.identifier} ({target.type})" for target in value.targets)),
+        ("address", Counter(target.address for target in value.targets)),
     ):
-        yield from (f"{name}: {kind} {twice} occurs twice" for twice in sorted({s for s in seen if seen.count(s) > 1}))
+        yield from (f"{kind} {what} occurs twice" for what, times in sorted(seen.items()) if times > 1)
 
 
 def target_problems(target: Target) -> Iterator[str]:

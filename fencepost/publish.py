@@ -102,7 +102,8 @@ class HandPublisher:
             baselines = self._baselines(endpoint, latest, zones[endpoint])
             for baseline in baselines:
                 check_removal(endpoint, desired, baseline, NO_FORCE)
-                found += _objections(check_removal, endpoint, desired, baseline, limits)
+                allowed = limits.for_fleet(len(known[endpoint]))
+                found += _objections(check_removal, endpoint, desired, baseline, allowed)
             found += _objections(check_known, endpoint, desired, known[endpoint])
         if Guard.PROTECTIVE_CHECKS not in self._stores.settings.guards:
             return ()

@@ -7,12 +7,12 @@ Source: docs/invariants.md, I1 and I7; aws.amazon.com/message/101925 ("velocity 
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from fencepost.capacity import NOTHING, Capacity, CapacityHistory, capacity_of
 from fencepost.errors import PlanUnsafe
-from fencepost.plan import Content, Target
+from fencepost.plan import Content, Target, content_problems
 from fencepost.records import ADDRESS_TYPES
 from fencepost.region import Endpoint, Region
 
@@ -25,13 +25,22 @@ class Limits:
         max_removal_fraction: of an endpoint's capacity, at most this share may go, in one plan and within the window.
         window_s: how long the window is, seconds; 0 looks at each plan by itself.
         min_healthy: no plan leaves an endpoint with fewer load balancers than this, unless it has fewer already.
-        small_fleet: up to so many load balancers only the last one is protected: one of two is half of everything.
+        small_fleet: of an endpoint with up to so many load balancers only the last one is protected: one of two is half
+            of everything.
     """
 
     max_removal_fraction: float = 0.4
     window_s: float = 30.0
     min_healthy: int = 2
     small_fleet: int = 4
+
+    def for_fleet(self, members: int) -> "Limits":
+        """Return the limits of an endpoint that has so many load balancers in the region.
+
+        Smallness goes by members, not by those that are left: otherwise one of six that has lost two would count as
+        small from then on, and could lose all but one.
+        """
+        return self if members <= self.small_fleet else replace(self, small_fleet=0)
 
 
 NO_FORCE: Final = Limits(max_removal_fraction=1.0, window_s=0.0, min_healthy=1)
@@ -98,6 +107,12 @@ def check_removal(endpoint: str, desired: Content, baseline: Baseline, limits: L
 
 def _serving(content: Content | None, kind: str) -> list[Target]:
     return [t for t in (content.targets if content else ()) if t.type == kind and t.weight > 0]
+
+
+def check_wellformed(endpoint: str, desired: Content) -> None:
+    """Refuse what no zone would take, or no endpoint could want. Raises: PlanUnsafe naming every problem."""
+    if problems := list(content_problems(desired)):
+        raise PlanUnsafe.malformed(endpoint, problems)
 
 
 def check_known(endpoint: str, desired: Content, known: Mapping[str, Mapping[str, str]]) -> None:

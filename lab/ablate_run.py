@@ -143,7 +143,7 @@ class AblationRun:
         violations = check(history, convergence_bound_s=self.spec.bound_s)
         steps = {zone: replay(zone, commits) for zone, commits in sorted(history.commits.items())}
         asked = self.scenario.plan_rate
-        state, problem = state_of(self.spec.case, done=self.scene.done, asked_per_s=asked, changes_per_s=changes_per_s)
+        state, problem = state_of(done=self.scene.done, asked_per_s=asked, changes_per_s=changes_per_s)
         return msgspec.structs.replace(
             figures_of(self.spec.case, history, violations, steps),
             state=state,

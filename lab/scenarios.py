@@ -13,7 +13,9 @@ from typing import Any, Final
 
 import aiohttp
 
+from deploy.rollback import Rollback
 from fencepost.batch import Change, ChangeBatch, delete, swap
+from fencepost.client import Stores
 from fencepost.clock import Clock
 from fencepost.control import ControlApi
 from fencepost.errors import FencepostError, InvalidChangeBatch
@@ -35,6 +37,8 @@ FLAP_S: Final = 4.0
 DOWN_SHARE: Final = 0.6
 """Of a period, for how much a flapping load balancer is down: longer than a health check takes to notice."""
 STUCK_S: Final = 12.0
+HANDS_S: Final = 0.3
+"""How long an operator rests between two rollbacks, on average, seconds."""
 STRAY: Final = "stray-enactor"
 TRIES: Final = 50
 
@@ -84,8 +88,23 @@ class Scene:
 Play = Callable[[Scene], Coroutine[Any, Any, None]]
 
 
-async def race(_: Scene) -> None:
-    """Do nothing: stale attempts, and the outage, come out of delays and the rate of plans."""
+async def race(scene: Scene) -> None:
+    """Leave stale attempts and the outage to delays and plans, and let an operator roll endpoints back meanwhile.
+
+    An operator needs no lock: only the fence tells an enactor, which is about to flip, that somebody was there.
+    """
+    end_s = scene.clock.monotonic() + scene.duration_s
+    stores = Stores(scene.settings, scene.region, scene.zones, scene.plans)
+    rollback = Rollback(stores, scene.clock, scene.events)
+    while scene.clock.monotonic() < end_s:
+        await scene.clock.sleep(scene.rng.uniform(0, 2 * HANDS_S))
+        zone = scene.rng.choice(scene.region.endpoint_names)
+        try:
+            await rollback.run(zone, why="the lab's operator")
+            scene.done += 1
+        except FencepostError as error:  # as a person would, the next time then: nothing newer, or a busy zone
+            scene.events.emit("world.change_failed", zone=zone, reason=str(error))
+        await scene.plans.unpin([zone])
 
 
 async def observer(scene: Scene) -> None:
@@ -209,11 +228,6 @@ class ScenarioSpec:
     wide: bool = False
     environment: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
-    @property
-    def acts(self) -> bool:
-        """Whether it has to do something to the system for the run to show anything."""
-        return self.play is not race
-
 
 _SHORT_WINDOW: Final = {"FENCEPOST_VELOCITY_WINDOW_S": "8"}
 
@@ -221,7 +235,7 @@ SCENARIOS: Final = {
     # More enactors, which come back sooner, than in a comparison: in these few seconds the protocol that broke loses
     # endpoints in most runs, with 15 to 30 stale flips in each.
     "race": ScenarioSpec(
-        "delays, contention and the rate of plans, nothing else",
+        "delays, contention and the rate of plans, and an operator who rolls endpoints back meanwhile",
         race,
         profile="rough",
         plan_rate=30.0,

@@ -16,7 +16,6 @@ from planner.build import Built, build
 from planner.layout import Layout
 from planner.observe import Observed
 from planner.requests import OPERATOR, Kind, Request, Requests
-from planner.safety import limits_of
 
 
 class Wanted(NamedTuple):
@@ -194,7 +193,7 @@ def _too_much(world: World, before: Built, wanted: Wanted) -> str | None:
     gone = {name for name, lb in world.layout.balancers.items() if wanted.subject in {name, lb.zone}}
     for name, existing in before.contents.items():
         left = content(existing.ttl, [target for target in existing.targets if target.identifier not in gone])
-        limits = replace(limits_of(world.layout, name, world.limits), window_s=0.0)
+        limits = replace(world.limits.for_fleet(len(world.layout.members[name])), window_s=0.0)
         try:
             check_removal(name, left, Baseline(existing, capacity_of(existing)), limits)
         except PlanUnsafe as unsafe:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
+from fencepost.cancelling import was_cancelled
 from fencepost.clock import Clock, stream
 from fencepost.errors import FencepostError, PlanInvalid, StoreError
 from fencepost.events import Events
@@ -208,7 +209,7 @@ class Planner:
     async def _run_rounds(self) -> None:
         while True:
             outcome = await self.tick()
-            if _cancelled():
+            if was_cancelled():
                 raise asyncio.CancelledError
             await self._pause(outcome)
 
@@ -270,15 +271,6 @@ class Planner:
     async def load_balancers(self) -> list[View]:
         """Return every load balancer as the planner sees it, in order of their names. Raises: as `requests`."""
         return list(view_fleet(self._layout, self.observer.fleet, await self.requests()).values())
-
-
-def _cancelled() -> bool:
-    """Say whether this task was cancelled, even if what it waited for kept that to itself.
-
-    redis-py sends by `asyncio.wait_for`, which on Python 3.11 drops a cancellation that comes as it is about to return.
-    """
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> bool:

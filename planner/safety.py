@@ -7,7 +7,6 @@ Source: docs/invariants.md, I1 and I7; aws.amazon.com/message/101925 ("velocity 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -72,7 +71,7 @@ def cut_short(
     """
     contents, limited, stuck = {}, {}, {}
     for name, desired in built.contents.items():
-        allowed = limits_of(layout, name, limits)
+        allowed = limits.for_fleet(len(layout.members[name]))
         existing = _known(layout, name, last.get(name))
         if existing is None:
             if why := _why_not_begin(layout, name, desired, highest.get(name, NOTHING), limits):
@@ -89,14 +88,6 @@ def cut_short(
         contents[name], who = _kept(name, desired, baseline, offers, allowed)
         limited[name] = Limited(_sentence(unsafe, who, limits), who, unsafe.counts)
     return Cut(contents, limited, stuck)
-
-
-def limits_of(layout: Layout, name: str, limits: Limits) -> Limits:
-    """Return the limits of one endpoint: whether it is small is seen by its members, not by those that are left.
-
-    Otherwise one of six members that has lost two would count as small from then on, and could lose all but one.
-    """
-    return limits if len(layout.members[name]) <= limits.small_fleet else replace(limits, small_fleet=0)
 
 
 def _known(layout: Layout, name: str, value: Content | None) -> Content | None:

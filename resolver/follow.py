@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Iterable, Sequence
 from contextlib import suppress
 from typing import Final
 
+from fencepost.cancelling import was_cancelled
 from fencepost.clock import Clock, stream
 from fencepost.errors import NoSuchHostedZone, StoreError
 from fencepost.events import Events
@@ -70,7 +71,7 @@ class Follower:
         """Follow until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._release_forever())
-            while not _cancelled():
+            while not was_cancelled():
                 await self.tick()
             raise asyncio.CancelledError
 
@@ -196,15 +197,6 @@ class Follower:
     def _tell_gap(self, zone: str, problem: str | None) -> None:
         if problem is not None:
             self._events.emit("resolver.gap_found", zone=zone, reason=problem)
-
-
-def _cancelled() -> bool:
-    """Say whether this task was cancelled, even if what it waited for kept that to itself.
-
-    redis-py sends by `asyncio.wait_for`, which on Python 3.11 drops a cancellation that comes as it is about to return.
-    """
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 async def _all(work: Iterable[Awaitable[None]]) -> None:

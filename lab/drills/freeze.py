@@ -32,7 +32,7 @@ class Round(msgspec.Struct, frozen=True):
     Attributes:
         called_us, returned_us: when freeze was called, and when it had returned; epoch microseconds.
         thawing_us, thawed_us: when thaw was called, and when it had returned.
-        serials: zone -> its serial after freeze had returned, and before thaw was called.
+        serials: zone -> the serial of its freeze, and its serial before thaw was called.
         generations: the latest plan at the same two times.
         silent: what DNS did not answer with an address while all was frozen, in words.
     """

@@ -5,15 +5,15 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
+from deploy.freeze import Freezer
 from fencepost.clock import stream
 from fencepost.network import PROFILES
 from fencepost.notice import Notice
 from lab.clients import targets_of
 from lab.compare_options import settle_bound_s
-from lab.drills import freezing
 from lab.drills.freeze import Round, Seen, automation_commits, result, thawed_spans
 from lab.drills.result import Result
-from lab.drills.stage import Stage, judged, required, silent
+from lab.drills.stage import DrillFailed, Stage, judged, required, silent
 
 FROZEN_S: Final = (0.05, 0.3)
 THAWED_S: Final = (0.1, 0.4)
@@ -74,9 +74,12 @@ class FreezeDrill:
         await stage.clock.sleep(rng.uniform(*THAWED_S))
         called_us = stage.now_us()
         notice = Notice("drill", int(stage.clock.epoch_s()), "a drill of the freeze")
-        await freezing.freeze(stores, notice, clock=stage.clock, events=stage.events, rng=rng)
+        freezer = Freezer(stores, stage.clock, stage.events)
+        frozen = await freezer.freeze(notice)
         returned_us = stage.now_us()
-        serials = await self._serials(stage)
+        if not frozen.complete:
+            raise DrillFailed(f"not everything could be frozen: {frozen}")
+        serials = {held.zone: held.serial for held in frozen.zones if held.zone and held.serial}
         generation = await stores.plans.latest_generation()
         asked, _ = await asyncio.gather(
             silent(targets_of(stage.region), stores.settings.dns_port), stage.clock.sleep(rng.uniform(*FROZEN_S))
@@ -84,7 +87,9 @@ class FreezeDrill:
         serials_then = await self._serials(stage)
         generation_then = await stores.plans.latest_generation()
         thawing_us = stage.now_us()
-        await freezing.thaw(stores, clock=stage.clock, events=stage.events, rng=rng)
+        thawed = await freezer.thaw()
+        if not thawed.complete:
+            raise DrillFailed(f"not everything could be thawed: {thawed}")
         return Round(
             called_us,
             returned_us,

@@ -22,7 +22,7 @@ def velocity(history: History, steps: Sequence[Step]) -> Iterator[Violation]:
 
     What leaves a type without any address is I1's, and is not told again here.
     """
-    limits, window_us = limits_of(history.run.parameters), _window_us(history.run)
+    limits, window_us = limits_of(history.run.parameters).for_fleet(_members(steps)), _window_us(history.run)
     highest = _Highest(window_us)
     forced = _forced(history, steps)
     for step in steps:
@@ -34,6 +34,12 @@ def velocity(history: History, steps: Sequence[Step]) -> Iterator[Violation]:
         elif problem := _problem(step, highest.at(at_us), limits):
             yield Violation("I7", step.commit.zone, problem, at_us, step.commit.serial)
         highest.note(at_us, after)
+
+
+def _members(steps: Sequence[Step]) -> int:
+    """Return how many load balancers an endpoint had at most: that is how large it is, whoever is left."""
+    contents = [step.after.live for step in steps if step.after.live is not step.before.live]
+    return max((len({t.identifier for t in live.targets}) for live in contents), default=0)
 
 
 def limits_of(parameters: Mapping[str, Any]) -> Limits:

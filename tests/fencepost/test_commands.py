@@ -95,11 +95,13 @@ def test_plan_that_is_not_kept_is_named_with_the_range(system, capsys):
 
 
 def test_plan_show_writes_what_plan_publish_reads(system, capsys, tmp_path):
-    """Round trip: plan 1 published again is plan 3, with plan 1's content."""
+    """Round trip: plan 1 published again is plan 3, with plan 1's content; it has so much less that it takes force."""
     path = tmp_path / "plan.json"
     assert run(["plan", "show", "1", "--json", str(path)]) == 0
 
-    assert run(["plan", "publish", str(path), "--reason", "back to the first"]) == 0
+    assert run(["plan", "publish", str(path), "--reason", "back to the first"]) == 1
+    assert "takes away 15 of 25 A capacity" in capsys.readouterr().err
+    assert run(["plan", "publish", str(path), "--reason", "back to the first", "--force"]) == 0
 
     assert "published plan 3" in capsys.readouterr().out
     assert run(["plan", "diff", "1", "3"]) == 0

@@ -8,7 +8,7 @@ from fencepost.capacity import CapacityHistory, capacity_of
 from fencepost.errors import PlanUnsafe
 from fencepost.plan import Target, content
 from fencepost.region import load_region
-from fencepost.safety import Baseline, Limits, check_known, check_removal, floors, known_addresses
+from fencepost.safety import Baseline, Limits, check_known, check_removal, check_wellformed, floors, known_addresses
 
 NAME = "dynamodb.us-east-1.fencepost.test."
 LIMITS = Limits()
@@ -123,3 +123,31 @@ def test_strangers_are_refused_by_name():
         check_known(NAME, content(5, [*targets[1:], *strange]), known)
     assert "2 load balancers that the region file does not have here" in str(caught.value)
     assert "use1-az9-lb-001 (127.1.9.1)" in str(caught.value)
+
+
+def test_fleet_that_has_shrunk_is_not_small_for_that():
+    """Smallness goes by the region's members: six that have become four are still protected as six."""
+    history = CapacityHistory().noted(NOW_S - 5, (600, 0), 30).noted(NOW_S - 2, (400, 0), 30)
+    limits = LIMITS.for_fleet(6)
+
+    with pytest.raises(PlanUnsafe, match="400 of 600 A capacity"):
+        check_removal(NAME, endpoint(2), against(endpoint(4), history, limits), limits)
+    assert LIMITS.for_fleet(4) == LIMITS
+
+
+@pytest.mark.parametrize(
+    ("target", "problem"),
+    [
+        (Target("lb-999", "A", "127.1.0.200", -1), "lb-999 has weight -1, outside 0 to 255"),
+        (Target("lb-999", "A", "127.1.0.1", 5), "address 127.1.0.1 occurs twice"),
+        (Target("lb-001", "A", "127.1.0.200", 5), r"load balancer lb-001 \(A\) occurs twice"),
+        (Target("lb-999", "A", "nowhere", 5), "'nowhere' is not an address of type A"),
+    ],
+)
+def test_malformed_content_is_refused_by_name(target, problem):
+    """What no zone would take is explained before it is tried."""
+    check_wellformed(NAME, endpoint(3))
+
+    with pytest.raises(PlanUnsafe, match=problem) as caught:
+        check_wellformed(NAME, content(5, [*endpoint(3).targets, target]))
+    assert (caught.value.rule, caught.value.counts["problems"]) == ("malformed", 1)

@@ -15,7 +15,7 @@ from planner.build import build
 from planner.layout import Layout
 from planner.observe import Observed
 from planner.requests import NONE, Kind, Request, Requests
-from planner.safety import cut_short, limits_of
+from planner.safety import cut_short
 
 LAYOUT = Layout.of(load_region())
 NAMES = tuple(LAYOUT.balancers)
@@ -73,7 +73,7 @@ def test_cut_plan_keeps_every_floor_whatever_was_observed(before, fleet, asked, 
         now = capacity_of(existing)
         baseline = Baseline(existing, (max(past[0], now[0]), max(past[1], now[1])))
         check_removal(name, value, baseline, LIMITS)
-        floor = floors(baseline, limits_of(LAYOUT, name, LIMITS))
+        floor = floors(baseline, LIMITS.for_fleet(len(LAYOUT.members[name])))
         assert all(has >= min(needs, had) for has, needs, had in zip(capacity_of(value), floor, now, strict=True))
         assert name in found.limited or value == built.contents[name]
 
