@@ -110,7 +110,7 @@ def test_pace_follows_the_network_profile_unless_it_is_set():
     """Two round trips to the control API, and never under a tenth of a second."""
     found = {name: load_settings(PlannerSettings, profile=name).pace.slow_interval_s for name in PROFILES}
 
-    assert found == {"none": 0.1, "lan": 0.1, "region": 0.2, "accelerated": 0.1}
+    assert found == {"none": 0.1, "lan": 0.1, "region": 0.2, "accelerated": 0.1, "rough": 0.1}
     assert load_settings(PlannerSettings, slow_interval_s=3).pace.slow_interval_s == 3
 
 
