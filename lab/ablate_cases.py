@@ -11,9 +11,9 @@ ALL_ON: Final = "all on"
 ALL_OFF: Final = "all off"
 
 SCENARIO_OF: Final = {
-    Guard.FENCE: "race",
-    Guard.CLEANER_CHECK: "race",
-    Guard.PLAN_RECHECK: "race",
+    Guard.FENCE: "hands",
+    Guard.CLEANER_CHECK: "hands",
+    Guard.PLAN_RECHECK: "hands",
     Guard.THROTTLING: "race",
     Guard.PROTECTIVE_CHECKS: "observer",
     Guard.VELOCITY: "flapping",
@@ -66,6 +66,11 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
 def without(guard: Guard) -> str:
     """Return the label of the case in which one guard is off."""
     return f"without {guard}"
+
+
+def pair(first: Guard, second: Guard) -> str:
+    """Return the label of the case in which two guards are off, in the order of `TOGETHER`."""
+    return f"without {first} + {second}"
 
 
 def alone(guard: Guard) -> str:

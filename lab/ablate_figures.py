@@ -33,20 +33,28 @@ class Outcome:
         about: in a sentence, behind a count.
         floor: by more than this, in the mean over runs, a case has to be worse than another one to count as worse.
         is_count: whether totals and runs with any are shown; else the mean over the runs.
-        only_in: the scenario in which alone a difference says something; elsewhere it is chance. "" means every one.
+        only_in: the scenarios in which alone a difference says something; elsewhere it is chance. None named: in all.
     """
 
     title: str
     about: str
     floor: float = 0.0
     is_count: bool = True
-    only_in: str = ""
+    only_in: tuple[str, ...] = ()
 
+
+_PLANS_RACE: Final = ("race", "hands")
 
 OUTCOMES: Final = {
     "stale_flips": Outcome("stale flips", "stale flips committed"),
-    "stale_attempts": Outcome("stale attempts", "stale flips tried, refused or committed", 1.0, only_in="race"),
-    "stale_rate": Outcome("per 1000 plans", "stale flips tried per 1000 plans", 5.0, is_count=False, only_in="race"),
+    "stale_attempts": Outcome("stale attempts", "stale flips tried, refused or committed", 1.0, only_in=_PLANS_RACE),
+    "stale_rate": Outcome(
+        "stale a second",
+        "stale plans a second taken up for an endpoint, and dropped, refused or committed",
+        0.2,
+        is_count=False,
+        only_in=_PLANS_RACE,
+    ),
     "trees_deleted": Outcome("live trees deleted", "live trees deleted"),
     "emptied": Outcome("emptied", "endpoints emptied"),
     "stuck": Outcome("stuck", "endpoints stuck at the end"),
@@ -54,7 +62,7 @@ OUTCOMES: Final = {
     "incomplete": Outcome("half trees live", "flips to a tree that was not the plan's"),
     "held_up": Outcome("held up", "endpoints with a change that took more than 5 s", 0.5),
     "p99_ms": Outcome(
-        "p99 ms", "ms from plan to live at the 99th percentile", 1500.0, is_count=False, only_in="stuck-lock"
+        "p99 ms", "ms from plan to live at the 99th percentile", 1500.0, is_count=False, only_in=("stuck-lock",)
     ),
     "violations": Outcome("violations", "violations by automation"),
 }
@@ -105,7 +113,7 @@ def figures_of(
     return RunFigures(
         case=case,
         seed=history.run.seed,
-        outcomes=_outcomes(result, own, steps),
+        outcomes=_outcomes(history, result, own, steps),
         invariants=dict(sorted(Counter(violation.invariant for violation in own).items())),
         lines=tuple(f"{v.invariant} {v.endpoint} {v.detail}" for v in own[:MOST_LINES]),
         result={key: value for key, value in msgspec.to_builtins(result).items() if key != "violations"},
@@ -123,12 +131,16 @@ def by_automation(history: History, violations: Sequence[Violation]) -> list[Vio
     return [found for found in violations if (found.endpoint, found.serial) not in operators]
 
 
-def _outcomes(result: ModeResult, own: Sequence[Violation], steps: Mapping[str, Sequence[Step]]) -> dict[str, float]:
+def _outcomes(
+    history: History, result: ModeResult, own: Sequence[Violation], steps: Mapping[str, Sequence[Step]]
+) -> dict[str, float]:
     attempts = result.stale_attempts_refused + result.stale_flips
+    dropped = sum(event.get("event") == "enactor.plan_superseded" for event in history.events)
+    seconds = history.run.seconds(history.run.world_stopped_us or history.end_us)
     return {
         "stale_flips": result.stale_flips,
         "stale_attempts": attempts,
-        "stale_rate": round(1000 * attempts / max(1, result.plans_published), 2),
+        "stale_rate": round((attempts + dropped) / seconds, 3) if seconds > 0 else 0.0,
         "trees_deleted": sum(
             not step.commit.actor.operator and any(pointer.owner == ROOT for pointer in step.cut)
             for zone in steps.values()

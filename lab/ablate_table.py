@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fencepost.guards import GUARDS, Guard
-from lab.ablate_cases import ALL_OFF, ALL_ON, SCENARIO_OF, Case, alone, without
+from lab.ablate_cases import ALL_OFF, ALL_ON, SCENARIO_OF, Case, alone, pair, without
 from lab.ablate_figures import FINE, OUTCOMES, RunFigures
 from lab.invariants.violation import counted
 from lab.report.verdict import tally
@@ -135,6 +135,11 @@ def _verdict(guard: Guard, scenario: str, found: ByCase) -> str:
         return "not measured; see the runs above"
     if lost := worse(off, on):
         return f"earns its place. Without it: {_told(off, on, lost)}"
+    for partner in Guard:
+        one, both = (found.get((scenario, label), ()) for label in (without(partner), pair(partner, guard)))
+        if _measured(one) and _measured(both) and (lost := worse(both, one)):
+            told = _told(both, one, lost)
+            return f"a second line behind {partner}. Without both, beside without {partner} alone: {told}"
     if _measured(only) and _measured(none) and (kept := [n for n in worse(none, on) if n in worse(none, only)]):
         return f"a second line. Others stand in for it here, but where all are off: {_told(none, only, kept)}"
     return f"nothing went wrong without it in these runs: remove it, or find the scenario. It says: {GUARDS[guard]}"
@@ -149,7 +154,7 @@ def worse(runs: Sequence[RunFigures], than: Sequence[RunFigures]) -> list[str]:
     found = []
     for name, outcome in OUTCOMES.items():
         one, other = cell(runs, name), cell(than, name)
-        if outcome.only_in and outcome.only_in != runs[0].case.scenario:
+        if outcome.only_in and runs[0].case.scenario not in outcome.only_in:
             continue
         if one and other and one.mean > WORSE * other.mean + outcome.floor:
             found.append(name)

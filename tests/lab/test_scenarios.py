@@ -14,13 +14,22 @@ from fencepost.clock import SystemClock
 from fencepost.connect import open_plan_store, open_zone_store
 from fencepost.events import EventBus, Recorder
 from fencepost.names import lock_name, manifest_name
-from fencepost.plan import Content, Target, content
+from fencepost.plan import Content, Draft, Target, content
 from fencepost.records import RecordKey, RecordSet, alias, txt
 from fencepost.region import load_region
 from fencepost.settings import Settings
 from fencepost.stores import Actor, ZoneStore
 from lab.lost_writes import LostWrites
-from lab.scenarios import STRAY, ScenarioFailed, Scene, delete_live_tree, half_of_each, live_tree_deletions, stuck_lock
+from lab.scenarios import (
+    STRAY,
+    ScenarioFailed,
+    Scene,
+    delete_live_tree,
+    half_of_each,
+    hands,
+    live_tree_deletions,
+    stuck_lock,
+)
 from lab.settle import zone_state
 from lab.wide_region import write_wide_region
 
@@ -98,6 +107,33 @@ async def test_stuck_lock_leaves_a_lock_that_somebody_else_holds(scene, enactor)
     (stray,) = [text for text in locks.values() if text.startswith(STRAY)]
     assert 11 <= float(stray.partition(" ")[2]) - scene.clock.epoch_s() <= 13
     assert scene.done == 1
+
+
+async def test_hands_takes_endpoints_back_as_newer_plans_and_lets_them_go(scene, enactor):
+    """An operator's rollbacks are in the zones at once, under new generations, and no endpoint stays pinned."""
+    members = {name: [(lb.name, lb.address) for lb in REGION.members(e)] for e in REGION.endpoint for name in [e.name]}
+    for weight in (90, 100):
+        contents = {n: content(5, [Target(who, "A", at, weight) for who, at in m]) for n, m in members.items()}
+        expected = await scene.plans.latest_generation()
+        generation = await scene.plans.publish(Draft(contents, "all"), expected=expected)
+        for name, value in contents.items():
+            await install(enactor, name, generation, value)
+    scene.duration_s = 1.0
+
+    await hands(scene)
+
+    assert scene.done > 0
+    assert (await scene.plans.controls()).pins == {}
+    plan = await scene.plans.latest()
+    moved = [name for name in REGION.endpoint_names if await root_of(scene, name) > 2]
+    assert moved
+    assert all({t.weight for t in plan.content(name).targets} <= {90, 100} for name in moved)
+
+
+async def root_of(scene: Scene, zone: str) -> int:
+    """Return the generation that the root points to."""
+    view = (await zone_state(scene.zones, zone)).view()
+    return view.generation or 0
 
 
 async def test_dangling_deletes_the_live_tree_and_nothing_else(scene, enactor):
