@@ -258,3 +258,15 @@ async def test_batch_whose_tree_went_live_first_is_too_late(scene, enactor):
 
     assert (follower.taken_back, follower.too_late) == (0, 1)
     assert (await zone_state(scene.zones, name)).view().addresses["A"] == 6
+
+
+async def test_dangling_leaves_a_zone_alone_that_dangles_already(scene, enactor):
+    """There is no live tree to delete; the run goes on."""
+    for name in REGION.endpoint_names:
+        await install(enactor, name, 1)
+        gone = live_tree_deletions(await zone_state(scene.zones, name))
+        await scene.zones.change(ChangeBatch(name, gone))
+
+    await delete_live_tree(scene)
+
+    assert scene.done == 1
