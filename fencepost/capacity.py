@@ -17,6 +17,9 @@ from fencepost.records import ADDRESS_TYPES, RecordKey, RecordSet, txt
 MAX_SAMPLES: Final = 8
 """Samples that one TXT string holds for certain: 255 characters, at most 29 a sample."""
 
+MAX_SKEW_S: Final = 300
+"""By how much a writer's clock may be ahead: a sample from further in the future says nothing, and is dropped."""
+
 _SAMPLE: Final = re.compile(r"^([0-9]{1,10}):([0-9]{1,8})/([0-9]{1,8})$", re.ASCII)
 
 Capacity = tuple[int, int]
@@ -43,21 +46,25 @@ class CapacityHistory(NamedTuple):
 
     def highest(self, now_s: float, window_s: float) -> Capacity:
         """Return the most that each type had within the last `window_s` seconds; nothing if nothing is known."""
-        return _most(sample.capacity for sample in _reaching(self.samples, now_s - window_s))
+        return _most(sample.capacity for sample in _reaching(self._believed(now_s), now_s - window_s))
 
     def noted(self, now_s: float, capacity: Capacity, window_s: float) -> "CapacityHistory":
         """Return the history with what is live from now on; samples that no window can ask for any more are left out.
 
-        Time that goes backwards counts as standing still.
+        Time that goes backwards counts as standing still, up to `MAX_SKEW_S`.
         """
-        second = max([math.floor(now_s), *(sample.since_s - 1 for sample in self.samples[-1:])])
-        earlier = [sample for sample in self.samples if sample.since_s < second]
+        believed = self._believed(now_s)
+        second = max([math.floor(now_s), *(sample.since_s - 1 for sample in believed[-1:])])
+        earlier = [sample for sample in believed if sample.since_s < second]
         # Whatever was live at some time within this second: what it began with, and each thing noted in it.
-        within = self.samples[len(earlier) :]
+        within = believed[len(earlier) :]
         begun_with = earlier[-1:] if not within or within[0].since_s > second else []
         most = _most([*(sample.capacity for sample in (*begun_with, *within)), capacity])
         samples = [*earlier, Sample(second, most), Sample(second + 1, capacity)]
         return CapacityHistory(tuple(_merged(_reaching(samples, now_s - window_s))))
+
+    def _believed(self, now_s: float) -> tuple[Sample, ...]:
+        return tuple(sample for sample in self.samples if sample.since_s <= now_s + MAX_SKEW_S)
 
     def record(self, zone: str) -> RecordSet:
         """Return the TXT record that says it."""

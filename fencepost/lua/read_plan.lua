@@ -19,6 +19,8 @@ if found and ARGV[2] ~= '' then
 end
 local entries = {}
 if found then entries = redis.call('XRANGE', KEYS[3], ARGV[1] .. '-1', '+') end
+-- Who has the latest plan already, as most that ask do, is told nothing more, however many endpoints were forced.
+if found and #entries == 0 and ARGV[3] == 'since' then return {'delta', head, {}, {}} end
 if ARGV[3] == 'since' then
   if found then return {'delta', head, entries, redis.call('HGETALL', KEYS[4])} end
   return {'full', head, redis.call('HGETALL', KEYS[2]), {}, redis.call('HGETALL', KEYS[4])}

@@ -73,6 +73,16 @@ def test_noted_with_a_clock_that_went_back_stands_still():
     assert history.samples[-1].capacity == (900, 0)
 
 
+def test_sample_from_far_in_the_future_says_nothing():
+    """A clock that is a year ahead does not hold an endpoint for a year; one within bounds is believed."""
+    wrong = CapacityHistory().noted(100_000, (1800, 0), 30)
+    near = CapacityHistory().noted(300, (1800, 0), 30)
+
+    assert wrong.highest(100, 30) == (0, 0)
+    assert wrong.noted(100, (900, 0), 30).samples[-1] == (100, (900, 0))
+    assert near.highest(100, 30) == (1800, 0)
+
+
 def test_parse_of_another_text_is_refused():
     """What nobody of ours wrote is not guessed at."""
     with pytest.raises(ControlRecordInvalid, match=r"_capacity\.a\.test\. says 'many'"):
