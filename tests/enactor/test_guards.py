@@ -187,7 +187,7 @@ def test_rate_of_calls_is_a_third_of_the_account_s():
 
 
 async def test_fixed_without_any_guard_still_installs_plans(world):
-    """Switches do not depend on each other: the lab takes them in every combination."""
+    """No guard needs another one to be there: the lab takes them in every combination."""
     await world.add_zones(OTHER, ZONE)
     enactor = world.enactor("fixed", "one", without=",".join(Guard))
     for weight in (1, 2, 3):
