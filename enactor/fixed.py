@@ -53,7 +53,7 @@ class FixedEnactor:
         self._guards = tools.settings.guards
         self._builder = TreeBuilder(tools.api, tools.events, self._guards)
         self._verifier = TreeVerifier(tools.api, tools.clock, tools.events, tools.settings)
-        self._auditor = Auditor(tools.api, tools.protection, tools.clock, tools.events)
+        self._auditor = Auditor(tools.api, tools.protection, tools.clock, tools.events, self._guards)
         self._pace = CleanPace(tools.cleaning)
         self._held = Held(tools.clock, tools.events, 2 * self._pauses.lock_ttl_s)
         self._plan: Plan | None = None
