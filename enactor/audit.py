@@ -24,6 +24,7 @@ from fencepost.clock import Clock
 from fencepost.control import ControlApi
 from fencepost.events import Events
 from fencepost.fence import fence_key
+from fencepost.guards import Guard
 from fencepost.names import manifest_name, tree_name
 from fencepost.plan import Content, Plan, short
 from fencepost.records import RecordSet, alias
@@ -39,8 +40,11 @@ class Found(NamedTuple):
 class Auditor:
     """Knows which zones are to be looked at, and which are damaged as far as is known."""
 
-    def __init__(self, api: ControlApi, protection: Protection, clock: Clock, events: Events) -> None:
+    def __init__(
+        self, api: ControlApi, protection: Protection, clock: Clock, events: Events, guards: frozenset[Guard]
+    ) -> None:
         self._api, self._protection, self._clock, self._events = api, protection, clock, events
+        self._whole = Guard.WHOLE_TREES in guards
         self._due: set[str] = set()
         self._found: dict[str, Found] = {}
 
@@ -94,7 +98,7 @@ class Auditor:
             records = [change for step in changes[at : at + size] for change in step]
             await hand.commit(plan.generation, f"tree {generation} restored", *view.proof(zone), *records)
         manifest = next((r for r in listing if r.name == manifest_name(zone, generation)), None)
-        last = swap(manifest, manifest_of(plan, zone).record(zone, generation))
+        last = swap(manifest, manifest_of(plan, zone).record(zone, generation)) if self._whole else ()
         if set(view.root) != {alias(zone, kind, tree_name(zone, generation)) for kind in content.types}:
             last += flip_root(zone, generation, content, view.root)
         await hand.commit(plan.generation, f"zone restored to {plan.generation}", *view.proof(zone), *last)
@@ -124,7 +128,9 @@ class Auditor:
         if view.fence is None:
             return f"there is no fence: the root was moved to plan-{generation:06d} by who keeps none"
         wanted = self._protection.remembered(zone, view.fence.digest)
-        return None if wanted is None else tree_damage(zone, generation, wanted, view.root, listing)
+        if wanted is None:
+            return None
+        return tree_damage(zone, generation, wanted, view.root, listing, whole=self._whole)
 
     async def _moved_since(self, zone: str, view: ZoneView) -> bool:
         """Say whether the zone was flipped since the view: then what was missing may have been rightly cleaned away."""
@@ -135,9 +141,18 @@ class Auditor:
 
 
 def tree_damage(
-    zone: str, generation: int, wanted: Content, root: Sequence[RecordSet], listing: Sequence[RecordSet]
+    zone: str,
+    generation: int,
+    wanted: Content,
+    root: Sequence[RecordSet],
+    listing: Sequence[RecordSet],
+    *,
+    whole: bool = True,
 ) -> str | None:
-    """Return in words how a live tree and its root differ from a content, None if they do not."""
+    """Return in words how a live tree and its root differ from a content, None if they do not.
+
+    `whole`: a complete manifest belongs to it.
+    """
     name = tree_name(zone, generation)
     for kind in wanted.types:
         if alias(zone, kind, name) not in root:
@@ -151,9 +166,10 @@ def tree_damage(
     }
     if words := [f"{how} {count} record sets" for how, count in counts.items() if count]:
         return f"plan-{generation:06d} " + " and ".join(words)
-    if not any(r.name == manifest_name(zone, generation) and Manifest.parse(zone, r).complete for r in listing):
-        return f"plan-{generation:06d} has no manifest that calls it complete"
-    return None
+    manifest = next((Manifest.parse(zone, r) for r in listing if r.name == manifest_name(zone, generation)), None)
+    if not whole or (manifest is not None and manifest.complete):
+        return None
+    return f"plan-{generation:06d} has no manifest that calls it complete"
 
 
 def restoring(zone: str, generation: int, wanted: Content, listing: Sequence[RecordSet]) -> list[tuple[Change, ...]]:

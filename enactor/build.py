@@ -76,7 +76,7 @@ class TreeBuilder:
         if only_lacks and (not lacking or (live and Guard.SELF_REPAIR in self._guards)):
             for part in in_batches(lacking):
                 await hand.commit(generation, f"tree {generation} completed", *proof, *map(create, part))
-            adopted = swap(manifest, whole.record(zone, generation))
+            adopted = self._marking(manifest, whole.record(zone, generation))
             await hand.commit(generation, f"tree {generation} adopted", *proof, *adopted)
             return
         if live:
@@ -84,6 +84,10 @@ class TreeBuilder:
         empty = whole._replace(done=0).record(zone, generation)
         for part in in_batches(leaves) or ((),):
             await hand.commit(
-                generation, f"tree {generation} cleared", *proof, *swap(manifest, empty), *map(delete, part)
+                generation, f"tree {generation} cleared", *proof, *self._marking(manifest, empty), *map(delete, part)
             )
             manifest = empty
+
+    def _marking(self, existing: RecordSet | None, following: RecordSet) -> tuple[Change, ...]:
+        """Return the changes that move a manifest; none without the guard, which leaves no manifest anywhere."""
+        return swap(existing, following) if Guard.WHOLE_TREES in self._guards else ()

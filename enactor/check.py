@@ -5,7 +5,10 @@ The rules are `fencepost.safety`'s; here is what they are given. Source: docs/in
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from typing import Final
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+import msgspec
 
 from enactor.settings import EnactorSettings
 from enactor.tree import root_generation, tree_key
@@ -20,7 +23,7 @@ from fencepost.guards import Guard
 from fencepost.names import tree_name
 from fencepost.plan import Content, Forced, Plan, Target, content, short
 from fencepost.records import ADDRESS_TYPES, RecordSet
-from fencepost.safety import Baseline, check_known, check_removal, check_wellformed
+from fencepost.safety import NO_FORCE, Baseline, check_known, check_removal, check_wellformed
 from fencepost.stores import PlanStore
 
 MEMORY: Final = 512
@@ -28,6 +31,38 @@ MEMORY: Final = 512
 
 Known = Mapping[str, Mapping[str, Mapping[str, str]]]
 """Endpoint -> load balancer -> type -> address: see `fencepost.safety.known_addresses`."""
+
+CHECKS: Final = frozenset({Guard.PROTECTIVE_CHECKS, Guard.VELOCITY})
+"""What looks at a plan here; velocity alone judges only what goes within the window."""
+
+
+class Judged(NamedTuple):
+    """What a plan wants of an endpoint, and what that is compared with.
+
+    Attributes:
+        existing: what is live, None if nothing.
+        meant: what an operator has forced, whose addresses are right whatever the region file has; None: nothing.
+        base: the forced content that stands for what is live until it is; None: what is live stands for itself.
+        history: the capacity that counts.
+    """
+
+    zone: str
+    desired: Content
+    existing: Content | None
+    meant: Content | None
+    base: Content | None
+    history: CapacityHistory
+
+    @property
+    def unmeant(self) -> Content:
+        """What is desired without the addresses that were forced."""
+        meant = {_place(target) for target in self.meant.targets} if self.meant else set()
+        left = tuple(target for target in self.desired.targets if _place(target) not in meant)
+        return msgspec.structs.replace(self.desired, targets=left)
+
+
+def _place(target: Target) -> tuple[str, str, str]:
+    return target.identifier, target.type, target.address
 
 
 class Protection:
@@ -51,22 +86,28 @@ class Protection:
         self._plans, self._api, self._clock, self._events = plans, api, clock, events
         self._contents: OrderedDict[tuple[str, str], Content] = OrderedDict()
         self._told: dict[str, tuple[str, str]] = {}
-
-    @property
-    def on(self) -> bool:
-        """Whether plans are checked at all."""
-        return Guard.PROTECTIVE_CHECKS in self._settings.guards
+        self._plan: Plan | None = None
 
     def remember(self, plan: Plan) -> None:
-        """Keep a plan's contents, so that a zone's fence tells what is live there."""
-        for zone, digest in plan.digests.items():
-            self._contents[zone, short(digest)] = plan.contents[digest]
-            self._contents.move_to_end((zone, short(digest)))
-        while len(self._contents) > max(MEMORY, 4 * len(plan.digests)):
+        """Keep a plan, and what it supersedes, so that a zone's fence tells what is live there."""
+        before, self._plan = self._plan, plan
+        if before is None or before is plan:
+            return
+        for zone, digest in before.digests.items():
+            if plan.digests.get(zone) != digest:
+                self._keep(zone, digest, before.contents[digest])
+
+    def _keep(self, zone: str, digest: str, found: Content) -> None:
+        self._contents[zone, short(digest)] = found
+        self._contents.move_to_end((zone, short(digest)))
+        while len(self._contents) > max(MEMORY, 4 * len(self._known)):
             self._contents.popitem(last=False)
 
     def remembered(self, zone: str, digest: str) -> Content | None:
         """Return the content that the digest of a zone's fence or manifest names, None if it did not come by."""
+        latest = self._plan.digests.get(zone) if self._plan else None
+        if self._plan is not None and latest is not None and short(latest) == digest:
+            return self._plan.contents[latest]
         return self._contents.get((zone, digest))
 
     async def approve(self, zone: str, plan: Plan, view: ZoneView) -> CapacityHistory:
@@ -74,29 +115,23 @@ class Protection:
 
         Raises: PlanUnsafe, told once for each content of a zone.
         """
-        forced = self._forcing(zone, plan, view)
-        if forced is not None:
-            return await self._approve_forced(zone, plan, forced)
-        existing = await self._existing(zone, view)
-        history = CapacityHistory.parse(zone, view.capacity) if view.capacity else CapacityHistory()
-        if not history.samples and existing is not None:
-            history = history.noted(self._clock.epoch_s(), capacity_of(existing), self._settings.velocity_window_s)
+        judged = await self._judged(zone, plan, view)
         try:
-            self._check(zone, plan, existing, history)
+            self._check(judged)
         except PlanUnsafe:
             # What the fence names may be gone: an endpoint that answers nothing has nothing to lose.
-            existing = await self._live(zone, view)
+            judged = judged._replace(existing=await self._live(zone, view))
             try:
-                self._check(zone, plan, existing, history)
+                self._check(judged)
             except PlanUnsafe as error:
                 self._tell(zone, plan, error)
                 raise
         self._told.pop(zone, None)
-        return history
+        return judged.history
 
     def noting(self, zone: str, desired: Content, view: ZoneView, history: CapacityHistory) -> tuple[Change, ...]:
         """Return the changes of a flip that note the capacity which it makes live; none if no guard looks at it."""
-        if not {Guard.PROTECTIVE_CHECKS, Guard.VELOCITY} & self._settings.guards:
+        if not CHECKS & self._settings.guards:
             return ()
         noted = history.noted(self._clock.epoch_s(), capacity_of(desired), self._settings.velocity_window_s)
         if noted.record(zone) == view.capacity:
@@ -105,50 +140,60 @@ class Protection:
         fenced = Guard.FENCE in self._settings.guards
         return swap(view.capacity, noted.record(zone)) if fenced else (upsert(noted.record(zone)),)
 
-    @staticmethod
-    def _forcing(zone: str, plan: Plan, view: ZoneView) -> Forced | None:
-        """Return the operator's force that is not live yet, None if there is none."""
-        forced = plan.forced.get(zone)
-        return forced if forced and (view.fence is None or view.fence.generation < forced.generation) else None
+    async def _judged(self, zone: str, plan: Plan, view: ZoneView) -> Judged:
+        """Return what there is to compare: what is live, and what an operator has meant by force, if that counts.
 
-    async def _approve_forced(self, zone: str, plan: Plan, forced: Forced) -> CapacityHistory:
-        """Compare with what the operator wanted, whatever is live; what the zone had before counts no more."""
-        meant = (await self._plans.contents([forced.digest])).get(forced.digest)
-        if meant is not None:
-            self._contents[zone, short(forced.digest)] = meant
-        history = CapacityHistory()
-        try:
-            self._check(zone, plan, meant, history)
-        except PlanUnsafe as error:
-            self._tell(zone, plan, error)
-            raise
-        self._told.pop(zone, None)
-        return history
+        It counts until it is live, whatever the plan has, and for the plan that is just that. Then the zone's earlier
+        capacity does not. A forced content that the plan store has lost lets nothing pass.
+        """
+        existing, forced, desired = await self._existing(zone, view), plan.forced.get(zone), plan.content(zone)
+        awaited = forced is not None and (view.fence is None or view.fence.generation < forced.generation)
+        meant = None
+        if forced is not None and forced.digest == plan.digests[zone]:
+            meant = desired
+        elif forced is not None and awaited:
+            meant = self.remembered(zone, short(forced.digest)) or await self._fetch(zone, forced)
+        base = meant if awaited and meant is not None else None
+        begun = self._begun(CapacityHistory(), base) if base is not None else self._samples(zone, view)
+        if not begun.samples and existing is not None:
+            begun = self._begun(begun, existing)
+        return Judged(zone, desired, existing, meant, base, begun)
 
-    def _check(self, zone: str, plan: Plan, existing: Content | None, history: CapacityHistory) -> None:
-        if not self.on:
-            return
-        desired, limits = plan.content(zone), self._settings.limits
-        check_wellformed(zone, desired)
+    async def _fetch(self, zone: str, forced: Forced) -> Content | None:
+        found = (await self._plans.contents([forced.digest])).get(forced.digest)
+        if found is not None:
+            self._keep(zone, forced.digest, found)
+        return found
+
+    def _samples(self, zone: str, view: ZoneView) -> CapacityHistory:
+        return CapacityHistory.parse(zone, view.capacity) if view.capacity else CapacityHistory()
+
+    def _begun(self, history: CapacityHistory, found: Content) -> CapacityHistory:
+        return history.noted(self._clock.epoch_s(), capacity_of(found), self._settings.velocity_window_s)
+
+    def _check(self, judged: Judged) -> None:
+        zone, desired, limits = judged.zone, judged.desired, self._settings.limits
         if zone in self._known:
             limits = limits.for_fleet(len(self._known[zone]))
-            check_known(zone, desired, {**self._known[zone], **self._meant(zone, plan)})
-        baseline = Baseline.of(existing, history, self._clock.epoch_s(), limits)
+        if Guard.PROTECTIVE_CHECKS in self._settings.guards:
+            check_wellformed(zone, desired)
+            if zone in self._known:
+                check_known(zone, judged.unmeant, self._known[zone])
+            now = Baseline(judged.existing, capacity_of(judged.existing))
+            check_removal(zone, desired, now, NO_FORCE)
+        elif Guard.VELOCITY in self._settings.guards:
+            limits = replace(limits, min_healthy=1)
+        else:
+            return
+        existing = judged.existing if judged.base is None else judged.base
+        baseline = Baseline.of(existing, judged.history, self._clock.epoch_s(), limits)
         check_removal(zone, desired, baseline, limits)
-
-    def _meant(self, zone: str, plan: Plan) -> dict[str, Mapping[str, str]]:
-        """Return the addresses that an operator's force has brought: they are meant, whatever the region file has."""
-        forced = plan.forced.get(zone)
-        meant = self.remembered(zone, short(forced.digest)) if forced else None
-        found: dict[str, dict[str, str]] = {}
-        for target in meant.targets if meant else ():
-            found.setdefault(target.identifier, {})[target.type] = target.address
-        return dict(found)
 
     async def _existing(self, zone: str, view: ZoneView) -> Content | None:
         """Return what is live: what the fence names, where that is known, else what the root's tree has."""
         known = self.remembered(zone, view.fence.digest) if view.fence else None
-        return known if known is not None or not self.on else await self._live(zone, view)
+        unused = not CHECKS & self._settings.guards
+        return known if known is not None or unused else await self._live(zone, view)
 
     async def _live(self, zone: str, view: ZoneView) -> Content | None:
         generation = root_generation(zone, view.root)

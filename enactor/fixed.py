@@ -8,7 +8,7 @@ Each guard can be off by itself, to show what it is worth: `fencepost.guards`. S
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from itertools import count
+from typing import Final
 
 from enactor.audit import Auditor
 from enactor.build import TreeBuilder
@@ -18,6 +18,7 @@ from enactor.held import Held
 from enactor.lock import lock_key
 from enactor.pace import CleanPace
 from enactor.protocol import Outcome, Tools
+from enactor.reader import PlanReader
 from enactor.tree import flip_rollback, flip_root, manifest_of, root_generation
 from enactor.verify import TreeVerifier
 from enactor.view import ZoneView, view_keys
@@ -25,10 +26,13 @@ from fencepost.batch import Change, delete, swap, upsert
 from fencepost.capacity import CapacityHistory
 from fencepost.errors import (
     ChangeRefused,
+    ControlRecordInvalid,
     FenceAhead,
     InvalidChangeBatch,
+    NoSuchHostedZone,
     OutcomeUnknown,
     PlanUnsafe,
+    TreeTaken,
     ZoneFrozen,
 )
 from fencepost.fence import Fence, fence_key
@@ -36,6 +40,9 @@ from fencepost.guards import Guard
 from fencepost.names import rollback_name
 from fencepost.plan import Plan, short
 from fencepost.records import RecordSet
+
+STANDING: Final = (FenceAhead, ControlRecordInvalid, NoSuchHostedZone, TreeTaken)
+"""What only a person or another plan ends."""
 
 
 class FixedEnactor:
@@ -46,10 +53,12 @@ class FixedEnactor:
         self._guards = tools.settings.guards
         self._builder = TreeBuilder(tools.api, tools.events, self._guards)
         self._verifier = TreeVerifier(tools.api, tools.clock, tools.events, tools.settings)
-        self._auditor = Auditor(tools.api, tools.protection, tools.clock, tools.events)
+        self._auditor = Auditor(tools.api, tools.protection, tools.clock, tools.events, self._guards)
         self._pace = CleanPace(tools.cleaning)
-        self._held = Held(tools.clock, tools.events)
+        self._held = Held(tools.clock, tools.events, 2 * self._pauses.lock_ttl_s)
         self._plan: Plan | None = None
+        self._reader = PlanReader(tools.plans)
+        self._told = 0
         self._swept_s = float("-inf")
         self._streaks: dict[str, int] = {}
         self._dropped: set[str] = set()
@@ -67,13 +76,18 @@ class FixedEnactor:
             self._swept_s = began_s
             if Guard.SELF_REPAIR in self._guards:
                 self._auditor.call_for(plan)
-        self._events.emit("enactor.pass_started", generation=plan.generation)
+        # What is held is tried again and again: that is no news until it is another plan's turn.
+        news = plan.generation != self._told or any(endpoint not in self._held.reasons for endpoint in due)
+        self._told = plan.generation
+        if news:
+            self._events.emit("enactor.pass_started", generation=plan.generation)
         await self._each(due, self._install)
         await self._each(await self._to_clean(plan), lambda endpoint: self._clean(endpoint, plan))
         took_ms = (self._tools.clock.monotonic() - began_s) * 1000
         outcome = self._outcome(f"plan {plan.generation} or newer is on every endpoint whose lock was free")
         reason = outcome.text if outcome.held else ""
-        self._events.emit("enactor.pass_completed", generation=plan.generation, took_ms=took_ms, reason=reason)
+        if news:
+            self._events.emit("enactor.pass_completed", generation=plan.generation, took_ms=took_ms, reason=reason)
         return outcome
 
     def _outcome(self, text: str) -> Outcome:
@@ -97,11 +111,10 @@ class FixedEnactor:
 
     async def _read_plan(self) -> Plan | None:
         """Read the latest plan; costs what changed since the last look."""
-        plan = await self._tools.plans.latest(self._plan)
-        if plan is not None and plan is not self._plan:
-            self._tools.protection.remember(plan)
-        self._plan = plan
-        return plan
+        self._plan = await self._reader.latest()
+        if self._plan is not None:
+            self._tools.protection.remember(self._plan)
+        return self._plan
 
     async def _current(self) -> Plan | None:
         """Return the latest plan; without the guard the one that was read when the pass began."""
@@ -112,27 +125,31 @@ class FixedEnactor:
         hand, most = self._tools.hand(endpoint), self._tools.settings.max_tries
         hand.streak = self._streaks.get(endpoint, 0)
         self._held.begin(endpoint)
+        tries = 0
         try:
-            for _ in range(most) if Guard.FAIRNESS in self._guards else count():
+            while tries < most:
+                losses = hand.streak
                 if await self._step(hand) or self._held.is_waiting(endpoint):
                     return
+                # Without fairness a lock is waited for on the spot, however often it is lost; nothing else is.
+                tries += hand.streak <= losses
             self._hold(endpoint, "")
         except ZoneFrozen as error:
             self._held.freeze(error)
             self._held.wait(endpoint, self._pauses.backoff_cap_s)
         except PlanUnsafe as error:
-            self._hold(endpoint, str(error))
+            self._hold(endpoint, str(error), stands=True)
         except ChangeRefused as error:
-            self._hold(endpoint, str(error))
-            self._events.emit("enactor.endpoint_skipped", zone=endpoint, reason=str(error))
+            if self._hold(endpoint, str(error), stands=isinstance(error, STANDING)):
+                self._events.emit("enactor.endpoint_skipped", zone=endpoint, reason=str(error))
         finally:
             self._streaks[endpoint] = hand.streak
             await hand.release()
 
-    def _hold(self, endpoint: str, reason: str) -> None:
+    def _hold(self, endpoint: str, reason: str, *, stands: bool = False) -> bool:
         """Note why an endpoint cannot be moved; it is tried again with another plan, or after a while."""
-        self._held.hold(endpoint, reason)
         self._held.wait(endpoint, self._pauses.backoff_cap_s, self._plan.generation if self._plan else None)
+        return self._held.hold(endpoint, reason, stands=stands)
 
     async def _step(self, hand: ZoneHand) -> bool:
         """Look at plan and zone again and do what is next; say whether the zone has the latest plan now."""
@@ -187,10 +204,13 @@ class FixedEnactor:
         if Guard.FAIRNESS not in self._guards:
             await self._tools.clock.sleep(pause_s)
             return
-        if hand.streak >= self._tools.settings.max_tries:
-            self._events.emit("enactor.lock_exhausted", zone=hand.zone, streak=hand.streak)
-            self._held.hold(hand.zone, f"somebody else has its lock, in each of {hand.streak} tries")
         self._held.wait(hand.zone, pause_s)
+        holder, most = self._held.abandoned_by(hand.zone), self._tools.settings.max_tries
+        if holder is None and hand.streak < most:
+            return
+        reason = f"{holder} keeps its lock and moves nothing" if holder else f"its lock is lost in {most} tries or more"
+        if self._held.hold(hand.zone, reason, stands=holder is not None):
+            self._events.emit("enactor.lock_exhausted", zone=hand.zone, streak=hand.streak, reason=reason)
 
     async def _nothing_newer(self, hand: ZoneHand, plan: Plan, view: ZoneView, fence: Fence) -> bool:
         """Drop a plan that the zone has, or has gone past. Raises: FenceAhead if no plan explains the fence."""

@@ -17,15 +17,29 @@ class Wait(NamedTuple):
     generation: int | None
 
 
-class Held:
-    """What is known of each zone. A freeze is told once when it is met, and once when it has ended."""
+class Tenure(NamedTuple):
+    """Somebody has had a zone's lock since `since_s` (monotonic); the fence stood at `generation` all along."""
 
-    def __init__(self, clock: Clock, events: Events) -> None:
-        self._clock, self._events = clock, events
+    holder: str
+    generation: int
+    since_s: float
+
+
+class Held:
+    """What is known of each zone. A freeze is told once when it is met, and once when it has ended.
+
+    Args:
+        stuck_s: for how long somebody else may have a zone's lock, moving nothing, before it counts as left behind.
+    """
+
+    def __init__(self, clock: Clock, events: Events, stuck_s: float) -> None:
+        self._clock, self._events, self._stuck_s = clock, events, stuck_s
         self._at: dict[str, int] = {}
         self._seen: dict[str, int] = {}
         self._waits: dict[str, Wait] = {}
         self._reasons: dict[str, str] = {}
+        self._stands: set[str] = set()
+        self._tenures: dict[str, Tenure] = {}
         self._frozen: set[str] = set()
         self._trouble: dict[str, str] = {}
 
@@ -61,8 +75,12 @@ class Held:
         self._waits[zone] = Wait(self._clock.monotonic() + seconds, generation)
 
     def installed(self, plan: Plan) -> int:
-        """Return the generation that every zone of a plan has which can be moved; the plan's own if none can."""
-        free = [self._seen.get(zone, 0) for zone in plan.digests if zone not in self._reasons]
+        """Return the generation that every zone of a plan has, at least; the plan's own if each of them stands still.
+
+        Only a zone that waits for a person or for the planner is left out: one that is merely contended or refused for
+        now has not been reached by what is published, which must hold the planner back.
+        """
+        free = [self._seen.get(zone, 0) for zone in plan.digests if zone not in self._stands]
         # A fence above the latest plan comes from a future that the plan store has lost.
         return min([plan.generation, *free])
 
@@ -70,15 +88,29 @@ class Held:
         """Note what went wrong in one try; it becomes the reason if no further one goes well."""
         self._trouble[zone] = reason
 
-    def hold(self, zone: str, reason: str = "") -> None:
-        """Note that a zone cannot be moved, by default for what went wrong last."""
+    def hold(self, zone: str, reason: str = "", *, stands: bool = False) -> bool:
+        """Note that a zone cannot be moved, by default for what went wrong last; say whether that is news.
+
+        `stands`: it waits for a person, or for another plan; no enactor can move it by trying again.
+        """
         self._at.pop(zone, None)
+        before = self._reasons.get(zone)
         self._reasons[zone] = reason or self._trouble.get(zone, "the zone moved on in every try")
+        (self._stands.add if stands else self._stands.discard)(zone)
+        return self._reasons[zone] != before
+
+    def abandoned_by(self, zone: str) -> str | None:
+        """Return who has had a zone's lock for too long without moving it, None if nobody has."""
+        tenure = self._tenures.get(zone)
+        if tenure is None or self._clock.monotonic() <= tenure.since_s + self._stuck_s:
+            return None
+        return tenure.holder
 
     def arrived(self, zone: str, generation: int) -> None:
         """Note that a zone has a plan, or an equal one: nothing holds it."""
         self._at[zone] = self._seen[zone] = generation
-        for noted in (self._reasons, self._trouble, self._waits):
+        self._stands.discard(zone)
+        for noted in (self._reasons, self._trouble, self._waits, self._tenures):
             noted.pop(zone, None)
 
     def look(self, zone: str, view: ZoneView) -> None:
@@ -87,15 +119,26 @@ class Held:
         Raises: ZoneFrozen before anything is written in vain.
         """
         self._seen[zone] = view.fence.generation if view.fence else 0
+        self._watch_lock(zone, view)
         if view.frozen is not None:
             raise ZoneFrozen(zone, " ".join(value.strip('"') for value in view.frozen.values))
         if zone in self._frozen:
             self._frozen.discard(zone)
+            self._stands.discard(zone)
             self._events.emit("enactor.zone_thawed", zone=zone)
 
     def freeze(self, error: ZoneFrozen) -> None:
         """Note that a zone is frozen, as the view or the zone itself said."""
-        self.hold(error.zone, error.message)
+        self.hold(error.zone, error.message, stands=True)
         if error.zone not in self._frozen:
             self._frozen.add(error.zone)
             self._events.emit("enactor.zone_frozen", zone=error.zone, reason=error.by)
+
+    def _watch_lock(self, zone: str, view: ZoneView) -> None:
+        """Take note of since when somebody has the lock; whoever moves the zone with it begins anew."""
+        holder, generation = view.lock.text.split(" ")[0] if view.lock else None, self._seen[zone]
+        tenure = self._tenures.get(zone)
+        if holder is None:
+            self._tenures.pop(zone, None)
+        elif tenure is None or tenure[:2] != (holder, generation):
+            self._tenures[zone] = Tenure(holder, generation, self._clock.monotonic())

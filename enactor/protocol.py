@@ -65,7 +65,16 @@ class Tools:
         """Return the tools of one enactor process that starts now. Raises: RegionInvalid."""
         rate, cleans = settings.api_rate, settings.clean_batches_per_s
         bucket = TokenBucket(rate, max(1.0, rate), clock)
-        api = ControlApi(zones, clock, rng, events, pause_s=settings.pauses.backoff_base_s, bucket=bucket)
+        pauses = settings.pauses
+        api = ControlApi(
+            zones,
+            clock,
+            rng,
+            events,
+            pause_s=pauses.backoff_base_s,
+            longest_s=pauses.backoff_cap_s,
+            bucket=bucket,
+        )
         known = known_addresses(settings.region())
         protection = Protection(settings, known, plans=plans, api=api, clock=clock, events=events)
         cleaning = TokenBucket(cleans, max(1.0, cleans), clock)

@@ -11,7 +11,7 @@ import dns.rcode
 
 from enactor.hand import ZoneHand
 from enactor.settings import EnactorSettings
-from enactor.tree import manifest_of, tree_key, tree_records
+from enactor.tree import MANIFEST, Manifest, manifest_of, tree_key, tree_records
 from fencepost.clock import Clock
 from fencepost.control import ControlApi
 from fencepost.errors import TreeRejected
@@ -28,12 +28,15 @@ LOOKS: Final = 60
 """Into so many pauses the wait for an answer is cut, unless they would be shorter than `MIN_PAUSE_S`."""
 MIN_PAUSE_S: Final = 0.02
 
+NO_ANSWER: Final = "the resolver does not answer"
+
 
 class Verdict(StrEnum):
-    """What a look by DNS said."""
+    """What a look by DNS said: `LAGGING` is a server that does not know the tree yet, or not all of it."""
 
     RIGHT = "right"
     WRONG = "wrong"
+    LAGGING = "lagging"
     SILENT = "silent"
 
 
@@ -61,10 +64,11 @@ class TreeVerifier:
 
     def __init__(self, api: ControlApi, clock: Clock, events: Events, settings: EnactorSettings) -> None:
         self._api, self._clock, self._events = api, clock, events
-        self._port, self._wait_s = settings.verify_port, settings.pauses.verify_wait_s
+        self._port, self._wait_s, self._keep = settings.verify_port, settings.pauses.verify_wait_s, settings.keep
         self._whole = Guard.WHOLE_TREES in settings.guards
         self._verified: dict[str, tuple[int, str]] = {}
         self._silent = False
+        self._owed: tuple[str, Plan] | None = None
 
     def knows(self, zone: str, plan: Plan) -> bool:
         """Say whether a plan's tree was found right already."""
@@ -87,16 +91,21 @@ class TreeVerifier:
     async def resolved(self, hand: ZoneHand, plan: Plan, superseded: Callable[[], Awaitable[bool]]) -> bool:
         """Wait until a tree is answered under its own name; say whether the plan is still wanted then.
 
-        A server that does not answer at all says nothing about the tree. The lock is kept meanwhile.
+        A server that does not answer at all, or not yet, says nothing about the tree. The lock is kept meanwhile.
         Raises: TreeRejected for a tree that is answered otherwise after all this time; as `ZoneHand.commit`.
         """
         zone, deadline_s, silences = hand.zone, self._clock.monotonic() + self._wait_s, 0
+        lags = await self._lags()
         while (look := await self._look(zone, plan)).verdict is not Verdict.RIGHT:
             silences = silences + 1 if look.verdict is Verdict.SILENT else 0
             over = self._clock.monotonic() >= deadline_s
             if silences and (over or self._silent or silences >= SILENT_TRIES):
                 self._silent = True
-                self._events.emit("enactor.tree_unresolved", zone=zone, generation=plan.generation)
+                self._events.emit("enactor.tree_unresolved", zone=zone, generation=plan.generation, reason=look.problem)
+                return True
+            if look.verdict is Verdict.LAGGING and (over or lags):
+                self._owe(zone, plan)
+                self._events.emit("enactor.tree_unresolved", zone=zone, generation=plan.generation, reason=look.problem)
                 return True
             if over:
                 self._events.emit("enactor.tree_rejected", zone=zone, generation=plan.generation, reason=look.problem)
@@ -105,28 +114,60 @@ class TreeVerifier:
             if await superseded():
                 return False
             await hand.keep()
-        self._silent = False
+        self._silent, self._owed = False, None
         self._verified[zone] = (plan.generation, plan.digests[zone])
         return True
 
+    async def _lags(self) -> bool:
+        """Say whether the server still owes the answer about a tree that went live without it.
+
+        A tree that was just built is never known at once, so it is the earlier one that says when the server is back.
+        """
+        if self._owed is not None and (await self._look(*self._owed)).verdict is Verdict.RIGHT:
+            self._owed = None
+        return self._owed is not None
+
+    def _owe(self, zone: str, plan: Plan) -> None:
+        """Keep the first tree that was not known in time, for as long as no cleaner can have deleted it."""
+        if self._owed is None or self._owed[1].generation < plan.generation - self._keep:
+            self._owed = (zone, plan)
+
     async def _look(self, zone: str, plan: Plan) -> Look:
         """Ask for the manifest, which must be the complete one, and for an address of each type."""
-        name, wanted, port = tree_name(zone, plan.generation), plan.content(zone), self._port
-        if port is None:
+        if self._port is None:
             return Look(Verdict.RIGHT)
-        if self._whole:
-            manifest = manifest_of(plan, zone)
-            found = await ask(manifest_name(zone, plan.generation), "TXT", port)
-            if found is None:
-                return Look(Verdict.SILENT)
-            if found != manifest.record(zone, plan.generation).values:
-                said = ", ".join(found) or "nothing"
-                return Look(Verdict.WRONG, f"its manifest is answered as {said}, not {manifest.text}")
-        for kind in wanted.types:
-            found = await ask(name, kind, port)
-            if found is None:
-                return Look(Verdict.SILENT)
-            if not found or not set(found) <= {target.address for target in wanted.targets if target.type == kind}:
-                said = ", ".join(found) or "nothing"
-                return Look(Verdict.WRONG, f"{name} {kind} is answered with {said}, which is no address of the plan's")
-        return Look(Verdict.RIGHT)
+        look = await self._manifest(zone, plan, self._port) if self._whole else Look(Verdict.RIGHT)
+        for kind in plan.content(zone).types:
+            if look.verdict is Verdict.RIGHT:
+                look = await self._addresses(zone, plan, kind, self._port)
+        return look
+
+    async def _manifest(self, zone: str, plan: Plan, port: int) -> Look:
+        manifest = manifest_of(plan, zone)
+        found = await ask(manifest_name(zone, plan.generation), "TXT", port)
+        if found is None:
+            return Look(Verdict.SILENT, NO_ANSWER)
+        if found == manifest.record(zone, plan.generation).values:
+            return Look(Verdict.RIGHT)
+        said = ", ".join(found) or "nothing"
+        verdict = Verdict.LAGGING if _earlier(found, manifest) else Verdict.WRONG
+        return Look(verdict, f"its manifest is answered as {said}, not {manifest.text}")
+
+    async def _addresses(self, zone: str, plan: Plan, kind: str, port: int) -> Look:
+        """Look at one type; behind a manifest that is whole, no address at all is wrong, without one it may be late."""
+        name = tree_name(zone, plan.generation)
+        found = await ask(name, kind, port)
+        if found is None:
+            return Look(Verdict.SILENT, NO_ANSWER)
+        meant = {target.address for target in plan.content(zone).targets if target.type == kind}
+        if found and set(found) <= meant:
+            return Look(Verdict.RIGHT)
+        said = ", ".join(found) or "nothing"
+        verdict = Verdict.WRONG if found or self._whole else Verdict.LAGGING
+        return Look(verdict, f"{name} {kind} is answered with {said}, which is no address of the plan's")
+
+
+def _earlier(found: tuple[str, ...], whole: Manifest) -> bool:
+    """Say whether a manifest that is answered, or none, is what the zone had before its tree was whole."""
+    match = MANIFEST.match(" ".join(found).strip('"'))
+    return not found or (match is not None and match[3] == whole.digest and int(match[1]) < whole.done)

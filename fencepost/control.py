@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 
 from fencepost.batch import ChangeBatch
 from fencepost.clock import Clock
-from fencepost.errors import ChangeRefused, StoreUnavailable
+from fencepost.errors import ChangeRefused, StoreUnavailable, Throttling
 from fencepost.events import Events
 from fencepost.records import RecordKey, RecordSet
 from fencepost.stores import Commit, ZonePage, ZoneRead, ZoneStore
@@ -16,13 +16,17 @@ T = TypeVar("T")
 
 MAX_TRIES: Final = 8
 """Calls that were certainly not executed are made again this often, then the error goes up."""
+LONGEST_S: Final = 1.0
+"""The longest pause of a person's command."""
 
 
 class ControlApi:
     """A zone store with patience: refusals that are `retryable` are tried again after a pause with full jitter.
 
     Args:
-        pause_s: the first pause is drawn from 0 to twice as many seconds, and its bound doubles with each try.
+        pause_s: the first pause is drawn from 0 to twice as many seconds, and its bound doubles with each try. Where
+            `Throttling` says how long the account needs, that stands for it.
+        longest_s: no pause is longer than this.
         bucket: what each call takes a token from; None: calls are made as they come.
     """
 
@@ -34,10 +38,11 @@ class ControlApi:
         events: Events,
         *,
         pause_s: float,
+        longest_s: float = LONGEST_S,
         bucket: TokenBucket | None = None,
     ) -> None:
         self._zones, self._clock, self._rng, self._events = zones, clock, rng, events
-        self._pause_s, self._bucket = pause_s, bucket
+        self._pause_s, self._longest_s, self._bucket = pause_s, longest_s, bucket
 
     async def read(self, zone: str, keys: Sequence[RecordKey]) -> ZoneRead:
         """Read some record sets; see `ZoneStore.read`."""
@@ -69,5 +74,10 @@ class ControlApi:
                 if not error.retryable or tries == MAX_TRIES:
                     raise
                 self._events.emit("control.call_throttled", zone=zone, reason=str(error), tries=tries)
-            await self._clock.sleep(self._rng.uniform(0, self._pause_s * 2.0**tries))
+                asked_s = error.wait_s if isinstance(error, Throttling) else 0.0
+            await self._clock.sleep(self._pause(tries, asked_s or self._pause_s))
         raise AssertionError("the last try returns or raises")
+
+    def _pause(self, tries: int, base_s: float) -> float:
+        """Return how long to wait after the nth try, drawn from all of its span."""
+        return self._rng.uniform(0, min(self._longest_s, base_s * 2.0**tries))

@@ -36,7 +36,7 @@ EVENT_NAMES: Final[dict[str, str]] = {
     "enactor.endpoint_skipped": "an endpoint could not be installed; the others are not held up",
     "enactor.plan_refused": "protective checks: the plan would take too much from the endpoint; it stays as it is",
     "enactor.tree_rejected": "a tree is not what its plan says, or does not answer so; it did not go live",
-    "enactor.tree_unresolved": "no resolver answered about a tree; what was read back had to suffice",
+    "enactor.tree_unresolved": "no resolver knew of a tree in time; what was read back had to suffice",
     "enactor.zone_frozen": "an operator has frozen the zone: nothing is written to it until a thaw",
     "enactor.zone_thawed": "the zone is not frozen any more",
     "enactor.damage_found": "what a zone serves is not what its fence says, or is not there",

@@ -264,3 +264,41 @@ async def test_live_tree_that_buggy_left_in_halves_is_completed_and_adopted(worl
     assert len(await world.leaves(ZONE, 1)) == 5
     assert await world.text(manifest_name(ZONE, 1), ZONE) == f"1/1 {short(digest(world.targets(5)))}"
     assert rollback_name(ZONE) not in {r.name for r in (await world.records(ZONE)).values()}
+
+
+async def test_sound_zone_without_manifests_is_left_alone_and_a_damaged_one_is_repaired_without_them(world):
+    """Without the guard no tree has a manifest, so none is missed, and none is made."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one", without="whole-trees")
+    await world.publish(b=world.targets(5))
+    await world.install(enactor)
+    before = await world.records(ZONE)
+
+    for _ in range(2):
+        await world.clock.sleep(6)
+        await enactor.tick()
+    assert not enactor.saw("enactor.damage_found")
+
+    await world.operate(ZONE, *cut_one(before))
+    await world.clock.sleep(6)
+    await enactor.tick()
+    assert enactor.saw("enactor.endpoint_repaired", ZONE)
+    assert await world.records(ZONE) == before
+
+
+async def test_tree_that_loses_a_record_before_it_is_read_back_is_built_again_without_manifests(world):
+    """What the tree check finds is cleared away without a manifest that would have to be there."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one", without="whole-trees")
+    await world.publish(b=world.targets(1200))
+    last = enactor.store.hold("tree 1", ZONE, skip=2)
+    installing = asyncio.create_task(world.install(enactor, most=1))
+    await last.arrived.wait()
+    await world.operate(ZONE, delete(leaf(await world.records(ZONE), 1)))
+
+    last.opened.set()
+    await installing
+
+    assert enactor.saw("enactor.tree_rejected", ZONE)
+    assert not enactor.saw("enactor.step_refused")
+    assert len(await world.leaves(ZONE, 1)) == 1200

@@ -136,7 +136,7 @@ async def test_lock_lost_again_and_again_is_given_up_after_bounded_tries_and_the
         await world.clock.sleep(1)
 
     assert outcome.text == f"held up: {ZONE}"
-    assert (outcome.installed, *outcome.held) == (1, ZONE)
+    assert (outcome.installed, *outcome.held) == (0, ZONE)
     assert [event.fields["streak"] for event in enactor.saw("enactor.lock_missed", ZONE)] == [1, 2, 3, 4]
     assert [event.fields["streak"] for event in enactor.saw("enactor.lock_exhausted", ZONE)] == [4]
     await world.clock.sleep(31)
@@ -145,7 +145,7 @@ async def test_lock_lost_again_and_again_is_given_up_after_bounded_tries_and_the
 
 @pytest.mark.parametrize("trouble", ["no zone", "frozen", "bad fence"])
 async def test_endpoint_in_trouble_holds_up_no_other(world, trouble):
-    """It is skipped with its reason, and tried again in the next pass."""
+    """It is skipped with its reason, which is told once, and tried again in the next pass."""
     await world.add_zones("c.test.")
     if trouble != "no zone":
         await world.operator.create_zone(ZONE, (soa(ZONE, ttl=9, minimum=9), ns(ZONE)))
@@ -159,7 +159,7 @@ async def test_endpoint_in_trouble_holds_up_no_other(world, trouble):
         assert outcome.text == f"held up: {ZONE}"
         await world.clock.sleep(1)
     told = enactor.saw("enactor.zone_frozen" if trouble == "frozen" else "enactor.endpoint_skipped", ZONE)
-    assert len(told) == (1 if trouble == "frozen" else 2)
+    assert len(told) == 1
     assert told[0].reason.removeprefix("ZoneFrozen: ") in outcome.held[ZONE]
     assert (outcome.installed, await world.fenced("c.test.")) == (1, 1)
 
@@ -174,7 +174,7 @@ async def test_endpoint_in_trouble_holds_up_no_other(world, trouble):
 async def test_endpoint_whose_types_grow_and_shrink_has_no_alias_of_a_type_that_is_gone(world):
     """From A to A and AAAA and back: root and rollback follow, and none of them dangles at any time."""
     await world.add_zones(ZONE)
-    enactor = world.enactor("fixed", "one", keep=1, without="protective-checks")
+    enactor = world.enactor("fixed", "one", keep=1, without="protective-checks,velocity")
     kinds = [("A",), ("A", "AAAA"), ("A",), ("A",), ("A",)]
     seen = []
     for weight, found in enumerate(kinds, 1):

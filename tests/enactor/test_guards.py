@@ -161,6 +161,23 @@ async def test_calls_go_at_the_enactor_s_own_rate_unless_throttling_is_off(world
     assert bool(world.clock.now_s) is bool(took_s)
 
 
+async def test_zone_that_refuses_every_flip_is_given_up_after_bounded_tries_without_fairness(world):
+    """Only a lost lock is waited for without end: a refusal comes back at once, and would be asked for for ever."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one", without="fairness,rollback-tolerance,self-repair", max_tries=3)
+    await world.publish(b=world.targets(weight=1))
+    await world.install(enactor)
+    gone = [r for r in (await world.records(ZONE)).values() if r.name == tree_name(ZONE, 1)]
+    await world.operate(ZONE, *map(delete, gone))
+    await world.publish(b=world.targets(weight=2))
+
+    async with asyncio.timeout(10):
+        outcome = await enactor.tick()
+
+    assert len(enactor.saw("enactor.step_refused", ZONE)) == 3
+    assert "but that target was not found" in outcome.held[ZONE]
+
+
 def test_rate_of_calls_is_a_third_of_the_account_s():
     """Three enactors share it; where there is no bound, there is none."""
     rates = {profile: EnactorSettings(profile=profile).api_rate for profile in ("none", "lan", "region")}
@@ -170,7 +187,7 @@ def test_rate_of_calls_is_a_third_of_the_account_s():
 
 
 async def test_fixed_without_any_guard_still_installs_plans(world):
-    """Switches do not depend on each other: the lab takes them in every combination."""
+    """No guard needs another one to be there: the lab takes them in every combination."""
     await world.add_zones(OTHER, ZONE)
     enactor = world.enactor("fixed", "one", without=",".join(Guard))
     for weight in (1, 2, 3):

@@ -3,11 +3,12 @@
 import asyncio
 
 import pytest
+import redis.asyncio
 
 from fencepost.batch import delete, swap
 from fencepost.capacity import CapacityHistory, capacity_key
 from fencepost.names import tree_name
-from fencepost.plan import Target, content
+from fencepost.plan import Target, content, digest
 
 ZONE = "b.test."
 OTHER = "a.test."
@@ -181,3 +182,110 @@ async def test_flip_whose_zone_was_given_another_history_meanwhile_is_refused_an
     assert [event.fields["stale"] for event in enactor.saw("enactor.flip_refused", ZONE)] == [False]
     history = CapacityHistory.parse(ZONE, (await world.records(ZONE))[capacity_key(ZONE)])
     assert max(sample.capacity[0] for sample in history.samples) == 12
+
+
+async def test_velocity_without_protective_checks_keeps_what_the_window_allows_and_judges_nothing_else(world):
+    """Switches do not depend on each other: too much at once is refused, a stranger or a single one left is not."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one", without="protective-checks", velocity_window_s=5)
+    enactor.tools.protection._known = {ZONE: {}}
+    await world.publish(b=world.targets(10))
+    await world.install(enactor)
+    await world.publish(b=world.targets(5))
+
+    await enactor.tick()
+
+    assert [event.fields["rule"] for event in enactor.saw("enactor.plan_refused")] == ["removal"]
+    assert await world.root(ZONE) == tree_name(ZONE, 1)
+
+
+async def install_forced_stranger(world, enactor) -> None:
+    """Know ten load balancers; let an operator force lb-0001 to another address."""
+    known = {f"lb-{n:04d}": {"A": f"10.1.0.{n}"} for n in range(1, 11)}
+    enactor.tools.protection._known = {ZONE: known}
+    await world.publish(b=world.targets(10))
+    await world.install(enactor)
+    await world.publish(b=moved(world), force=True)
+    await world.install(enactor)
+
+
+def moved(world):
+    """Return ten load balancers, the first of them at an address that the region file does not have."""
+    return content(5, [Target("lb-0001", "A", "10.6.6.6", 1), *world.targets(10).targets[1:]])
+
+
+async def test_address_of_the_region_is_right_again_after_an_operator_forced_another(world):
+    """What was forced is right as well, it does not stand in the region file's place for ever."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one")
+    await install_forced_stranger(world, enactor)
+
+    await world.publish(b=world.targets(10))
+    await world.install(enactor, most=1)
+
+    assert await world.leaves(ZONE, 3) == await world.leaves(ZONE, 1) != await world.leaves(ZONE, 2)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_forced_address_is_a_stranger_s_in_a_later_plan_whatever_is_remembered(world, restarted):
+    """Force is for one content, until it is live: who has just been started judges a later one in the same way."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one")
+    await install_forced_stranger(world, enactor)
+    judging = world.enactor("fixed", "two") if restarted else enactor
+    judging.tools.protection._known = enactor.tools.protection._known
+
+    await world.publish(b=content(6, moved(world).targets))
+    await judging.tick()
+
+    assert [event.fields["rule"] for event in judging.saw("enactor.plan_refused")] == ["strangers"]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_forced_content_that_is_forgotten_lets_nothing_pass(world, restarted):
+    """What is live stands for it then: a plan with half of that is refused as any other."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one")
+    await world.publish(b=world.targets(10))
+    await world.install(enactor)
+    await world.publish(b=world.targets(9), force=True)
+    await world.publish(b=world.targets(5))
+    judging = world.enactor("fixed", "two") if restarted else enactor
+    client = redis.asyncio.Redis.from_url(world.url)
+    assert await client.hdel("{plans}:contents", digest(world.targets(9))) == 1
+    await client.aclose()
+
+    await judging.tick()
+
+    (told,) = judging.saw("enactor.plan_refused")
+    assert (told.fields["rule"], told.fields["highest"]) == ("removal", 10)
+
+
+@pytest.mark.parametrize("forced", [True, False])
+async def test_type_that_is_live_is_not_emptied_even_by_force(world, forced):
+    """One address of each type stays, whoever says otherwise."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one")
+    await world.publish(b=world.targets(3, kinds=("A", "AAAA")))
+    await world.install(enactor)
+    await world.publish(b=world.targets(3), force=forced)
+
+    await enactor.tick()
+
+    assert [event.fields["rule"] for event in enactor.saw("enactor.plan_refused")] == ["empty"]
+    assert await world.root(ZONE, "AAAA") == tree_name(ZONE, 1)
+
+
+async def test_plan_on_top_of_a_forced_one_that_was_never_live_is_noted_with_what_was_forced(world):
+    """Ten were forced, eight are installed in their place: from then on the window counts from ten."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one")
+    await world.publish(b=world.targets(10), force=True)
+    await world.publish(b=world.targets(8))
+    await world.install(enactor)
+    await world.publish(b=world.targets(5))
+
+    await enactor.tick()
+
+    (told,) = enactor.saw("enactor.plan_refused")
+    assert told.fields["highest"] == 10

@@ -10,6 +10,7 @@ import pytest
 
 from fencepost.batch import delete
 from fencepost.names import tree_name
+from fencepost.plan import digest, short
 from fencepost.records import RecordKey
 
 ZONE = "b.test."
@@ -22,11 +23,13 @@ class NameServer(asyncio.DatagramProtocol):
         behind: so many queries get NXDOMAIN at first, as before a commit is propagated.
         lies: answers every address query with this instead.
         silent: gives no answer at all.
+        manifest: answers every query for a manifest with this instead.
         asked: the queries so far.
     """
 
     def __init__(self, world) -> None:
         self.world, self.behind, self.lies, self.silent = world, 0, None, False
+        self.manifest: str | None = None
         self.asked: list[tuple[str, str]] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -46,6 +49,8 @@ class NameServer(asyncio.DatagramProtocol):
         values = [value for r in found[:1] for value in r.values]
         if self.lies and kind != "TXT":
             values = [self.lies]
+        if self.manifest and kind == "TXT":
+            values = [f'"{self.manifest}"']
         if self.silent:
             return
         answer = dns.message.make_response(query)
@@ -125,6 +130,52 @@ async def test_resolver_that_is_out_does_not_stop_a_plan(world, server):
 
     assert [event.generation for event in enactor.saw("enactor.tree_unresolved", ZONE)] == [1, 2]
     assert world.clock.now_s < 0.1
+
+
+async def test_resolver_that_is_behind_delays_the_first_plan_only_until_it_has_caught_up(world, server):
+    """It lost its store and serves its last good state: that vetoes nothing, and is not waited out for each tree.
+
+    When it knows the tree that it owed, it is waited for and believed again.
+    """
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one", verify_port=server.port, verify_wait_s=5)
+    server.behind, took_s = 10**6, []
+    for weight in (1, 2, 3):
+        await world.publish(b=world.targets(3, weight=weight))
+        begun_s = world.clock.now_s
+        await world.install(enactor, most=1)
+        took_s.append(world.clock.now_s - begun_s)
+
+    told = enactor.saw("enactor.tree_unresolved", ZONE)
+    assert [event.generation for event in told] == [1, 2, 3]
+    assert "its manifest is answered as nothing, not 1/1" in told[0].reason
+    assert not enactor.saw("enactor.tree_rejected")
+    assert 5 <= took_s[0] < 6
+    assert took_s[1:] == [0.0, 0.0]
+
+    server.behind, server.asked = 0, []
+    await world.publish(b=world.targets(3, weight=4))
+    await world.install(enactor, most=1)
+    assert server.asked[0] == (f"_tree.{tree_name(ZONE, 1)}", "TXT")
+    assert len(enactor.saw("enactor.tree_unresolved", ZONE)) == 3
+    server.lies = "10.6.6.6"
+    await world.publish(b=world.targets(3, weight=5))
+    await enactor.tick()
+    assert enactor.saw("enactor.tree_rejected", ZONE)
+
+
+@pytest.mark.parametrize(("manifest", "live"), [("0/1 {digest}", True), ("1/1 12345678", False), ("nonsense", False)])
+async def test_manifest_that_is_answered_is_late_or_wrong_by_its_digest(world, server, manifest, live):
+    """Fewer batches of the same content are an earlier state; another content is not what is to go live."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one", verify_port=server.port)
+    server.manifest = manifest.format(digest=short(digest(world.targets(3))))
+    await world.publish(b=world.targets(3))
+
+    await enactor.tick()
+
+    assert bool(await world.root(ZONE)) is live
+    assert bool(enactor.saw("enactor.tree_rejected", ZONE)) is not live
 
 
 async def test_tree_verified_once_is_not_verified_twice(world, server):
