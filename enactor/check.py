@@ -5,7 +5,6 @@ The rules are `fencepost.safety`'s; here is what they are given. Source: docs/in
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 import msgspec
@@ -31,9 +30,6 @@ MEMORY: Final = 512
 
 Known = Mapping[str, Mapping[str, Mapping[str, str]]]
 """Endpoint -> load balancer -> type -> address: see `fencepost.safety.known_addresses`."""
-
-CHECKS: Final = frozenset({Guard.PROTECTIVE_CHECKS, Guard.VELOCITY})
-"""What looks at a plan here; velocity alone judges only what goes within the window."""
 
 
 class Judged(NamedTuple):
@@ -86,6 +82,7 @@ class Protection:
         self._plans, self._api, self._clock, self._events = plans, api, clock, events
         self._contents: OrderedDict[tuple[str, str], Content] = OrderedDict()
         self._told: dict[str, tuple[str, str]] = {}
+        self._on = Guard.PROTECTIVE_CHECKS in settings.guards
         self._plan: Plan | None = None
 
     def remember(self, plan: Plan) -> None:
@@ -131,7 +128,7 @@ class Protection:
 
     def noting(self, zone: str, desired: Content, view: ZoneView, history: CapacityHistory) -> tuple[Change, ...]:
         """Return the changes of a flip that note the capacity which it makes live; none if no guard looks at it."""
-        if not CHECKS & self._settings.guards:
+        if not self._on:
             return ()
         noted = history.noted(self._clock.epoch_s(), capacity_of(desired), self._settings.velocity_window_s)
         if noted.record(zone) == view.capacity:
@@ -172,19 +169,15 @@ class Protection:
         return history.noted(self._clock.epoch_s(), capacity_of(found), self._settings.velocity_window_s)
 
     def _check(self, judged: Judged) -> None:
+        if not self._on:
+            return
         zone, desired, limits = judged.zone, judged.desired, self._settings.limits
         if zone in self._known:
             limits = limits.for_fleet(len(self._known[zone]))
-        if Guard.PROTECTIVE_CHECKS in self._settings.guards:
-            check_wellformed(zone, desired)
-            if zone in self._known:
-                check_known(zone, judged.unmeant, self._known[zone])
-            now = Baseline(judged.existing, capacity_of(judged.existing))
-            check_removal(zone, desired, now, NO_FORCE)
-        elif Guard.VELOCITY in self._settings.guards:
-            limits = replace(limits, min_healthy=1)
-        else:
-            return
+        check_wellformed(zone, desired)
+        if zone in self._known:
+            check_known(zone, judged.unmeant, self._known[zone])
+        check_removal(zone, desired, Baseline(judged.existing, capacity_of(judged.existing)), NO_FORCE)
         existing = judged.existing if judged.base is None else judged.base
         baseline = Baseline.of(existing, judged.history, self._clock.epoch_s(), limits)
         check_removal(zone, desired, baseline, limits)
@@ -192,8 +185,7 @@ class Protection:
     async def _existing(self, zone: str, view: ZoneView) -> Content | None:
         """Return what is live: what the fence names, where that is known, else what the root's tree has."""
         known = self.remembered(zone, view.fence.digest) if view.fence else None
-        unused = not CHECKS & self._settings.guards
-        return known if known is not None or unused else await self._live(zone, view)
+        return known if known is not None or not self._on else await self._live(zone, view)
 
     async def _live(self, zone: str, view: ZoneView) -> Content | None:
         generation = root_generation(zone, view.root)

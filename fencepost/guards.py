@@ -30,7 +30,7 @@ GUARDS: Final = {
     Guard.ROLLBACK_TOLERANCE: "a missing rollback target means that there is nothing to roll back to, not a failure",
     Guard.TREE_CHECK: "a tree is read back, and resolved under its plan's name, before it goes live",
     Guard.PROTECTIVE_CHECKS: "a plan that takes too much from an endpoint at once is cut short, or refused",
-    Guard.VELOCITY: "within a window of time an endpoint loses no more than that, however many plans it takes",
+    Guard.VELOCITY: "protective checks look at a window of time, so that many plans may not take more than one may",
     Guard.THROTTLING: "plans are held back by what is not installed yet, calls and deletes go at a bounded rate",
     Guard.FAIRNESS: "an enactor that cannot get a lock goes on with the other endpoints",
     Guard.SELF_REPAIR: "every zone is looked at now and then, and a live tree that was damaged is made whole",

@@ -174,7 +174,7 @@ async def test_endpoint_in_trouble_holds_up_no_other(world, trouble):
 async def test_endpoint_whose_types_grow_and_shrink_has_no_alias_of_a_type_that_is_gone(world):
     """From A to A and AAAA and back: root and rollback follow, and none of them dangles at any time."""
     await world.add_zones(ZONE)
-    enactor = world.enactor("fixed", "one", keep=1, without="protective-checks,velocity")
+    enactor = world.enactor("fixed", "one", keep=1, without="protective-checks")
     kinds = [("A",), ("A", "AAAA"), ("A",), ("A",), ("A",)]
     seen = []
     for weight, found in enumerate(kinds, 1):

@@ -40,7 +40,7 @@ async def test_plan_that_takes_half_of_an_endpoint_is_refused_and_the_other_endp
 async def test_plan_that_takes_half_of_an_endpoint_without_protective_checks_is_installed(world):
     """What the guard is worth: a bad plan goes through."""
     await world.add_zones(ZONE)
-    enactor = world.enactor("fixed", "one", without="protective-checks,velocity")
+    enactor = world.enactor("fixed", "one", without="protective-checks")
     await world.publish(b=world.targets(10))
     await world.install(enactor)
     await world.publish(b=world.targets(5))
@@ -182,21 +182,6 @@ async def test_flip_whose_zone_was_given_another_history_meanwhile_is_refused_an
     assert [event.fields["stale"] for event in enactor.saw("enactor.flip_refused", ZONE)] == [False]
     history = CapacityHistory.parse(ZONE, (await world.records(ZONE))[capacity_key(ZONE)])
     assert max(sample.capacity[0] for sample in history.samples) == 12
-
-
-async def test_velocity_without_protective_checks_keeps_what_the_window_allows_and_judges_nothing_else(world):
-    """Switches do not depend on each other: too much at once is refused, a stranger or a single one left is not."""
-    await world.add_zones(ZONE)
-    enactor = world.enactor("fixed", "one", without="protective-checks", velocity_window_s=5)
-    enactor.tools.protection._known = {ZONE: {}}
-    await world.publish(b=world.targets(10))
-    await world.install(enactor)
-    await world.publish(b=world.targets(5))
-
-    await enactor.tick()
-
-    assert [event.fields["rule"] for event in enactor.saw("enactor.plan_refused")] == ["removal"]
-    assert await world.root(ZONE) == tree_name(ZONE, 1)
 
 
 async def install_forced_stranger(world, enactor) -> None:
