@@ -271,6 +271,19 @@ async def test_more_requests_than_may_wait_are_turned_away(new_planner, plans):
     assert sorted(await plans.requests()) == ["capacity/az1-lb-1", "capacity/az1-lb-2"]
 
 
+async def test_those_who_gave_up_on_a_plan_that_is_held_are_forgotten(paced, plans):
+    """The slow lane's turn is far away: who asked has the answer that it is late, and nothing of them piles up."""
+    planner = paced(slow_interval_s=60, answer_within_s=0.01)
+    await planner.tick()
+    late = [await planner.submit(Wanted(Kind.CAPACITY, "az1-lb-1", add=1)) for _ in range(3)]
+
+    outcome = await planner.tick()
+
+    assert outcome.settled.waits
+    assert all(answer.late.startswith("its plan is not published yet") for answer in late)
+    assert planner._waiting == []
+
+
 async def test_report_that_cannot_be_left_is_an_event_and_no_failure(planner, plans, recorder, monkeypatch):
     """The plan counts, not the word about it."""
 
