@@ -13,6 +13,7 @@ from fencepost.region import load_region
 from planner.layout import Layout
 from planner.observe import Observed
 from planner.publish import Publisher
+from planner.requests import Kind, Request, encode_request
 
 LAYOUT = Layout.of(load_region())
 NAMES = tuple(LAYOUT.balancers)
@@ -147,7 +148,7 @@ async def test_capacity_that_the_zone_had_lately_counts_after_a_restart(publishe
     assert capacity(restarted) == 800
 
 
-async def test_force_begins_an_endpoints_history_anew(publisher_of, plans, clock):
+async def test_what_force_took_is_no_part_of_an_endpoints_history(publisher_of, plans, clock):
     """An operator has taken two thirds by force: what is left is what the next removals are measured by."""
     publisher = publisher_of()
     fleet = dict.fromkeys(NAMES, WELL)
@@ -164,3 +165,23 @@ async def test_force_begins_an_endpoints_history_anew(publisher_of, plans, clock
 
     assert capacity(publisher) == 400
     assert MAIN not in settled.limited
+
+
+async def test_force_does_not_begin_the_window_anew(publisher_of, plans, clock):
+    """A third has gone by itself, then one by force: what has gone by itself still counts until the window is over."""
+    publisher = publisher_of()
+    members = [lb.name for lb in LAYOUT.members[MAIN]]
+    await publisher.settle(dict.fromkeys(NAMES, WELL))
+    await publisher.settle({**dict.fromkeys(NAMES, WELL), **dict.fromkeys(members[:6], DEAD)})
+    drain = Request(Kind.DRAIN, members[6], force=True)
+    await plans.set_requests({drain.key: encode_request(drain)})
+    await publisher.settle({**dict.fromkeys(NAMES, WELL), **dict.fromkeys(members[:6], DEAD)})
+    assert capacity(publisher) == 1100
+
+    fleet = {**dict.fromkeys(NAMES, WELL), **dict.fromkeys(members[:12], DEAD)}
+    await publisher.settle(fleet)
+
+    assert capacity(publisher) == 1100  # 60 % of 1700, in whole load balancers
+    clock.now_s += WINDOW_S + 4
+    await publisher.settle(fleet)
+    assert capacity(publisher) == 700
