@@ -52,7 +52,7 @@ class Memory:
     ) -> dict[str, Capacity]:
         """Return the most that each endpoint had within the window, by plans or in its zone; nothing without a window.
 
-        A zone that is behind an operator's plan by force does not count: the operator has said that it may lose that.
+        A zone that is behind an operator's plan by force counts with what that has: it may lose all the rest.
 
         Args:
             latest: the latest plan, whose marks of force count; None if there is none.
@@ -71,8 +71,7 @@ class Memory:
 
     def live(self, latest: Plan | None, zones: Mapping[str, ZoneSeen], *, epoch_s: float) -> dict[str, Capacity]:
         """Return the most that each endpoint had in its zone within the window, without one: has now; as `highest`."""
-        forced = latest.forced if latest else {}
-        found = {name: _live(zone, forced.get(name)).highest(epoch_s, self._window_s) for name, zone in zones.items()}
+        found = {name: _live(name, zone, latest).highest(epoch_s, self._window_s) for name, zone in zones.items()}
         return {name: most for name, most in found.items() if most != NOTHING}
 
 
@@ -87,6 +86,10 @@ def _lowered(history: CapacityHistory, left: Capacity) -> CapacityHistory:
     )
 
 
-def _live(zone: ZoneSeen, forced: Forced | None) -> CapacityHistory:
-    behind = forced and (zone.fence is None or zone.fence.generation < forced.generation)
-    return CapacityHistory() if behind else zone.capacity
+def _live(name: str, zone: ZoneSeen, latest: Plan | None) -> CapacityHistory:
+    """Return what an endpoint's zone had, as enactors see it: behind a plan by force, what that plan has instead."""
+    forced = latest.forced.get(name) if latest else None
+    if latest is None or forced is None or (zone.fence and zone.fence.generation >= forced.generation):
+        return zone.capacity
+    left = latest.contents.get(forced.digest)
+    return CapacityHistory((Sample(0, capacity_of(mended(left))),)) if left else CapacityHistory()

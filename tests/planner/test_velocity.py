@@ -8,9 +8,12 @@ import pytest
 from fencepost.batch import ChangeBatch, upsert
 from fencepost.capacity import CapacityHistory, capacity_of
 from fencepost.events import EventBus
-from fencepost.plan import Draft
+from fencepost.fence import Fence
+from fencepost.plan import Draft, Forced, Lane, Plan, Target, content, digest
 from fencepost.region import load_region
+from planner.floor import ZoneSeen
 from planner.layout import Layout
+from planner.memory import Memory
 from planner.observe import Observed
 from planner.publish import Publisher
 from planner.requests import Kind, Request, encode_request
@@ -185,3 +188,21 @@ async def test_force_does_not_begin_the_window_anew(publisher_of, plans, clock):
     clock.now_s += WINDOW_S + 4
     await publisher.settle(fleet)
     assert capacity(publisher) == 700
+
+
+def test_zone_behind_a_plan_by_force_counts_with_what_that_plan_leaves():
+    """Enactors compare with that, so a region file that shrinks before it is installed is measured by it, too."""
+    left = content(5, [Target(f"lb-{n}", "A", f"127.1.0.{n}", 100) for n in range(1, 13)])
+    forced = Forced(7, digest(left), "ada")
+    plan = Plan(8, 0, Lane.FAST, "", {MAIN: digest(left)}, {digest(left): left}, {MAIN: forced})
+    history = CapacityHistory().noted(1000, (1800, 0), WINDOW_S)
+
+    def live(generation: int, latest: Plan = plan) -> dict[str, object]:
+        zones = {MAIN: ZoneSeen(Fence(generation, "aaaaaaaa", "x"), history)}
+        return Memory(WINDOW_S).live(latest, zones, epoch_s=1001)
+
+    assert live(6) == {MAIN: (1200, 0)}
+    assert live(7) == {MAIN: (1800, 0)}
+    other = content(5, left.targets[:6])
+    gone = Plan(9, 0, Lane.FAST, "", {MAIN: digest(other)}, {digest(other): other}, {MAIN: forced})
+    assert live(6, gone) == {}
