@@ -175,9 +175,14 @@ def check_draft(draft: Draft, endpoints: frozenset[str]) -> None:
     Raises: PlanInvalid naming every problem: unknown endpoint, no target, bad or missing address, duplicate
         identifier or address, weight outside 0 to 255 or all zero, TTL outside 0 to 86,400.
     """
-    problems = [problem for name, value in draft.changes.items() for problem in _problems(name, value, endpoints)]
-    if problems:
+    if problems := list(draft_problems(draft, endpoints)):
         raise PlanInvalid("the plan was not published: " + "; ".join(problems))
+
+
+def draft_problems(draft: Draft, endpoints: frozenset[str]) -> Iterator[str]:
+    """Yield what `check_draft` would refuse a draft for, in words; nothing if it is well."""
+    for name, value in draft.changes.items():
+        yield from _problems(name, value, endpoints)
 
 
 def _problems(name: str, value: Content | None, endpoints: frozenset[str]) -> Iterator[str]:

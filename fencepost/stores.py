@@ -179,7 +179,7 @@ class PlanStore(Protocol):
         """Leave word of a process, in place of its earlier one."""
 
     async def reports(self) -> Mapping[str, Report]:
-        """Return the last word of every process, in order of their names."""
+        """Return the last word of every process, in order of their names; what cannot be read is left out."""
 
     async def close(self) -> None:
         """Give up the connection."""

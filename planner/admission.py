@@ -104,7 +104,7 @@ def admit(world: World, wanted: Wanted, now_ms: int) -> Admitted | Refused:
     if not forgotten and (unknown := _unknown_subject(world.layout.region, wanted)):
         return Refused(HTTPStatus.NOT_FOUND, unknown)
     if wanted.kind is Kind.CAPACITY:
-        desired = _capacity(existing, wanted, now_ms)
+        desired = _capacity(world, existing, wanted, now_ms)
         if impossible := _out_of_bounds(world, wanted, desired.add):
             return Refused(HTTPStatus.CONFLICT, impossible)
     else:
@@ -132,15 +132,21 @@ def _unknown_subject(region: Region, wanted: Wanted) -> str | None:
     return f"no load balancer {wanted.subject!r}; GET /v1/load-balancers lists them"
 
 
-def _capacity(existing: Request | None, wanted: Wanted, now_ms: int) -> Request:
+def _capacity(world: World, existing: Request | None, wanted: Wanted, now_ms: int) -> Request:
     """Return the request with more, or less, added; adding nothing leaves it as it is."""
     if existing and wanted.add == 0:
         return existing
     before, reason = (existing.add, existing.reason) if existing else (0, "")
-    forced = wanted.force and wanted.add < 0
-    return Request(
-        *(Kind.CAPACITY, wanted.subject, before + wanted.add, wanted.reason or reason, now_ms, forced, wanted.by)
-    )
+    forced, add = wanted.force and wanted.add < 0, before + wanted.add
+    leaves = max(0, _reported(world, wanted.subject) + add) if forced else msgspec.UNSET
+    return Request(Kind.CAPACITY, wanted.subject, add, wanted.reason or reason, now_ms, forced, wanted.by, leaves)
+
+
+def _reported(world: World, name: str) -> int:
+    """Return what a load balancer reports; one that never did is measured by what the region file says of it."""
+    lb = world.layout.balancers[name]
+    seen = world.fleet.get(name, Observed())
+    return lb.capacity if seen.capacity is None else seen.capacity
 
 
 def _drain(existing: Request | None, wanted: Wanted, now_ms: int) -> Request:
@@ -154,9 +160,7 @@ def _drain(existing: Request | None, wanted: Wanted, now_ms: int) -> Request:
 
 def _out_of_bounds(world: World, wanted: Wanted, added: int) -> str | None:
     lb = world.layout.balancers[wanted.subject]
-    seen = world.fleet.get(lb.name, Observed())
-    # A load balancer that never reported is measured by what the region file says of it.
-    reported = lb.capacity if seen.capacity is None else seen.capacity
+    reported = _reported(world, lb.name)
     before = added - wanted.add
     if wanted.add == 0 or 0 <= reported + added <= MAX_CAPACITY:
         return None

@@ -1,11 +1,10 @@
 """One decision of the planner: from everything that it has read to what it would publish, and why not more. Pure."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from fencepost.capacity import Capacity
-from fencepost.errors import PlanInvalid
-from fencepost.plan import Content, Draft, Plan, check_draft
+from fencepost.plan import Content, Draft, Plan, draft_problems
 from fencepost.safety import Limits
 from fencepost.stores import Controls
 from planner.build import Built, build
@@ -13,9 +12,13 @@ from planner.draft import draft_changes, draft_everything
 from planner.floor import ZoneSeen, fences_of, find_lost
 from planner.force import draft_forced
 from planner.layout import Layout
+from planner.mend import mended
 from planner.observe import Observed
 from planner.requests import NONE, Requests
 from planner.safety import Cut, Limited, cut_short
+
+MAX_PROBLEMS: Final = 3
+"""How many of a content's problems are said; it can have one for each load balancer."""
 
 
 class Snapshot(NamedTuple):
@@ -42,10 +45,12 @@ class Lately(NamedTuple):
     Attributes:
         zones: endpoint -> what its zone says of itself; read before the snapshot.
         highest: endpoint -> the most capacity that it had within the window.
+        live: endpoint -> the same by its zone's own record alone; missing where there is none.
     """
 
     zones: Mapping[str, ZoneSeen]
     highest: Mapping[str, Capacity]
+    live: Mapping[str, Capacity] = {}
 
 
 class Decision(NamedTuple):
@@ -81,8 +86,11 @@ def decide(
     """
     last = snapshot.contents
     pinned = {name: notice.text for name, notice in snapshot.controls.pins.items() if name in layout.endpoints}
-    built = _without(build(layout, fleet, snapshot.requests, last), pinned)
-    cut = cut_short(layout, built, last, lately.highest, limits) if limits else Cut(built.contents, {}, {})
+    well = {name: mended(value) for name, value in last.items()}
+    built = _without(build(layout, fleet, snapshot.requests, well), pinned)
+    cut = Cut(built.contents, {}, {})
+    if limits:
+        cut = cut_short(layout, built, well, lately.highest, limits, live=lately.live)
     wrong = _wrong(cut.contents, last)
     contents = {name: value for name, value in cut.contents.items() if name not in wrong}
     lost = find_lost(fences_of(lately.zones), snapshot.latest)
@@ -105,9 +113,10 @@ def _wrong(contents: Mapping[str, Content], last: Mapping[str, Content]) -> dict
     """Return which contents no region could want, and why: one of them holds up no other endpoint."""
     found = {}
     for name, value in contents.items():
-        if last.get(name) != value:
-            try:
-                check_draft(Draft({name: value}, ""), frozenset([name]))
-            except PlanInvalid as error:
-                found[name] = f"{name} stays as the last plan has it: {error}; correct the region file"
+        if last.get(name) == value:
+            continue
+        if problems := list(draft_problems(Draft({name: value}, ""), frozenset([name]))):
+            more = f" and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
+            what = "; ".join(problems[:MAX_PROBLEMS])
+            found[name] = f"{name} stays as the last plan has it: {what}{more}; correct the region file"
     return found

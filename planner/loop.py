@@ -169,7 +169,8 @@ class Planner:
                 if not waiter.done():  # whoever waited may be gone
                     waiter.set_result(outcome)
         else:
-            self._waiting = [*waiting, *self._waiting]
+            # Those who gave up are dropped: plans can be held for long, and people ask again.
+            self._waiting = [waiter for waiter in (*waiting, *self._waiting) if not waiter.done()]
         await self._report(before.settled)
         return outcome
 

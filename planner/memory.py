@@ -6,16 +6,17 @@ published, so that many plans in a row take no more than one, before any of them
 
 from collections.abc import Mapping
 
-from fencepost.capacity import NOTHING, Capacity, CapacityHistory, capacity_of
+from fencepost.capacity import NOTHING, Capacity, CapacityHistory, Sample, capacity_of
 from fencepost.plan import Forced, Plan
-from planner.floor import NOTHING_SEEN, ZoneSeen
+from planner.floor import ZoneSeen
+from planner.mend import mended
 
 
 class Memory:
     """Capacity histories by endpoint, on the planner's own clock that never jumps.
 
     Invariant: as long as this process lives, the highest capacity that an endpoint had in any plan it has seen within
-    the window is never understated; but a plan by force begins the endpoint's history anew.
+    the window is never understated; but what a plan by force takes, the endpoint never had.
 
     Args:
         window_s: how far back it remembers, seconds; 0 remembers nothing.
@@ -32,13 +33,18 @@ class Memory:
         for name, digest in latest.digests.items() if latest else ():
             assert latest is not None, "there are no digests without a plan"
             forced = latest.forced.get(name)
-            if forced and forced != self._forced.get(name):
-                self._forced[name] = forced
-                self._histories.pop(name, None)
-            elif digest == self._digests.get(name):
+            existing, by_force = (
+                self._histories.get(name, CapacityHistory()),
+                forced not in {None, self._forced.get(name)},
+            )
+            if digest == self._digests.get(name) and not by_force:
                 continue
-            existing = self._histories.get(name, CapacityHistory())
-            self._histories[name] = existing.noted(now_s, capacity_of(latest.content(name)), self._window_s)
+            capacity = capacity_of(mended(latest.content(name)))
+            if forced and by_force:
+                self._forced[name] = forced
+                # Where another plan is the latest already, what force took is not known, and counts like all the rest.
+                existing = _lowered(existing, capacity) if forced.digest == digest else existing
+            self._histories[name] = existing.noted(now_s, capacity, self._window_s)
             self._digests[name] = digest
 
     def highest(
@@ -46,7 +52,7 @@ class Memory:
     ) -> dict[str, Capacity]:
         """Return the most that each endpoint had within the window, by plans or in its zone; nothing without a window.
 
-        A zone that is behind an operator's plan by force does not count: the operator has said that it may lose that.
+        A zone that is behind an operator's plan by force counts with what that has: it may lose all the rest.
 
         Args:
             latest: the latest plan, whose marks of force count; None if there is none.
@@ -56,15 +62,34 @@ class Memory:
         """
         if not self._window_s:
             return {}
-        found = {}
+        found, live = {}, self.live(latest, zones, epoch_s=epoch_s)
         for name in sorted({*self._histories, *zones}):
             planned = self._histories.get(name, CapacityHistory()).highest(now_s, self._window_s)
-            live = _live(zones.get(name, NOTHING_SEEN), latest.forced.get(name) if latest else None)
-            zone = live.highest(epoch_s, self._window_s)
+            zone = live.get(name, NOTHING)
             found[name] = (max(planned[0], zone[0]), max(planned[1], zone[1]))
         return {name: most for name, most in found.items() if most != NOTHING}
 
+    def live(self, latest: Plan | None, zones: Mapping[str, ZoneSeen], *, epoch_s: float) -> dict[str, Capacity]:
+        """Return the most that each endpoint had in its zone within the window, without one: has now; as `highest`."""
+        found = {name: _live(name, zone, latest).highest(epoch_s, self._window_s) for name, zone in zones.items()}
+        return {name: most for name, most in found.items() if most != NOTHING}
 
-def _live(zone: ZoneSeen, forced: Forced | None) -> CapacityHistory:
-    behind = forced and (zone.fence is None or zone.fence.generation < forced.generation)
-    return CapacityHistory() if behind else zone.capacity
+
+def _lowered(history: CapacityHistory, left: Capacity) -> CapacityHistory:
+    """Return a history without what an operator's force has taken from its last capacity, to leave so much."""
+    last = history.samples[-1].capacity if history.samples else left
+    taken = max(0, last[0] - left[0]), max(0, last[1] - left[1])
+    return CapacityHistory(
+        tuple(
+            Sample(since_s, (max(0, a - taken[0]), max(0, aaaa - taken[1]))) for since_s, (a, aaaa) in history.samples
+        )
+    )
+
+
+def _live(name: str, zone: ZoneSeen, latest: Plan | None) -> CapacityHistory:
+    """Return what an endpoint's zone had, as enactors see it: behind a plan by force, what that plan has instead."""
+    forced = latest.forced.get(name) if latest else None
+    if latest is None or forced is None or (zone.fence and zone.fence.generation >= forced.generation):
+        return zone.capacity
+    left = latest.contents.get(forced.digest)
+    return CapacityHistory((Sample(0, capacity_of(mended(left))),)) if left else CapacityHistory()

@@ -109,7 +109,8 @@ class Publisher:
         """Decide once; return also the draft that was published."""
         now_s, snapshot = self._clock.monotonic(), self.snapshot
         highest = self._memory.highest(snapshot.latest, self._zones_seen, now_s=now_s, epoch_s=self._clock.epoch_s())
-        decision = decide(self._layout, fleet, snapshot, Lately(self._zones_seen, highest), self._limits)
+        live = self._memory.live(snapshot.latest, self._zones_seen, epoch_s=self._clock.epoch_s())
+        decision = decide(self._layout, fleet, snapshot, Lately(self._zones_seen, highest, live), self._limits)
         standing = Settled(
             snapshot.generation,
             f"plan {snapshot.generation} is what the world asks for",

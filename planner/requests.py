@@ -31,6 +31,8 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         since_ms: when it was made, or changed last; epoch milliseconds by the planner's wall clock, for people only.
         force: whether it may take more from an endpoint than protective checks allow.
         by: who asked, without spaces.
+        leaves: for `capacity` by force: the capacity that it was to leave when it was asked, by what the load balancer
+            reported then. Force goes no further: what a load balancer reports later is an observation, nobody's word.
     """
 
     kind: Kind
@@ -40,6 +42,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     since_ms: int = 0
     force: bool = False
     by: str = OPERATOR
+    leaves: int | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def key(self) -> str:

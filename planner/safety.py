@@ -3,6 +3,11 @@
 A plan is cut until `fencepost.safety.check_removal` passes it, which is what the enactors refuse by: so what the
 planner publishes, they install. Observations can be wrong about many load balancers at once, and each plan by itself
 may look harmless; what counts is the endpoint's capacity within a window of time.
+
+Only load balancers of the region can be kept. Where the last plan has others, either a region file has lost them, and
+they are live, or a broken planner has made them up, and they never were. The zone knows: what is left of the endpoint
+must be enough for what the zone had lately by its own record, or it stays as it is until an operator has decided.
+
 Source: docs/invariants.md, I1 and I7; aws.amazon.com/message/101925 ("velocity control").
 """
 
@@ -17,6 +22,7 @@ from fencepost.records import ADDRESS_TYPES
 from fencepost.safety import Baseline, Limits, check_removal
 from planner.build import Built, View
 from planner.layout import Layout
+from planner.mend import mended
 
 
 class Keep(IntEnum):
@@ -48,7 +54,7 @@ class Cut(NamedTuple):
     Attributes:
         contents: endpoint -> what may be published; without those of `stuck`.
         limited: endpoint -> what was cut short.
-        stuck: endpoint -> why it is left out: it is in no plan, and would begin with far less than its zone has.
+        stuck: endpoint -> why it is left out: its zone has far more than what the region could be kept with.
     """
 
     contents: Mapping[str, Content]
@@ -57,48 +63,84 @@ class Cut(NamedTuple):
 
 
 def cut_short(
-    layout: Layout, built: Built, last: Mapping[str, Content], highest: Mapping[str, Capacity], limits: Limits
+    layout: Layout,
+    built: Built,
+    last: Mapping[str, Content],
+    highest: Mapping[str, Capacity],
+    limits: Limits,
+    *,
+    live: Mapping[str, Capacity] | None = None,
 ) -> Cut:
     """Cut each endpoint short by itself.
 
     Args:
         layout: the region; only who is in it can be kept.
         built: what the world asks for.
-        last: endpoint -> what the last plan has.
+        last: endpoint -> what the last plan has, well-formed or not.
         highest: endpoint -> the most capacity that it had within the window; may be missing or less than `last` has.
         limits: what may be taken away.
+        live: endpoint -> the most that its zone had within the window, by its own record; missing where none is known.
     Returns: contents that `check_removal` passes; one that passes as it is built is not touched.
     """
     contents, limited, stuck = {}, {}, {}
     for name, desired in built.contents.items():
-        allowed = limits.for_fleet(len(layout.members[name]))
-        existing = _known(layout, name, last.get(name))
-        if existing is None:
-            if why := _why_not_begin(layout, name, desired, highest.get(name, NOTHING), limits):
-                stuck[name] = why
-            else:
-                contents[name] = desired
-            continue
-        baseline = Baseline(existing, _most(capacity_of(existing), highest.get(name, NOTHING)))
-        unsafe = _problem(name, desired, baseline, allowed)
-        if unsafe is None:
-            contents[name] = desired
-            continue
-        offers = _in_order(layout, name, desired, existing, built.views)
-        contents[name], who = _kept(name, desired, baseline, offers, allowed)
-        limited[name] = Limited(_sentence(unsafe, who, limits), who, unsafe.counts)
+        known = _known(layout, name, last.get(name))
+        had = (live or {}).get(name, NOTHING) if known.missing else NOTHING
+        value: Content | None = desired
+        if known.content is None:
+            had = had if known.missing else highest.get(name, NOTHING)
+        else:
+            most = _most(capacity_of(known.content), _most(highest.get(name, NOTHING), had))
+            value, short = _cut(layout, name, built, Baseline(known.content, most), limits)
+            if short:
+                limited[name] = short
+        if why := _too_little(name, value, had, known, limits):
+            stuck[name] = why
+            limited.pop(name, None)
+        elif value:
+            contents[name] = value
     return Cut(contents, limited, stuck)
 
 
-def _known(layout: Layout, name: str, value: Content | None) -> Content | None:
-    """Return what of a content the region has; None if nothing.
+def _cut(
+    layout: Layout, name: str, built: Built, baseline: Baseline, limits: Limits
+) -> tuple[Content | None, Limited | None]:
+    """Return what may be published for an endpoint, None if nothing, and how it was cut short, None if it was not."""
+    desired, allowed = built.contents[name], limits.for_fleet(len(layout.members[name]))
+    unsafe = _problem(name, desired, baseline, allowed)
+    if unsafe is None:
+        return desired, None
+    assert baseline.existing is not None, "nothing is taken from nothing"
+    offers = _in_order(layout, name, desired, baseline.existing, built.views)
+    value, who = _kept(name, desired, baseline, offers, allowed)
+    return value, Limited(_sentence(unsafe, who, limits), who, unsafe.counts) if value else None
 
-    Strangers in a plan that somebody else has published are nothing that an endpoint could lose; enactors refuse them.
+
+class Known(NamedTuple):
+    """What the last plan has for an endpoint, as far as it is well-formed.
+
+    Attributes:
+        content: what of it the region has; None if nothing.
+        missing: the load balancers of which the region does not have (all of) it, by name.
+        members: how many load balancers the endpoint has, by the region or by the last plan.
     """
+
+    content: Content | None
+    missing: tuple[str, ...]
+    members: int
+
+
+def _known(layout: Layout, name: str, value: Content | None) -> Known:
+    members = len(layout.members[name])
+    if value is None:
+        return Known(None, (), members)
     kinds = layout.endpoints[name].types
     addresses = {(lb.name, kind, lb.address_of(kind)) for lb in layout.members[name] for kind in kinds}
-    targets = [t for t in value.targets if (t.identifier, t.type, t.address) in addresses] if value else []
-    return content(value.ttl, targets) if value and targets else None
+    targets = mended(value).targets
+    known = [target for target in targets if (target.identifier, target.type, target.address) in addresses]
+    missing = sorted({target.identifier for target in targets if target not in known})
+    members = max(members, len({target.identifier for target in targets}))
+    return Known(content(value.ttl, known) if known else None, tuple(missing), members)
 
 
 def _most(first: Capacity, second: Capacity) -> Capacity:
@@ -113,16 +155,33 @@ def _problem(name: str, desired: Content, baseline: Baseline, limits: Limits) ->
     return None
 
 
-def _why_not_begin(layout: Layout, name: str, desired: Content, highest: Capacity, limits: Limits) -> str | None:
-    """Say why an endpoint that is in no plan, but whose zone has more, is not begun with so little; None if it may."""
-    if len(layout.members[name]) <= limits.small_fleet:
-        return None
-    for kind, had, has in zip(ADDRESS_TYPES, highest, capacity_of(desired), strict=True):
-        if has < had * (1 - limits.max_removal_fraction):
+def _too_little(name: str, value: Content | None, had: Capacity, known: Known, limits: Limits) -> str | None:
+    """Say why an endpoint stays as it is: its zone has far more than the plan would leave; None if it may go.
+
+    Args:
+        name: the endpoint.
+        value: what would be published; None: nothing that may be.
+        had: the most that it had lately, by what the last plan does not say.
+        known: what the last plan has.
+        limits: what may be taken away; a small fleet keeps the types that it has.
+    """
+    remedy = "publish what it should have with `fencepost plan publish --force`"
+    if value is None:
+        return f"{name} stays as the last plan has it: nothing that may be published can be made of it; {remedy}"
+    begins = f"{name} is in no plan"
+    if known.missing:
+        more = f" and {len(known.missing) - 1} more" if len(known.missing) > 1 else ""
+        begins = f"{name}: the region file does not have {known.missing[0]}{more} as the last plan has"
+        remedy = f"bring that back into the region file, or {remedy}"
+    else:
+        remedy = f"bring capacity back, or {remedy}"
+    share = 1 - limits.max_removal_fraction if known.members > limits.small_fleet else 0.0
+    for kind, most, has in zip(ADDRESS_TYPES, had, capacity_of(value), strict=True):
+        if has < round(most * share, 6) or has == 0 < most:
+            limit = f", the limit is {1 - share:.0%}" if share else ""
             return (
-                f"{name} is in no plan, and its zone has {had} {kind} capacity: a plan with {has} would take away "
-                f"{1 - has / had:.0%}, the limit is {limits.max_removal_fraction:.0%}; bring capacity back, or publish "
-                "what it should have with `fencepost plan publish --force`"
+                f"{begins}, and its zone has {most} {kind} capacity: a plan with {has} would take away "
+                f"{1 - has / most:.0%}{limit}; {remedy}"
             )
     return None
 
@@ -133,8 +192,8 @@ Offer = tuple[str, list[Target]]
 
 def _kept(
     name: str, desired: Content, baseline: Baseline, offers: Iterable[Offer], limits: Limits
-) -> tuple[Content, tuple[str, ...]]:
-    """Return the content with as few load balancers kept as it takes, and their names."""
+) -> tuple[Content | None, tuple[str, ...]]:
+    """Return the content with as few load balancers kept as it takes, None if all are not enough, and their names."""
     kept: list[str] = []
     for who, targets in offers:
         others = [target for target in desired.targets if target.identifier != who]
@@ -142,7 +201,7 @@ def _kept(
         kept.append(who)
         if _problem(name, desired, baseline, limits) is None:
             return desired, tuple(kept)
-    raise AssertionError(f"{name}: with everything kept nothing is taken away")
+    return None, tuple(kept)
 
 
 def _in_order(layout: Layout, name: str, desired: Content, existing: Content, views: Mapping[str, View]) -> list[Offer]:

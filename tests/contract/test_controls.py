@@ -5,6 +5,8 @@ import pytest
 from fencepost.errors import EndpointPinned, PlansFrozen
 from fencepost.notice import Notice
 from fencepost.plan import Draft, Forced, Lane, Target, content, digest
+from fencepost.redis_client import open_client
+from fencepost.redis_plans import REPORTS
 from fencepost.stores import Controls, Report
 
 ONE, TWO = (f"{name}.us-east-1.fencepost.test." for name in ("dynamodb", "dynamodb-fips"))
@@ -96,6 +98,22 @@ async def test_reports_are_the_last_word_of_each_process(open_plans):
     assert list(found) == ["planner", "use1-az2-enactor"]
     assert (found["use1-az2-enactor"].generation, dict(found["use1-az2-enactor"].held)) == (7, {ONE: "frozen"})
     assert all(0 <= report.age_s < 5 for report in found.values())
+
+
+async def test_report_of_another_version_hides_no_other_and_stops_nobody(plans, redis_url):
+    """What cannot be read is left out: the planner reads all reports in every round."""
+    await plans.report("use1-az2-enactor", Report(role="enactor", generation=7, text="idle"))
+    client = open_client(redis_url)
+    strange = {
+        "later": '5 {"role":"enactor","generation":"seven"}',
+        "no-json": "5 idle",
+        "no-time": "idle",
+        "bytes": b"5 \xff",
+    }
+    await client.hset(REPORTS, mapping=strange)
+    await client.aclose()
+
+    assert list(await plans.reports()) == ["use1-az2-enactor"]
 
 
 async def test_requests_of_many_are_set_at_once(plans):

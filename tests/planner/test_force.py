@@ -1,6 +1,7 @@
 """Force: whose word it is, what it takes, and nothing besides."""
 
 import pytest
+from msgspec import UNSET
 
 from fencepost.plan import Lane
 from fencepost.region import load_region
@@ -23,6 +24,13 @@ ONE, SEVEN = "use1-az1-lb-001", "use1-az1-lb-007"
 def requests(*found: Request) -> Requests:
     """Return requests in force."""
     return Requests({request.key: request for request in found})
+
+
+def less(capacity: int) -> Request:
+    """Return a forced request for less capacity, as it is admitted for `ONE`, which reported 100."""
+    answer = admit(world(), Wanted(Kind.CAPACITY, ONE, add=-capacity, force=True), 0)
+    assert isinstance(answer, Admitted)
+    return answer.request
 
 
 def forced(asked: Requests, fleet=FLEET, last=WHOLE):
@@ -53,11 +61,42 @@ def test_forced_drain_takes_its_load_balancer_and_leaves_everything_else_as_it_w
 
 def test_forced_capacity_lowers_one_weight_and_raises_none():
     """A tenth is left of one; a forced request that takes nothing makes no plan."""
-    draft = forced(requests(Request(Kind.CAPACITY, ONE, -90, force=True)))
+    draft = forced(requests(less(90)))
 
     assert weight(draft, MAIN, ONE) == 10
     assert len(draft.changes[MAIN].targets) == 18
     assert forced(requests(Request(Kind.CAPACITY, ONE, 50, force=True))) is None
+
+
+@pytest.mark.parametrize("observed", [DEAD, Observed(), Observed(healthy=True, capacity=60)])
+def test_forced_capacity_takes_nothing_that_is_only_observed(observed):
+    """It left 50: one that dies since, or reports less, is left to the ordinary plan and its limits."""
+    asked = requests(less(50))
+    last = {**WHOLE, **forced(asked).changes}
+
+    assert forced(asked, {**FLEET, ONE: observed}, last) is None
+    at_once = forced(asked, {**FLEET, ONE: observed})
+    assert at_once is None or weight(at_once, MAIN, ONE) == 50
+
+
+def test_forced_capacity_takes_no_load_balancer_out_even_if_it_leaves_nothing():
+    """It is as light as can be, the rest is the ordinary plan's; one drained besides, without force, stays as well."""
+    assert weight(forced(requests(less(100))), MAIN, ONE) == 1
+    assert forced(requests(less(100), Request(Kind.DRAIN, ONE))) is None
+
+
+def test_forced_capacity_follows_a_load_balancer_that_reports_more():
+    """The last plan has what was forced; more than that is never taken away by force."""
+    assert weight(forced(requests(less(90)), {**FLEET, ONE: Observed(healthy=True, capacity=150)}), MAIN, ONE) == 60
+
+
+def test_force_waits_for_the_plan_that_mends_a_malformed_one():
+    """It would pass the planner's checks, and no enactor's: with it, nothing of the endpoint could be installed."""
+    twice = WHOLE[MAIN].__class__(5, (*WHOLE[MAIN].targets, WHOLE[MAIN].targets[-1]))
+    draft = forced(requests(Request(Kind.DRAIN, ONE, force=True)), last={**WHOLE, MAIN: twice})
+
+    assert MAIN not in draft.changes
+    assert len(draft.changes) == len(LAYOUT.endpoints_of[ONE]) - 1
 
 
 def test_forced_requests_of_two_operators_are_two_plans():
@@ -116,8 +155,8 @@ def test_capacity_added_ends_the_force_of_capacity_taken():
     """What is forced is the last word alone."""
     taken = admit(world(), Wanted(Kind.CAPACITY, ONE, add=-90, force=True, by="ada"), 0)
     assert isinstance(taken, Admitted)
-    assert (taken.request.force, taken.request.by) == (True, "ada")
+    assert (taken.request.force, taken.request.by, taken.request.leaves) == (True, "ada", 10)
 
     added = admit(world(requests(taken.request)), Wanted(Kind.CAPACITY, ONE, add=10), 0)
     assert isinstance(added, Admitted)
-    assert (added.request.add, added.request.force) == (-80, False)
+    assert (added.request.add, added.request.force, added.request.leaves) == (-80, False, UNSET)

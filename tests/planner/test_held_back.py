@@ -2,17 +2,23 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
+from fencepost.batch import ChangeBatch, upsert
+from fencepost.capacity import CapacityHistory
+from fencepost.clock import SystemClock
 from fencepost.errors import StoreUnavailable
+from fencepost.events import EventBus
 from fencepost.fence import Fence
 from fencepost.notice import Notice
-from fencepost.plan import Draft, Lane
+from fencepost.plan import Draft, Lane, content_problems
 from fencepost.redis_client import open_client
 from fencepost.redis_plans import RedisPlanStore
 from fencepost.region import AvailabilityZone, Endpoint, LoadBalancer, Region
 from fencepost.stores import Report
 from planner.admission import Refused, Wanted
+from planner.loop import Planner
 from planner.observe import Observed
 from planner.requests import Kind, Request, encode_request
 
@@ -271,6 +277,19 @@ async def test_more_requests_than_may_wait_are_turned_away(new_planner, plans):
     assert sorted(await plans.requests()) == ["capacity/az1-lb-1", "capacity/az1-lb-2"]
 
 
+async def test_those_who_gave_up_on_a_plan_that_is_held_are_forgotten(paced, plans):
+    """The slow lane's turn is far away: who asked has the answer that it is late, and nothing of them piles up."""
+    planner = paced(slow_interval_s=60, answer_within_s=0.01)
+    await planner.tick()
+    late = [await planner.submit(Wanted(Kind.CAPACITY, "az1-lb-1", add=1)) for _ in range(3)]
+
+    outcome = await planner.tick()
+
+    assert outcome.settled.waits
+    assert all(answer.late.startswith("its plan is not published yet") for answer in late)
+    assert planner._waiting == []
+
+
 async def test_report_that_cannot_be_left_is_an_event_and_no_failure(planner, plans, recorder, monkeypatch):
     """The plan counts, not the word about it."""
 
@@ -377,3 +396,52 @@ async def test_drain_in_force_that_is_kept_back_becomes_one_by_force(planner, pl
         "disk",
     )
     assert "az3-lb-5" not in {target.identifier for target in (await plans.latest()).content("a.test.").targets}
+
+
+async def test_planner_mends_a_malformed_plan_of_somebody_else(planner, plans, published):
+    """Twice the targets, one of them far too heavy, while half of the fleet is reported dead: no crash, no deadlock."""
+    await planner.tick()
+    existing = (await plans.latest()).content("a.test.")
+    heavy = msgspec.structs.replace(existing.targets[0], weight=60_000)
+    broken = existing.__class__(5, (heavy, *existing.targets[1:], *existing.targets))
+    await plans.publish(Draft({"a.test.": broken}, "somebody else"), expected=1)
+    observe(planner, **{f"az3_lb_{n}": DEAD for n in range(1, 7)}, az1_lb_1=Observed(checks=3))
+
+    outcome = await planner.tick()
+
+    assert (outcome.generation, outcome.error, outcome.held) == (3, None, {})
+    targets = (await plans.latest()).content("a.test.").targets
+    assert list(content_problems((await plans.latest()).content("a.test."))) == []
+    assert len({target.identifier for target in targets}) >= 6
+
+
+@pytest.fixture
+def restarted_with(settings, plans, zones, recorder):
+    """Makes a planner of another region over the same stores, as a restart after an edit of the region file does."""
+
+    def make(region: Region) -> Planner:
+        planner = Planner(settings, region, plans, zones, events=EventBus(recorder), clock=SystemClock())
+        observe(planner)
+        return planner
+
+    return make
+
+
+async def test_planner_of_a_region_file_that_has_shrunk_publishes_no_plan_that_enactors_refuse(
+    planner, plans, zones, region, restarted_with
+):
+    """Six of ten are gone from the file: its endpoint is held with the remedy, the other one follows the world."""
+    await planner.tick()
+    await zones.create_zone("a.test.", region.zone_records("a.test."))
+    live = CapacityHistory().noted(SystemClock().epoch_s(), (1000, 1000), 30)
+    await zones.change(ChangeBatch("a.test.", (upsert(live.record("a.test.")),)))
+    left = tuple(lb for lb in region.load_balancer if lb.zone != "az3")
+    restarted = restarted_with(msgspec.structs.replace(region, load_balancer=left))
+    observe(restarted, az2_lb_1=WEAKER)
+
+    outcome = await restarted.tick()
+
+    assert (outcome.generation, outcome.error, sorted(outcome.held)) == (2, None, ["a.test."])
+    assert "does not have az3-lb-1 and 5 more as the last plan has" in outcome.held["a.test."]
+    assert sorted((await plans.history(1))[0].changed) == ["b.test."]
+    assert (await plans.reports())["planner"].held == outcome.held

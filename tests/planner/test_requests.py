@@ -30,6 +30,7 @@ def world(region):
 def test_requests_come_back_from_the_store_as_they_were():
     """Every field survives."""
     asked = [DRAIN, Request(Kind.ZONE_DRAIN, "az2"), Request(Kind.CAPACITY, "az1-lb-1", -7, "why", 9)]
+    asked.append(Request(Kind.CAPACITY, "az1-lb-2", -7, "why", 9, force=True, by="ada", leaves=93))
     texts = {request.key: encode_request(request) for request in asked}
 
     assert list(decode_requests(texts).by_key.values()) == sorted(asked, key=lambda request: request.key)

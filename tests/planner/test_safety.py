@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fencepost.capacity import capacity_of
-from fencepost.plan import Draft, Target, check_draft, content
+from fencepost.plan import Content, Draft, Target, check_draft, content
 from fencepost.region import MAX_CAPACITY, load_region
 from fencepost.safety import Baseline, Limits, check_removal, floors
 from planner.build import build
@@ -40,6 +40,19 @@ def seen(value, *names):
 def drains(kind, *subjects):
     """Return drains in force."""
     return Requests({f"{kind}/{subject}": Request(kind, subject) for subject in subjects})
+
+
+def shrunk(*, without=(), types=None):
+    """Return the default layout after its region file has lost load balancers, or one endpoint its other types."""
+    region = LAYOUT.region
+    balancers = tuple(lb for lb in region.load_balancer if lb.name not in without)
+    endpoints = tuple(msgspec.structs.replace(e, types=(types or {}).get(e.name, e.types)) for e in region.endpoint)
+    return Layout.of(msgspec.structs.replace(region, load_balancer=balancers, endpoint=endpoints))
+
+
+def cut_in(layout, fleet=FLEET, *, last=WHOLE, highest=None, live=None):
+    """Cut short what a fleet asks for in another region."""
+    return cut_short(layout, build(layout, fleet, NONE, last), last, highest or {}, LIMITS, live=live)
 
 
 def who(value):
@@ -210,6 +223,85 @@ def test_strangers_of_the_last_plan_are_not_kept():
     assert cut(FLEET, last=last).contents[MAIN] == WHOLE[MAIN]
     only = {**WHOLE, MAIN: content(5, strange)}
     assert cut(FLEET, last=only).contents[MAIN] == WHOLE[MAIN]
+
+
+def test_strangers_that_never_were_live_go_though_the_zone_has_a_history():
+    """The zone was never at what the last plan says: all that it had is still there without them."""
+    strange = [Target(f"gone-lb-{n}", "A", f"127.1.9.{n}", 255) for n in range(1, 20)]
+    live = {MAIN: (1800, 0)}
+    for targets in ([*WHOLE[MAIN].targets, *strange], strange):
+        found = cut_in(LAYOUT, last={**WHOLE, MAIN: content(5, targets)}, highest={MAIN: (6645, 0)}, live=live)
+
+        assert (found.contents[MAIN], found.stuck) == (WHOLE[MAIN], {})
+
+
+def test_region_file_that_has_lost_half_of_an_endpoint_holds_it_and_names_the_remedy():
+    """Enactors would refuse this and every later plan: it is not published, and the other endpoints go on."""
+    layout = shrunk(without=MEMBERS[:9])
+    live = {name: capacity_of(value) for name, value in WHOLE.items()}
+    found = cut_in(layout, {**FLEET, MEMBERS[9]: DEAD}, live=live)
+
+    assert MAIN not in found.contents
+    assert MAIN not in found.limited
+    assert found.stuck[MAIN] == (
+        f"{MAIN}: the region file does not have {MEMBERS[0]} and 8 more as the last plan has, and its zone has 1800 A "
+        "capacity: a plan with 900 would take away 50%, the limit is 40%; bring that back into the region file, or "
+        "publish what it should have with `fencepost plan publish --force`"
+    )
+    one = LAYOUT.endpoints_of[MEMBERS[0]]
+    assert set(found.contents) | set(found.stuck) == set(layout.endpoints)
+    assert set(found.stuck) <= set(one)
+    forced = {**WHOLE, MAIN: content(5, [t for t in WHOLE[MAIN].targets if t.identifier in MEMBERS[9:]])}
+    assert MAIN not in cut_in(layout, last=forced, live=live).stuck
+
+
+def test_region_file_that_has_lost_few_load_balancers_counts_them_as_gone():
+    """A third may go at once; with others reported dead, as many of those stay as it takes."""
+    layout = shrunk(without=MEMBERS[:6])
+    live = {MAIN: (1800, 0)}
+
+    assert len(who(cut_in(layout, live=live).contents[MAIN])) == 12
+    found = cut_in(layout, seen(DEAD, *MEMBERS[6:10]), live=live)
+    assert len(who(found.contents[MAIN])) == 11
+    assert MAIN in found.limited
+
+
+def test_endpoint_that_has_lost_a_type_in_the_region_file_is_held():
+    """No plan takes the last address of a type; without the zone's word the last plan's AAAA may be made up."""
+    name = "dynamodb.dualstack.us-east-1.fencepost.test."
+    layout = shrunk(types={name: ("A",)})
+    found = cut_in(layout, live={name: capacity_of(WHOLE[name])})
+
+    assert "its zone has 1800 AAAA capacity: a plan with 0 would take away 100%" in found.stuck[name]
+    assert list(found.stuck) == [name]
+    assert cut_in(layout).stuck == {}
+
+
+def malformed(*extra, weight=100):
+    """Return the default contents with the main endpoint's first weight changed, and targets more."""
+    first, *rest = WHOLE[MAIN].targets
+    return {**WHOLE, MAIN: Content(5, (msgspec.structs.replace(first, weight=weight), *rest, *extra))}
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        malformed(*WHOLE[MAIN].targets),
+        malformed(Target("other", "A", WHOLE[MAIN].targets[-1].address, 100)),
+        malformed(weight=60_000),
+        malformed(weight=-5),
+    ],
+    ids=["all twice", "an address twice", "heavy", "less than nothing"],
+)
+@pytest.mark.parametrize("dead", [MEMBERS, MEMBERS[:17], MEMBERS[:2]])
+def test_malformed_last_plan_is_mended_and_nothing_of_it_is_kept(last, dead):
+    """Somebody else has published it past the checks: what comes next can be published, and is cut short as ever."""
+    fleet = seen(DEAD, *dead) if dead != MEMBERS else dict.fromkeys(NAMES, Observed(healthy=True, capacity=10))
+    found = cut(fleet, last=last, highest={MAIN: capacity_of(last[MAIN])})
+
+    check_draft(Draft(found.contents, "a draft"), frozenset(LAYOUT.endpoints))
+    assert found.stuck == {}
+    assert capacity_of(found.contents[MAIN])[0] >= 1080
 
 
 def test_renamed_address_is_kept_where_the_region_has_it_now():

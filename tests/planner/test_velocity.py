@@ -8,11 +8,15 @@ import pytest
 from fencepost.batch import ChangeBatch, upsert
 from fencepost.capacity import CapacityHistory, capacity_of
 from fencepost.events import EventBus
-from fencepost.plan import Draft
+from fencepost.fence import Fence
+from fencepost.plan import Draft, Forced, Lane, Plan, Target, content, digest
 from fencepost.region import load_region
+from planner.floor import ZoneSeen
 from planner.layout import Layout
+from planner.memory import Memory
 from planner.observe import Observed
 from planner.publish import Publisher
+from planner.requests import Kind, Request, encode_request
 
 LAYOUT = Layout.of(load_region())
 NAMES = tuple(LAYOUT.balancers)
@@ -147,7 +151,7 @@ async def test_capacity_that_the_zone_had_lately_counts_after_a_restart(publishe
     assert capacity(restarted) == 800
 
 
-async def test_force_begins_an_endpoints_history_anew(publisher_of, plans, clock):
+async def test_what_force_took_is_no_part_of_an_endpoints_history(publisher_of, plans, clock):
     """An operator has taken two thirds by force: what is left is what the next removals are measured by."""
     publisher = publisher_of()
     fleet = dict.fromkeys(NAMES, WELL)
@@ -164,3 +168,41 @@ async def test_force_begins_an_endpoints_history_anew(publisher_of, plans, clock
 
     assert capacity(publisher) == 400
     assert MAIN not in settled.limited
+
+
+async def test_force_does_not_begin_the_window_anew(publisher_of, plans, clock):
+    """A third has gone by itself, then one by force: what has gone by itself still counts until the window is over."""
+    publisher = publisher_of()
+    members = [lb.name for lb in LAYOUT.members[MAIN]]
+    await publisher.settle(dict.fromkeys(NAMES, WELL))
+    await publisher.settle({**dict.fromkeys(NAMES, WELL), **dict.fromkeys(members[:6], DEAD)})
+    drain = Request(Kind.DRAIN, members[6], force=True)
+    await plans.set_requests({drain.key: encode_request(drain)})
+    await publisher.settle({**dict.fromkeys(NAMES, WELL), **dict.fromkeys(members[:6], DEAD)})
+    assert capacity(publisher) == 1100
+
+    fleet = {**dict.fromkeys(NAMES, WELL), **dict.fromkeys(members[:12], DEAD)}
+    await publisher.settle(fleet)
+
+    assert capacity(publisher) == 1100  # 60 % of 1700, in whole load balancers
+    clock.now_s += WINDOW_S + 4
+    await publisher.settle(fleet)
+    assert capacity(publisher) == 700
+
+
+def test_zone_behind_a_plan_by_force_counts_with_what_that_plan_leaves():
+    """Enactors compare with that, so a region file that shrinks before it is installed is measured by it, too."""
+    left = content(5, [Target(f"lb-{n}", "A", f"127.1.0.{n}", 100) for n in range(1, 13)])
+    forced = Forced(7, digest(left), "ada")
+    plan = Plan(8, 0, Lane.FAST, "", {MAIN: digest(left)}, {digest(left): left}, {MAIN: forced})
+    history = CapacityHistory().noted(1000, (1800, 0), WINDOW_S)
+
+    def live(generation: int, latest: Plan = plan) -> dict[str, object]:
+        zones = {MAIN: ZoneSeen(Fence(generation, "aaaaaaaa", "x"), history)}
+        return Memory(WINDOW_S).live(latest, zones, epoch_s=1001)
+
+    assert live(6) == {MAIN: (1200, 0)}
+    assert live(7) == {MAIN: (1800, 0)}
+    other = content(5, left.targets[:6])
+    gone = Plan(9, 0, Lane.FAST, "", {MAIN: digest(other)}, {digest(other): other}, {MAIN: forced})
+    assert live(6, gone) == {}
