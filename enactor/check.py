@@ -14,7 +14,6 @@ from enactor.tree import root_generation, tree_key
 from enactor.view import ZoneView
 from fencepost.batch import Change, swap, upsert
 from fencepost.capacity import CapacityHistory, capacity_of
-from fencepost.clock import Clock
 from fencepost.control import ControlApi
 from fencepost.errors import PlanUnsafe
 from fencepost.events import Events
@@ -75,11 +74,10 @@ class Protection:
         *,
         plans: PlanStore,
         api: ControlApi,
-        clock: Clock,
         events: Events,
     ) -> None:
         self._settings, self._known = settings, known
-        self._plans, self._api, self._clock, self._events = plans, api, clock, events
+        self._plans, self._api, self._events = plans, api, events
         self._contents: OrderedDict[tuple[str, str], Content] = OrderedDict()
         self._told: dict[str, tuple[str, str]] = {}
         self._on = Guard.PROTECTIVE_CHECKS in settings.guards
@@ -130,7 +128,7 @@ class Protection:
         """Return the changes of a flip that note the capacity which it makes live; none if no guard looks at it."""
         if not self._on:
             return ()
-        noted = history.noted(self._clock.epoch_s(), capacity_of(desired), self._settings.velocity_window_s)
+        noted = history.noted(self._api.epoch_s(), capacity_of(desired), self._settings.velocity_window_s)
         if noted.record(zone) == view.capacity:
             return ()
         # This comparison would be a second fence, and hide what the first one is worth.
@@ -166,7 +164,7 @@ class Protection:
         return CapacityHistory.parse(zone, view.capacity) if view.capacity else CapacityHistory()
 
     def _begun(self, history: CapacityHistory, found: Content) -> CapacityHistory:
-        return history.noted(self._clock.epoch_s(), capacity_of(found), self._settings.velocity_window_s)
+        return history.noted(self._api.epoch_s(), capacity_of(found), self._settings.velocity_window_s)
 
     def _check(self, judged: Judged) -> None:
         if not self._on:
@@ -179,7 +177,7 @@ class Protection:
             check_known(zone, judged.unmeant, self._known[zone])
         check_removal(zone, desired, Baseline(judged.existing, capacity_of(judged.existing)), NO_FORCE)
         existing = judged.existing if judged.base is None else judged.base
-        baseline = Baseline.of(existing, judged.history, self._clock.epoch_s(), limits)
+        baseline = Baseline.of(existing, judged.history, self._api.epoch_s(), limits)
         check_removal(zone, desired, baseline, limits)
 
     async def _existing(self, zone: str, view: ZoneView) -> Content | None:

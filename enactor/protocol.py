@@ -76,7 +76,7 @@ class Tools:
             bucket=bucket,
         )
         known = known_addresses(settings.region())
-        protection = Protection(settings, known, plans=plans, api=api, clock=clock, events=events)
+        protection = Protection(settings, known, plans=plans, api=api, events=events)
         cleaning = TokenBucket(cleans, max(1.0, cleans), clock)
         return cls(settings, plans, api, clock, rng, events, int(clock.epoch_s()), protection, cleaning)
 

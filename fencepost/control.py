@@ -41,6 +41,7 @@ class ControlApi:
         longest_s: float = LONGEST_S,
         bucket: TokenBucket | None = None,
     ) -> None:
+        self._ahead_s = 0.0
         self._zones, self._clock, self._rng, self._events = zones, clock, rng, events
         self._pause_s, self._longest_s, self._bucket = pause_s, longest_s, bucket
 
@@ -50,7 +51,16 @@ class ControlApi:
 
     async def change(self, batch: ChangeBatch) -> Commit:
         """Commit a batch; see `ZoneStore.change`. An unknown outcome goes up at once."""
-        return await self._patient(batch.zone, lambda: self._zones.change(batch))
+        commit = await self._patient(batch.zone, lambda: self._zones.change(batch))
+        self._ahead_s = self._clock.epoch_s() - commit.at_us / 1e6
+        return commit
+
+    def epoch_s(self) -> float:
+        """Return the time by the store's clock, as its last commit told it; by our own before there was one.
+
+        What several callers write into a zone and compare there must not depend on whose wall clock is right.
+        """
+        return self._clock.epoch_s() - self._ahead_s
 
     async def listing(self, zone: str, start: RecordKey | None = None) -> tuple[RecordSet, ...]:
         """Return every record set of a zone from `start` on. Its pages may be of different serials: prove, then act."""

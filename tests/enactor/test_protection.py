@@ -73,6 +73,21 @@ async def test_endpoint_drained_step_by_step_keeps_what_the_window_allows(world,
     assert bool(refused) is (left == 6)
 
 
+async def test_enactor_whose_clock_is_ahead_judges_by_the_same_window(world):
+    """A minute ahead, and the window has not passed for that: what counts is the time of the store."""
+    await world.add_zones(ZONE)
+    enactor, ahead = world.enactor("fixed", "one"), world.enactor("fixed", "two", clock=type(world.clock)(skew_s=60))
+    await world.publish(b=world.targets(10))
+    await world.install(ahead)
+    await world.publish(b=world.targets(7))
+    await world.install(enactor)
+    await world.publish(b=world.targets(5))
+
+    await ahead.tick()
+
+    assert [event.fields["rule"] for event in ahead.saw("enactor.plan_refused", ZONE)] == ["removal"]
+
+
 async def test_plan_that_was_refused_is_installed_when_the_window_has_passed(world):
     """The zone keeps the history, so another enactor knows it too; what may go later goes later."""
     await world.add_zones(ZONE)
