@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from fencepost.client import Stores, settings_with, with_stores, write_json
 from fencepost.clock import SystemClock
@@ -37,15 +38,15 @@ def plan_show(
     write_json(json, plan_document(plan, wanted))
     screen = console()
     when = shown_time(plan.published_ms)
-    screen.print(f"[bold]plan {plan.generation}[/bold] {when} {plan.lane} lane: {plan.reason}", highlight=False)
+    screen.print(Text.assemble((f"plan {plan.generation}", "bold"), f" {when} {plan.lane} lane: {plan.reason}"))
     for name in wanted:
         value, forced = plan.content(name), plan.forced.get(name)
         mark = f", last forced by {forced.by} in plan {forced.generation}" if forced else ""
-        screen.print(
-            f"{name} digest {short(plan.digests[name])}, TTL {value.ttl} s, {len(value.targets)} targets{mark}"
-        )
+        head = f"{name} digest {short(plan.digests[name])}, TTL {value.ttl} s, {len(value.targets)} targets{mark}"
+        screen.print(Text(head))
         for target in value.targets:
-            screen.print(f"  {target.identifier:24} {target.type:5} {target.address:20} weight {target.weight}")
+            line = f"  {target.identifier:24} {target.type:5} {target.address:20} weight {target.weight}"
+            screen.print(Text(line))
     return 0
 
 
@@ -62,9 +63,8 @@ def plan_history(
     table = Table("plan", "published", "lane", "by", "endpoints", "reason", box=None, pad_edge=False)
     for summary in found:
         changed, by = str(len(summary.changed)), summary.by + ("!" if summary.force else "")
-        table.add_row(
-            str(summary.generation), shown_time(summary.published_ms), summary.lane, by, changed, summary.reason
-        )
+        when = shown_time(summary.published_ms)
+        table.add_row(str(summary.generation), when, summary.lane, Text(by), changed, Text(summary.reason))
     console().print(table)
     return 0
 
@@ -95,7 +95,7 @@ def plan_diff(
     for name, changes in lines.items():
         screen.print(name)
         for line in changes:
-            screen.print(f"  {line}", style={"-": "red", "+": "green"}.get(line[0]), highlight=False)
+            screen.print(Text(f"  {line}", {"-": "red", "+": "green"}.get(line[0], "")))
     return 0
 
 

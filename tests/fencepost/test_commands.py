@@ -152,3 +152,20 @@ def test_repair_without_waiting_installs_the_latest_plan(system, capsys):
 
     assert run(["repair", ZONE, "--wait", "0"]) == 1
     assert "nothing to repair" in capsys.readouterr().err
+
+
+WORDS = "[/x] [inc-1]"
+
+
+def test_words_of_operators_are_shown_as_they_are(system, capsys, tmp_path):
+    """A reason in brackets is no markup: it neither vanishes nor ends a command."""
+    path = tmp_path / "plan.json"
+    path.write_text(document({"identifier": "use1-az1-lb-001", "address": "127.1.1.1", "weight": 25}))
+    assert run(["plan", "publish", str(path), "--reason", WORDS, "--force"]) == 0
+    assert run(["freeze", "--endpoint", ZONE, "--why", WORDS]) == 0
+    capsys.readouterr()
+
+    for command in (["plan", "show"], ["plan", "history"], ["zone", "show", ZONE], ["history", ZONE], ["status"]):
+        assert run(command) in {0, 1}, command
+
+        assert WORDS in capsys.readouterr().out, command
