@@ -11,6 +11,7 @@ from fencepost.client import Stores, settings_with, with_stores, write_json
 from fencepost.clock import SystemClock
 from fencepost.errors import PlanInvalid
 from fencepost.events import EventBus
+from fencepost.notice import Notice
 from fencepost.options import By, JsonPath, RedisUrl, RegionFile
 from fencepost.plan import Draft, Lane, Plan, PlanSummary, short
 from fencepost.plan_document import difference, plan_document, read_document
@@ -107,11 +108,19 @@ def plan_publish(
         bool,
         typer.Option("--force", help="Let protective checks pass it, which is recorded. It can leave nothing empty."),
     ] = False,
+    hold: Annotated[
+        bool,
+        typer.Option(
+            "--hold", help="Hold its endpoints at it: the planner leaves them so until `thaw`, or your next publish."
+        ),
+    ] = False,
     by: By = None,
     redis_url: RedisUrl = None,
     region: RegionFile = None,
 ) -> int:
-    """Publish a plan by hand. The planner's next change of the world builds on top of it.
+    """Publish a plan by hand. Without `--hold` the planner's next plan puts back what the world asks for.
+
+    With `--hold` the planner leaves its endpoints as they are, until `thaw` or the next `plan publish` for them.
 
     A plan with an unknown endpoint, without addresses, or with anything else that no region could want is refused, and
     so is one that takes too much from an endpoint or brings it load balancers that the region file does not have: these
@@ -122,12 +131,24 @@ def plan_publish(
     """
 
     async def work(stores: Stores) -> Published:
+        clock = SystemClock()
         draft = Draft(
-            read_document(file), reason, Lane.FAST, by=stores.actor.name, operator=True, force=force, pin=None
+            read_document(file),
+            reason,
+            Lane.FAST,
+            by=stores.actor.name,
+            operator=True,
+            force=force,
+            pin=Notice(stores.actor.name, int(clock.epoch_s()), reason) if hold else None,
         )
-        return await HandPublisher(stores, SystemClock(), EventBus()).publish(draft)
+        return await HandPublisher(stores, clock, EventBus()).publish(draft)
 
     done = with_stores(settings_with(redis_url=redis_url, region_file=region), work, by=by)
+    _say_published(done, hold=hold)
+    return 0
+
+
+def _say_published(done: Published, *, hold: bool) -> None:
     typer.echo(f"published plan {done.generation}")
     for objection in done.forced:
         typer.echo(f"let pass by force: {objection}")
@@ -136,9 +157,13 @@ def plan_publish(
     for endpoint, frozen in done.frozen.items():
         typer.echo(
             f"{endpoint} is frozen {told(*frozen)}: no enactor installs the plan there before `fencepost thaw`; "
-            f"`fencepost repair {endpoint}` does"
+            f"`fencepost repair {endpoint}` installs what the latest plan has for it"
         )
-    return 0
+    typer.echo(
+        "the planner leaves its endpoints so until `fencepost thaw --endpoint ENDPOINT`, or your next publish"
+        if hold
+        else "the planner's next plan puts back what the world asks for; publish with --hold to keep this one"
+    )
 
 
 async def _plan(stores: Stores, generation: int | None) -> Plan:

@@ -8,6 +8,7 @@ import pytest
 from fencepost.batch import ChangeBatch, create, delete
 from fencepost.cli import run
 from fencepost.client import settings_with, stores
+from fencepost.errors import EndpointPinned
 from fencepost.names import tree_name
 from fencepost.plan import Draft, Target, content
 from fencepost.records import address, alias
@@ -169,3 +170,36 @@ def test_words_of_operators_are_shown_as_they_are(system, capsys, tmp_path):
         assert run(command) in {0, 1}, command
 
         assert WORDS in capsys.readouterr().out, command
+
+
+def test_plan_published_by_hand_says_that_the_planner_puts_it_back(system, capsys, tmp_path):
+    """Without --hold it lasts until the planner's next plan, and the output says so, with what helps."""
+    path = tmp_path / "plan.json"
+    path.write_text(document({"identifier": "use1-az1-lb-001", "address": "127.1.1.1", "weight": 25}))
+
+    assert run(["plan", "publish", str(path), "--force"]) == 0
+
+    assert "the planner's next plan puts back what the world asks for; publish with --hold" in capsys.readouterr().out
+    assert asyncio.run(publish_as_automation(system)) == 4
+
+
+def test_plan_published_with_hold_stays_until_thaw(system, capsys, tmp_path):
+    """No automation changes its endpoints; thaw, and a publish without --hold, let go of them."""
+    path = tmp_path / "plan.json"
+    path.write_text(document({"identifier": "use1-az1-lb-001", "address": "127.1.1.1", "weight": 25}))
+
+    assert run(["plan", "publish", str(path), "--hold", "--force", "--by", "ada", "--reason", "a test"]) == 0
+
+    assert "the planner leaves its endpoints so until `fencepost thaw" in capsys.readouterr().out
+    with pytest.raises(EndpointPinned, match="ada"):
+        asyncio.run(publish_as_automation(system))
+    assert run(["thaw", "--endpoint", ZONE]) == 0
+    assert "a test" in capsys.readouterr().out
+    assert asyncio.run(publish_as_automation(system)) == 4
+
+
+async def publish_as_automation(url):
+    """Publish the first content again, as the planner would."""
+    async with stores(settings_with(redis_url=url)) as opened:
+        first = Draft({ZONE: content(5, [Target("use1-az1-lb-001", "A", "127.1.1.1", 10)])}, "the world")
+        return await opened.plans.publish(first, expected=await opened.plans.latest_generation())
