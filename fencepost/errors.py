@@ -8,7 +8,7 @@ FencepostError
 │   ├── PlanNotFound          no plan of that generation is kept
 │   ├── PlanConflict          somebody else published in between (retryable)
 │   ├── PlansFrozen           an operator has frozen the automation: nothing is published
-│   ├── EndpointPinned        an operator has rolled an endpoint back; automation leaves it alone (retryable)
+│   ├── EndpointPinned        an operator holds an endpoint; automation leaves it alone (retryable)
 │   └── PlanUnsafe            a plan would take too much from an endpoint, or bring it strangers
 ├── ChangeRefused             a change batch that did not happen, for certain
 │   ├── InvalidChangeBatch    one or more changes broke a rule of the zone
@@ -77,7 +77,7 @@ class PlanConflict(PlanError):
 
 
 class PlansFrozen(PlanError):
-    """The plan store is frozen: only an operator may publish until `fencepost thaw`."""
+    """The plan store is frozen: only an operator may publish until `fencepost thaw`; `by` is `Notice.told`."""
 
     def __init__(self, by: str) -> None:
         super().__init__(f"no plan is published while the automation is frozen ({by}); `fencepost thaw` ends that")
@@ -85,13 +85,13 @@ class PlansFrozen(PlanError):
 
 
 class EndpointPinned(PlanError):
-    """An operator has rolled an endpoint back, and a plan that changes it is not an operator's: leave it out."""
+    """An operator (`by`: `Notice.told`) holds an endpoint; a plan that changes it is automation's: leave it out."""
 
     retryable = True
 
     def __init__(self, endpoint: str, by: str) -> None:
         super().__init__(
-            f"{endpoint} stays as an operator has rolled it back ({by}); `fencepost thaw --endpoint {endpoint}` or "
+            f"{endpoint} stays as an operator holds it ({by}); `fencepost thaw --endpoint {endpoint}` or "
             "`fencepost plan publish` ends that"
         )
         self.endpoint, self.by = endpoint, by
@@ -211,7 +211,7 @@ class NoSuchHostedZone(ChangeRefused):
 
 
 class ZoneFrozen(ChangeRefused):
-    """The zone is frozen: only an operator may change it until `fencepost thaw`."""
+    """The zone is frozen: only an operator may change it until `fencepost thaw`; `by` is `Notice.told`."""
 
     code = "ZoneFrozen"
 

@@ -9,6 +9,7 @@ import pytest
 from deploy.page_list import Page, format_pages, parse_pages
 from deploy.rollback import Rollback
 from deploy.status import StatusSettings, collecting
+from deploy.status_text import endpoint_table
 from enactor.tree import flip_rollback, flip_root, tree_records
 from fencepost import cli
 from fencepost.alarms import judge
@@ -16,7 +17,7 @@ from fencepost.batch import ChangeBatch, create, delete, upsert
 from fencepost.client import stores
 from fencepost.clock import SystemClock
 from fencepost.connect import open_plan_store, open_zone_store
-from fencepost.errors import PlanUnsafe, StartupError
+from fencepost.errors import PlanUnsafe, StartupError, ZoneFrozen
 from fencepost.events import EventBus
 from fencepost.facts import FenceFacts, Pointer
 from fencepost.fence import Fence
@@ -233,6 +234,20 @@ async def test_status_of_frozen_and_pinned_is_no_alarm(world):
     assert "frozen by alice since 06:48:00 UTC: a race" in notes[Cause.FROZEN].sentence
     assert notes[Cause.FROZEN].command == "fencepost thaw --endpoint one.fencepost.test"
     assert notes[Cause.PINNED].command == "fencepost thaw --endpoint two.fencepost.test"
+
+
+async def test_status_row_of_a_frozen_endpoint_tells_that_once(world):
+    """The zone says so with who, when and why; that enactors report the same adds nothing."""
+    await world.publish()
+    await world.install()
+    await world.commit(ONE, create(NOTICE.freezing(ONE)))
+    word = Report(role="enactor", generation=1, text="", held={ONE: str(ZoneFrozen(ONE, NOTICE.told))})
+    await world.plans.report("az1-enactor", word)
+
+    table = endpoint_table(await world.look())
+
+    row = [str(next(iter(column.cells))) for column in table.columns]
+    assert row[-1] == "frozen by alice since 06:48:00 UTC: a race"
 
 
 async def test_status_of_a_refused_plan_explains_the_refusal(world):
