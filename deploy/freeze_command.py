@@ -30,7 +30,8 @@ def freeze(
     this. Who, when and why is recorded in each zone. What is frozen already is left as it is. `repair`, `rollback` and
     `plan publish` work all the same; `thaw` ends it.
 
-    Exit codes: 0 frozen, 1 not everything is; what is and what is not is said, and the same command goes on.
+    Exit codes: 0 frozen, 1 not everything is; what is and what is not is said, and the same command goes on,
+    2 no such endpoint, 3 no server answers, or the region file is bad.
     """
     from deploy.freeze import Freezer, Frozen
     from fencepost.client import Stores, settings_with, with_stores, write_json
@@ -61,7 +62,8 @@ def thaw(
 
     It says what it ended: who had frozen, when and why. Where nothing is frozen, it says so.
 
-    Exit codes: 0 nothing is frozen or held any more, 1 something still is; the same command goes on.
+    Exit codes: 0 nothing is frozen or held any more, 1 something still is; the same command goes on, 2 no such
+    endpoint, 3 no server answers, or the region file is bad.
     """
     from deploy.freeze import Freezer, Thawed
     from fencepost.client import Stores, settings_with, with_stores, write_json

@@ -2,7 +2,8 @@
 
 FencepostError
 ├── StartupError              a process cannot start (exit code 3): port in use, no Redis, bad region file
-│   └── RegionInvalid         the region file, with the place and the remedy
+│   ├── RegionInvalid         the region file, with the place and the remedy
+│   └── UsageError            what was typed names what is not there, or cannot be meant (exit code 2)
 ├── PlanError
 │   ├── PlanInvalid           a plan that no region could want; refused, nothing is published
 │   ├── PlanNotFound          no plan of that generation is kept
@@ -50,6 +51,10 @@ class RegionInvalid(StartupError):
         self.path, self.problem = path, problem
 
 
+class UsageError(StartupError):
+    """What was typed names something that is not there, or cannot be meant. Exit code 2 of a command."""
+
+
 class PlanError(FencepostError):
     """Something about a plan."""
 
@@ -85,7 +90,7 @@ class PlansFrozen(PlanError):
 
 
 class EndpointPinned(PlanError):
-    """An operator (`by`: `Notice.told`) holds an endpoint; a plan that changes it is automation's: leave it out."""
+    """An operator (`by`: `Notice.told`) holds an endpoint; a plan of an automation that changes it is refused."""
 
     retryable = True
 
@@ -109,6 +114,11 @@ class PlanUnsafe(PlanError):
     def __init__(self, endpoint: str, rule: str, message: str, **counts: float) -> None:
         super().__init__(f"{endpoint}: {message}")
         self.endpoint, self.rule, self.counts = endpoint, rule, counts
+
+    @property
+    def objection(self) -> str:
+        """The message without its remedy: for who has forced the plan already."""
+        return str(self).partition("; ")[0]
 
     @classmethod
     def empty(cls, endpoint: str, kind: str, *, existing: int) -> "PlanUnsafe":

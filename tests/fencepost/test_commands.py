@@ -63,13 +63,15 @@ def test_zone_show_of_a_dangling_root_says_so_and_ends_with_1(system, capsys, tm
 
     assert run(["zone", "show", ZONE.rstrip("."), "--json", str(tmp_path / "zone.json")]) == 1
 
-    assert "points to nothing" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "points to nothing" in said
+    assert "  live" not in said
     assert json.loads((tmp_path / "zone.json").read_text())["dangling"] is True
 
 
-def test_zone_show_of_an_unknown_endpoint_names_the_known_ones(system, capsys):
-    """A typing error is told from an outage."""
-    assert run(["zone", "show", "dynamo.example"]) == 1
+def test_zone_show_of_an_unknown_endpoint_names_the_known_ones_and_ends_with_2(system, capsys):
+    """A typing error is told from an outage, in words and by the exit code."""
+    assert run(["zone", "show", "dynamo.example"]) == 2
 
     assert "it has 123456789012.ddb.us-east-1.fencepost.test." in capsys.readouterr().err
 
@@ -104,7 +106,10 @@ def test_plan_show_writes_what_plan_publish_reads(system, capsys, tmp_path):
     assert "takes away 15 of 25 A capacity" in capsys.readouterr().err
     assert run(["plan", "publish", str(path), "--reason", "back to the first", "--force"]) == 0
 
-    assert "published plan 3" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "published plan 3" in said
+    assert "let pass by force: " in said
+    assert "publish it with" not in said
     assert run(["plan", "diff", "1", "3"]) == 0
     assert "0 endpoints differ" in capsys.readouterr().out
 
@@ -141,7 +146,10 @@ def test_commands_without_a_server_end_with_3_and_the_remedy(capsys, tmp_path):
     """Nothing to connect to."""
     assert run(["zone", "show", ZONE, "--redis-url", f"unix://{tmp_path}/none.sock"]) == 3
 
-    assert "no Redis server answers" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no Redis server answers" in said
+    assert "`. RUN-DIR/env` tells this shell where the system is, or name it with --redis-url" in said
+    assert "embedded" not in said
 
 
 def test_repair_without_waiting_installs_the_latest_plan(system, capsys):
@@ -203,3 +211,20 @@ async def publish_as_automation(url):
     async with stores(settings_with(redis_url=url)) as opened:
         first = Draft({ZONE: content(5, [Target("use1-az1-lb-001", "A", "127.1.1.1", 10)])}, "the world")
         return await opened.plans.publish(first, expected=await opened.plans.latest_generation())
+
+
+def test_repair_of_the_latest_plans_own_tree_says_that_it_is_whole_again(system, capsys):
+    """The root does not move from a plan to the same one."""
+    assert run(["repair", ZONE, "--wait", "0"]) == 0
+    change(
+        system,
+        delete(address(tree_name(ZONE, 2), "A", "127.1.1.1", ttl=5, set_identifier="use1-az1-lb-001", weight=20)),
+    )
+    change(
+        system, delete(address(tree_name(ZONE, 2), "A", "127.1.1.2", ttl=5, set_identifier="use1-az1-lb-002", weight=5))
+    )
+    capsys.readouterr()
+
+    assert run(["repair", ZONE, "--wait", "0"]) == 0
+
+    assert f"{ZONE}: plan 2 is whole again (the root pointed to nothing)" in capsys.readouterr().out
