@@ -36,14 +36,14 @@ def freeze(
     from deploy.freeze import Freezer, Frozen
     from fencepost.client import Stores, settings_with, with_stores, write_json
     from fencepost.clock import SystemClock
-    from fencepost.events import EventBus
     from fencepost.notice import Notice
+    from fencepost.operator_log import operator_events
 
     async def work(stores: Stores) -> Frozen:
         clock = SystemClock()
         zones = None if endpoint is None else [stores.endpoint(endpoint)]
         notice = Notice(stores.actor.name, int(clock.epoch_s()), why)
-        return await Freezer(stores, clock, EventBus()).freeze(notice, zones)
+        return await Freezer(stores, clock, operator_events(stores)).freeze(notice, zones)
 
     done = with_stores(settings_with(redis_url=redis_url, region_file=region), work, by=by)
     write_json(json, done)
@@ -68,11 +68,11 @@ def thaw(
     from deploy.freeze import Freezer, Thawed
     from fencepost.client import Stores, settings_with, with_stores, write_json
     from fencepost.clock import SystemClock
-    from fencepost.events import EventBus
+    from fencepost.operator_log import operator_events
 
     async def work(stores: Stores) -> Thawed:
         zones = None if endpoint is None else [stores.endpoint(endpoint)]
-        return await Freezer(stores, SystemClock(), EventBus()).thaw(zones)
+        return await Freezer(stores, SystemClock(), operator_events(stores)).thaw(zones)
 
     done = with_stores(settings_with(redis_url=redis_url, region_file=region), work, by=by)
     write_json(json, done)

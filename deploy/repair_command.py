@@ -31,12 +31,12 @@ def repair(
         from deploy.answers import Watch
         from deploy.repair import Repair, told
         from fencepost.clock import SystemClock
-        from fencepost.events import EventBus
+        from fencepost.operator_log import operator_events
 
         name, clock = stores.endpoint(endpoint), SystemClock()
         watch = Watch(stores, name, clock, wait)
         before = await watch.before()
-        done = await Repair(stores, clock, EventBus()).run(name)
+        done = await Repair(stores, clock, operator_events(stores)).run(name)
         typer.echo(f"{name}: {told(done)}")
         typer.echo("\n".join(before), nl=bool(before))
         await watch.after()
@@ -81,12 +81,12 @@ def rollback(
         from deploy.answers import Watch
         from deploy.rollback import Rollback
         from fencepost.clock import SystemClock
-        from fencepost.events import EventBus
+        from fencepost.operator_log import operator_events
 
         name, clock = stores.endpoint(endpoint), SystemClock()
         watch = Watch(stores, name, clock, wait)
         before = await watch.before()
-        done = await Rollback(stores, clock, EventBus()).run(name, to, why)
+        done = await Rollback(stores, clock, operator_events(stores)).run(name, to, why)
         who = "; an enactor was first to install it" if done.by_automation else ""
         existing = f"plan {done.existing}" if done.existing is not None else "nothing"
         typer.echo(f"{name}: rolled back from {existing} to plan {done.goal}'s content, as plan {done.desired}{who}")

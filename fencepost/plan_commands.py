@@ -10,8 +10,8 @@ from rich.text import Text
 from fencepost.client import Stores, settings_with, with_stores, write_json
 from fencepost.clock import SystemClock
 from fencepost.errors import PlanInvalid
-from fencepost.events import EventBus
 from fencepost.notice import Notice
+from fencepost.operator_log import operator_events
 from fencepost.options import By, JsonPath, RedisUrl, RegionFile
 from fencepost.plan import Draft, Lane, Plan, PlanSummary, short
 from fencepost.plan_document import difference, plan_document, read_document
@@ -141,7 +141,7 @@ def plan_publish(
             force=force,
             pin=Notice(stores.actor.name, int(clock.epoch_s()), reason) if hold else None,
         )
-        return await HandPublisher(stores, clock, EventBus()).publish(draft)
+        return await HandPublisher(stores, clock, operator_events(stores)).publish(draft)
 
     done = with_stores(settings_with(redis_url=redis_url, region_file=region), work, by=by)
     _say_published(done, hold=hold)
