@@ -125,9 +125,10 @@ def plan_publish(
     A plan with an unknown endpoint, without addresses, or with anything else that no region could want is refused, and
     so is one that takes too much from an endpoint or brings it load balancers that the region file does not have: these
     two can be forced. Nothing is changed then. It may be published while the automation is frozen, and ends what
-    `rollback` holds its endpoints at.
+    `rollback` or `--hold` holds its endpoints at.
 
-    Exit codes: 0 published, 1 refused, with the counts, the limit and the remedy.
+    Exit codes: 0 published, 1 refused, with the counts, the limit and the remedy, 3 no server answers, or the region
+    file is bad.
     """
 
     async def work(stores: Stores) -> Published:
