@@ -1,6 +1,6 @@
 """What DNS answers, before and after an operator has changed a zone by hand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import dns.asyncquery
@@ -46,6 +46,7 @@ class Watch:
         settings = stores.settings
         self._endpoint, self._clock, self._wait_s = endpoint, clock, wait_s
         self._kind = next(e.types[0] for e in stores.region.endpoint if e.name == endpoint)
+        self._ttl_s, self._cache_port = stores.region.ttl_s, settings.cache_port
         self._ports = {settings.dns_port: "authoritative server", settings.cache_port: "caching resolver"}
 
     async def before(self) -> tuple[str, ...]:
@@ -59,20 +60,32 @@ class Watch:
         return tuple(lines)
 
     async def after(self, wanted: frozenset[str] | None = None) -> None:
-        """Say when each of them answers with an address (`wanted`: with one of these)."""
+        """Say when each of them answers with an address (`wanted`: with one of these).
+
+        An answer that the cache kept from before may have such an address too: before one TTL is over it says nothing.
+        """
         if not self._wait_s:
             return
         what = "an address" if wanted is None else "an address of that plan"
-        for port, took_s in (await self._times(list(self._ports), wanted)).items():
+        not_before_s = dict.fromkeys(self._ports, 0.0)
+        if wanted is not None:
+            not_before_s[self._cache_port] = self._ttl_s
+        for port, took_s in (await self._times(not_before_s, wanted)).items():
             when = f"after {took_s:.1f} s" if took_s is not None else f"not within {self._wait_s:g} s"
+            if self._wait_s < not_before_s[port]:
+                when = f"not known, it may keep earlier answers for {self._ttl_s:g} s (the TTL); --wait for longer"
             typer.echo(f"the {self._ports[port]} answers with {what}: {when}")
 
-    async def _times(self, ports: Sequence[int], wanted: frozenset[str] | None) -> dict[int, float | None]:
-        """Return after how many seconds each port answered so, None for one that did not in time."""
+    async def _times(self, not_before_s: Mapping[int, float], wanted: frozenset[str] | None) -> dict[int, float | None]:
+        """Return after how many seconds each port answered so, None for one that did not in time.
+
+        What a port says earlier than `not_before_s`, seconds from now, does not count.
+        """
         began_s = self._clock.monotonic()
-        took: dict[int, float | None] = dict.fromkeys(ports)
+        took: dict[int, float | None] = dict.fromkeys(not_before_s)
         while None in took.values() and self._clock.monotonic() < began_s + self._wait_s:
-            for port in [port for port, seconds in took.items() if seconds is None]:
+            passed_s = self._clock.monotonic() - began_s
+            for port in [port for port, s in took.items() if s is None and passed_s >= not_before_s[port]]:
                 found = (await ask(self._endpoint, self._kind, port)).addresses
                 if found and (wanted is None or wanted.issuperset(found)):
                     took[port] = self._clock.monotonic() - began_s

@@ -1,8 +1,8 @@
 """Freeze and thaw: an operator stops the automation in the stores themselves, so that it does not matter who runs.
 
-First the plan store takes no plan of an automation any more, then each zone gets its `_frozen` record, after which the
-zone's own script refuses every batch that is not an operator's. So when the last record is in, nothing automated can
-commit anything anywhere. Source: docs/invariants.md, I9.
+The plan store takes no plan of an automation any more, and each zone gets its `_frozen` record, after which the zone's
+own script refuses every batch that is not an operator's. So when the last of these is in, nothing automated can commit
+anything anywhere. Source: docs/invariants.md, I9.
 """
 
 import asyncio
@@ -111,13 +111,15 @@ class Freezer:
         When it returns with `complete`, no batch of an automation commits to these zones until a thaw.
         """
         began_s = self._clock.monotonic()
-        plans = None
+        # All at once: a plan store that is away for a while holds up no zone.
+        attempts: dict[str | None, Callable[[], Awaitable[Held]]] = {
+            zone: partial(self._freeze_zone, zone, notice) for zone in self._zones(endpoints)
+        }
         if endpoints is None:
-            plans = await self._persist(None, partial(self._freeze_plans, notice))
-        zones = await asyncio.gather(
-            *(self._persist(zone, partial(self._freeze_zone, zone, notice)) for zone in self._zones(endpoints))
-        )
-        return Frozen(plans, tuple(zones), self._since_ms(began_s))
+            attempts[None] = partial(self._freeze_plans, notice)
+        done = await asyncio.gather(*(self._persist(what, attempt) for what, attempt in attempts.items()))
+        plans = next((held for held in done if held.zone is None), None)
+        return Frozen(plans, tuple(held for held in done if held.zone is not None), self._since_ms(began_s))
 
     async def thaw(self, endpoints: Sequence[str] | None = None) -> Thawed:
         """End freezes and pins, everywhere or of some endpoints; never raises for one that could not be thawed.

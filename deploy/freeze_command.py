@@ -30,19 +30,20 @@ def freeze(
     this. Who, when and why is recorded in each zone. What is frozen already is left as it is. `repair`, `rollback` and
     `plan publish` work all the same; `thaw` ends it.
 
-    Exit codes: 0 frozen, 1 not everything is; what is and what is not is said, and the same command goes on.
+    Exit codes: 0 frozen, 1 not everything is; what is and what is not is said, and the same command goes on,
+    2 no such endpoint, 3 no server answers, or the region file is bad.
     """
     from deploy.freeze import Freezer, Frozen
     from fencepost.client import Stores, settings_with, with_stores, write_json
     from fencepost.clock import SystemClock
-    from fencepost.events import EventBus
     from fencepost.notice import Notice
+    from fencepost.operator_log import operator_events
 
     async def work(stores: Stores) -> Frozen:
         clock = SystemClock()
         zones = None if endpoint is None else [stores.endpoint(endpoint)]
         notice = Notice(stores.actor.name, int(clock.epoch_s()), why)
-        return await Freezer(stores, clock, EventBus()).freeze(notice, zones)
+        return await Freezer(stores, clock, operator_events(stores)).freeze(notice, zones)
 
     done = with_stores(settings_with(redis_url=redis_url, region_file=region), work, by=by)
     write_json(json, done)
@@ -61,16 +62,17 @@ def thaw(
 
     It says what it ended: who had frozen, when and why. Where nothing is frozen, it says so.
 
-    Exit codes: 0 nothing is frozen or held any more, 1 something still is; the same command goes on.
+    Exit codes: 0 nothing is frozen or held any more, 1 something still is; the same command goes on, 2 no such
+    endpoint, 3 no server answers, or the region file is bad.
     """
     from deploy.freeze import Freezer, Thawed
     from fencepost.client import Stores, settings_with, with_stores, write_json
     from fencepost.clock import SystemClock
-    from fencepost.events import EventBus
+    from fencepost.operator_log import operator_events
 
     async def work(stores: Stores) -> Thawed:
         zones = None if endpoint is None else [stores.endpoint(endpoint)]
-        return await Freezer(stores, SystemClock(), EventBus()).thaw(zones)
+        return await Freezer(stores, SystemClock(), operator_events(stores)).thaw(zones)
 
     done = with_stores(settings_with(redis_url=redis_url, region_file=region), work, by=by)
     write_json(json, done)

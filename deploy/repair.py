@@ -70,6 +70,17 @@ class Repair:
         check_removal(seen.zone, plan.content(seen.zone), baseline, limits)
 
 
+def told(done: Repaired) -> str:
+    """Return in words what a repair did."""
+    who = ", by an enactor that was first" if done.by_automation else ""
+    if done.existing is None:
+        return f"root set to plan {done.desired} (there was none){who}"
+    was = "nothing" if done.was_dangling else "its tree"
+    if done.existing == done.desired:
+        return f"plan {done.desired} is whole again (the root pointed to {was}){who}"
+    return f"root moved from plan {done.existing} (it pointed to {was}) to plan {done.desired}{who}"
+
+
 def _is_well(seen: SeenZone, plan: Plan) -> bool:
     """Say whether an endpoint answers the plan; a fence that only lags is the automation's to move."""
     readable = seen.fence_record is None or seen.fence is not None

@@ -22,23 +22,22 @@ def repair(
     A plan that takes too much from an endpoint that answers is refused; `plan publish --force` lets it pass.
     Afterwards it watches both resolvers: a cached empty answer outlives the repair by up to the negative TTL.
 
-    Exit codes: 0 repaired, 1 refused, with the reason.
+    Exit codes: 0 repaired, 1 refused, with the reason, 2 no such endpoint, 3 no server answers, or the region file is
+    bad.
     """
     from fencepost.client import Stores, settings_with, with_stores
 
     async def work(stores: Stores) -> None:
         from deploy.answers import Watch
-        from deploy.repair import Repair
+        from deploy.repair import Repair, told
         from fencepost.clock import SystemClock
-        from fencepost.events import EventBus
+        from fencepost.operator_log import operator_events
 
         name, clock = stores.endpoint(endpoint), SystemClock()
         watch = Watch(stores, name, clock, wait)
         before = await watch.before()
-        done = await Repair(stores, clock, EventBus()).run(name)
-        was = "nothing" if done.was_dangling else "its tree"
-        who = ", by an enactor that was first" if done.by_automation else ""
-        typer.echo(f"{name}: root moved from plan {done.existing} (it pointed to {was}) to plan {done.desired}{who}")
+        done = await Repair(stores, clock, operator_events(stores)).run(name)
+        typer.echo(f"{name}: {told(done)}")
         typer.echo("\n".join(before), nl=bool(before))
         await watch.after()
         if wait:
@@ -73,7 +72,8 @@ def rollback(
     not. The automation leaves the endpoint so until `thaw --endpoint ENDPOINT` or `plan publish`. An earlier plan that
     is not kept any more is taken from the zone, if its tree is still there, whole.
 
-    Exit codes: 0 rolled back, 1 refused, with the reason.
+    Exit codes: 0 rolled back, 1 refused, with the reason, 2 no such endpoint, 3 no server answers, or the region file
+    is bad.
     """
     from fencepost.client import Stores, settings_with, with_stores
 
@@ -81,12 +81,12 @@ def rollback(
         from deploy.answers import Watch
         from deploy.rollback import Rollback
         from fencepost.clock import SystemClock
-        from fencepost.events import EventBus
+        from fencepost.operator_log import operator_events
 
         name, clock = stores.endpoint(endpoint), SystemClock()
         watch = Watch(stores, name, clock, wait)
         before = await watch.before()
-        done = await Rollback(stores, clock, EventBus()).run(name, to, why)
+        done = await Rollback(stores, clock, operator_events(stores)).run(name, to, why)
         who = "; an enactor was first to install it" if done.by_automation else ""
         existing = f"plan {done.existing}" if done.existing is not None else "nothing"
         typer.echo(f"{name}: rolled back from {existing} to plan {done.goal}'s content, as plan {done.desired}{who}")

@@ -8,12 +8,15 @@ from msgspec.structs import replace
 from deploy.page_list import Page
 from deploy.zone_look import Control, ZoneLook, damage, read_control
 from fencepost.facts import Answer, EndpointFacts, Facts, Loss, Place, ProcessFacts
+from fencepost.notice import Notice
 from fencepost.plan import Content, Plan, short
 from fencepost.region import Endpoint, Region
 from fencepost.stores import Controls, Report
 
 REPORT_FRESH_S: Final = 30.0
 """A report that is older says nothing of now, so what it says is held is left out."""
+FIRST_NOTICE_S: Final = 1_000_000_000
+"""No notice is older (2001), and no sentence has such a number where a notice has its time."""
 FORGOTTEN_S: Final = 3600.0
 """Who has not reported for so long, and is not expected to run, is none of this system any more."""
 
@@ -73,8 +76,9 @@ def facts_of(
     reports = {} if isinstance(stores, str) else stores.reports
     processes = tuple(process_facts(pages, states, reports))
     planner = _first(states, pages, "planner")
+    limited = _limited(planner, stores)
     endpoints = tuple(
-        endpoint_facts(endpoint, dns.get(endpoint.name, DnsSaid()), stores, more, planner)
+        endpoint_facts(endpoint, dns.get(endpoint.name, DnsSaid()), stores, more, limited)
         for endpoint in sorted(region.endpoint, key=lambda endpoint: endpoint.name)
     )
     common = Facts(
@@ -108,14 +112,14 @@ def _with_stores(common: Facts, stores: StoreSaid | str, states: Mapping[str, Ma
 
 
 def endpoint_facts(
-    endpoint: Endpoint, dns: DnsSaid, stores: StoreSaid | str, more: More, planner: Mapping[str, Any]
+    endpoint: Endpoint, dns: DnsSaid, stores: StoreSaid | str, more: More, limited: Mapping[str, str]
 ) -> EndpointFacts:
-    """Return what is known of one endpoint."""
-    name, limits = endpoint.name, {**(planner.get("held") or {}), **(planner.get("limited") or {})}
+    """Return what is known of one endpoint; `limited` is endpoint -> what the planner does not let go."""
+    name = endpoint.name
     facts = EndpointFacts(
         name=name,
         types=endpoint.types,
-        limited=str(limits.get(name, "")),
+        limited=limited.get(name, ""),
         answers=dns.answers,
         cached=dns.cached,
     )
@@ -123,7 +127,7 @@ def endpoint_facts(
         return facts
     facts = replace(
         facts,
-        held={by: r.held[name] for by, r in stores.reports.items() if name in r.held and r.age_s <= REPORT_FRESH_S},
+        held={by: r.held[name] for by, r in _fresh(stores, "enactor") if name in r.held},
         pinned=stores.controls.pins.get(name),
         planned=stores.latest is not None and name in stores.latest.digests,
     )
@@ -131,6 +135,30 @@ def endpoint_facts(
     if isinstance(look, str):
         return replace(facts, problem=look)
     return _with_zone(replace(facts, loss=more.losses.get(name), behind_s=more.behind_s.get(name)), look, stores)
+
+
+def _limited(planner: Mapping[str, Any], stores: StoreSaid | str) -> dict[str, str]:
+    """Return endpoint -> what the planner does not let go: by its page, else by its report.
+
+    The report has what is pinned among it, which is no limit: a plan store's pin says that by itself.
+    """
+    if planner or isinstance(stores, str):
+        return {**(planner.get("held") or {}), **(planner.get("limited") or {})}
+    pins = stores.controls.pins
+    held = {name: why for _, report in _fresh(stores, "planner") for name, why in report.held.items()}
+    return {name: why for name, why in held.items() if name not in pins and not _is_notice(why)}
+
+
+def _is_notice(text: str) -> bool:
+    """Say whether a text is a pin's: the time in it tells it from a sentence, a thaw later than the report or not."""
+    return Notice.parse(text).at_s >= FIRST_NOTICE_S
+
+
+def _fresh(stores: StoreSaid, role: str) -> Iterator[tuple[str, Report]]:
+    """Yield the reports of a role that say something of now."""
+    for name, report in stores.reports.items():
+        if report.role == role and report.age_s <= REPORT_FRESH_S:
+            yield name, report
 
 
 def _with_zone(facts: EndpointFacts, look: ZoneLook, stores: StoreSaid) -> EndpointFacts:

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from fencepost.alarms import Finding, Judgement, Severity
 from fencepost.facts import Answer, EndpointFacts, Facts, ProcessFacts
-from fencepost.symptoms import bare, words
+from fencepost.symptoms import Cause, bare, hold_cause, words
 
 STYLES = {Severity.PAGE: "bold red", Severity.TICKET: "bold yellow", Severity.NOTE: "cyan"}
 
@@ -88,8 +88,9 @@ def _remarks(endpoint: EndpointFacts) -> Iterator[str]:
             yield f"{what} by {words(notice)}"
     if endpoint.lag_s is not None:
         yield f"{endpoint.lag_generations} plans behind, for {endpoint.lag_s:.0f} s"
-    if endpoint.held:
-        yield f"held: {next(iter(endpoint.held.values()))}"
+    reasons = [why for why in endpoint.held.values() if not (endpoint.frozen and hold_cause(why) is Cause.FROZEN)]
+    if reasons:
+        yield f"held: {reasons[0]}"
     if endpoint.limited:
         yield endpoint.limited
     if endpoint.lock:

@@ -20,6 +20,7 @@ from deploy.topology import ProcessSpec, Stage, pages_of
 from fencepost.clock import Clock
 from fencepost.errors import StartupError
 from fencepost.events import Events
+from fencepost.operator_log import OPERATOR_LOG
 
 SUPERVISOR: Final = "supervisor"
 READY_POLL_S: Final = 0.05
@@ -260,8 +261,8 @@ class Supervisor:
 
 
 def _sources(children: Sequence[Child], logs: Path) -> list[Source]:
-    """Return the log files to follow: the supervisor's own, and each process's."""
-    sources = [Source(SUPERVISOR, logs / f"{SUPERVISOR}.jsonl")]
+    """Return the log files to follow: the supervisor's own, the operators', and each process's."""
+    sources = [Source(SUPERVISOR, logs / f"{SUPERVISOR}.jsonl"), Source("operator", logs / OPERATOR_LOG)]
     for child in children:
         is_server = child.spec.admin_port is None
         sources.append(Source(child.spec.name, child.out_path, quiet=is_server))

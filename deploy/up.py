@@ -13,8 +13,10 @@ from typing import Final
 
 from deploy.guide import next_steps, write_environment
 from deploy.launch import running_system
-from deploy.topology import SystemOptions
+from deploy.topology import Mode, SystemOptions
+from fencepost.errors import UsageError
 from fencepost.exit_codes import EXIT_FINE
+from fencepost.guards import parse_guards
 
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """SIGHUP comes when the terminal is closed."""
@@ -25,6 +27,9 @@ def run_until_stopped(options: SystemOptions, *, verbose: bool) -> int:
 
     Raises: StartupError, ChildAbandoned; nothing is left running then.
     """
+    if options.mode is Mode.BUGGY and parse_guards(options.without):
+        # Not `check_options`: a comparison runs both modes with the same words, which are the fixed one's.
+        raise UsageError(f"a buggy system has no guards to be without ({options.without}); leave --without out")
     return asyncio.run(_Up(options, verbose=verbose).run())
 
 

@@ -59,7 +59,7 @@ KINDS: Final[Mapping[Cause, Kind]] = {
     Cause.PROCESS_SILENT: Kind(Severity.TICKET, "a process is silent"),
     Cause.QUEUE_LONG: Kind(Severity.NOTE, "many plans wait to be installed"),
     Cause.FROZEN: Kind(Severity.NOTE, "frozen by an operator"),
-    Cause.PINNED: Kind(Severity.NOTE, "rolled back by an operator"),
+    Cause.PINNED: Kind(Severity.NOTE, "held as it is by an operator"),
     Cause.BUGGY_PROTOCOL: Kind(Severity.NOTE, "the enactors follow the protocol that broke"),
 }
 """Severity and summary of each cause. A page: customers are hurt, or nothing would help them if they were."""

@@ -84,6 +84,8 @@ def _explained(zone: str, deed: Deed, plans: Sequence[PlanSummary]) -> Deed:
     if summary is None:
         return deed
     by = "" if summary.by == "planner" else f" (by {summary.by}{', by force' if summary.force else ''})"
+    if f"(forced by {summary.by})" in summary.reason:  # the planner says so itself of what it was asked for
+        by = ""
     more = f", and {len(since) - 1} before it" if len(since) > 1 and not summary.operator else ""
     return msgspec.structs.replace(deed, plan=summary.generation, why=f"{summary.reason}{by}{more}")
 

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from typer import rich_utils
 
-from fencepost.errors import FencepostError, StartupError
-from fencepost.exit_codes import EXIT_CHECK_FAILED, EXIT_FINE, EXIT_INTERRUPTED, EXIT_NOT_STARTED
+from fencepost.errors import FencepostError, StartupError, UsageError
+from fencepost.exit_codes import EXIT_CHECK_FAILED, EXIT_FINE, EXIT_INTERRUPTED, EXIT_NOT_STARTED, EXIT_USAGE
 
 
 def build_app() -> typer.Typer:
@@ -60,5 +60,11 @@ def run(arguments: list[str]) -> int:
         return EXIT_INTERRUPTED
     except FencepostError as error:
         sys.stderr.write(f"error: {error}\n")
-        return EXIT_NOT_STARTED if isinstance(error, StartupError) else EXIT_CHECK_FAILED
+        return _code(error)
     return status if isinstance(status, int) else EXIT_FINE
+
+
+def _code(error: FencepostError) -> int:
+    if isinstance(error, UsageError):
+        return EXIT_USAGE
+    return EXIT_NOT_STARTED if isinstance(error, StartupError) else EXIT_CHECK_FAILED

@@ -15,9 +15,10 @@ import typer
 from fencepost.clock import Clock, stream
 from fencepost.connect import check_server, open_plan_store, open_zone_store
 from fencepost.control import ControlApi
-from fencepost.errors import FencepostError
+from fencepost.errors import UsageError
 from fencepost.events import Events
 from fencepost.names import absolute
+from fencepost.redis_client import FIND_IT
 from fencepost.region import Region
 from fencepost.settings import Settings, load_settings
 from fencepost.stores import Actor, PlanStore, ZoneStore
@@ -38,7 +39,7 @@ REDIS_URL_HELP: Final = (
 )
 
 
-class EndpointUnknown(FencepostError):
+class EndpointUnknown(UsageError):
     """The region has no endpoint of this name."""
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
@@ -86,7 +87,7 @@ def settings_with(**given: Any) -> Settings:
 async def stores(settings: Settings, actor: Actor = OPERATOR) -> AsyncIterator[Stores]:
     """Open both stores of a running system. Raises: StartupError if it is not there."""
     region = settings.region()
-    await check_server(settings.redis_url)
+    await check_server(settings.redis_url, FIND_IT)
     zones, plans = open_zone_store(settings, actor), open_plan_store(settings)
     try:
         yield Stores(settings, region, zones, plans, actor)

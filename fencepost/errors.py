@@ -2,13 +2,14 @@
 
 FencepostError
 ├── StartupError              a process cannot start (exit code 3): port in use, no Redis, bad region file
-│   └── RegionInvalid         the region file, with the place and the remedy
+│   ├── RegionInvalid         the region file, with the place and the remedy
+│   └── UsageError            what was typed names what is not there, or cannot be meant (exit code 2)
 ├── PlanError
 │   ├── PlanInvalid           a plan that no region could want; refused, nothing is published
 │   ├── PlanNotFound          no plan of that generation is kept
 │   ├── PlanConflict          somebody else published in between (retryable)
 │   ├── PlansFrozen           an operator has frozen the automation: nothing is published
-│   ├── EndpointPinned        an operator has rolled an endpoint back; automation leaves it alone (retryable)
+│   ├── EndpointPinned        an operator holds an endpoint; automation leaves it alone (retryable)
 │   └── PlanUnsafe            a plan would take too much from an endpoint, or bring it strangers
 ├── ChangeRefused             a change batch that did not happen, for certain
 │   ├── InvalidChangeBatch    one or more changes broke a rule of the zone
@@ -50,6 +51,10 @@ class RegionInvalid(StartupError):
         self.path, self.problem = path, problem
 
 
+class UsageError(StartupError):
+    """What was typed names something that is not there, or cannot be meant. Exit code 2 of a command."""
+
+
 class PlanError(FencepostError):
     """Something about a plan."""
 
@@ -77,7 +82,7 @@ class PlanConflict(PlanError):
 
 
 class PlansFrozen(PlanError):
-    """The plan store is frozen: only an operator may publish until `fencepost thaw`."""
+    """The plan store is frozen: only an operator may publish until `fencepost thaw`; `by` is `Notice.told`."""
 
     def __init__(self, by: str) -> None:
         super().__init__(f"no plan is published while the automation is frozen ({by}); `fencepost thaw` ends that")
@@ -85,13 +90,13 @@ class PlansFrozen(PlanError):
 
 
 class EndpointPinned(PlanError):
-    """An operator has rolled an endpoint back, and a plan that changes it is not an operator's: leave it out."""
+    """An operator (`by`: `Notice.told`) holds an endpoint; a plan of an automation that changes it is refused."""
 
     retryable = True
 
     def __init__(self, endpoint: str, by: str) -> None:
         super().__init__(
-            f"{endpoint} stays as an operator has rolled it back ({by}); `fencepost thaw --endpoint {endpoint}` or "
+            f"{endpoint} stays as an operator holds it ({by}); `fencepost thaw --endpoint {endpoint}` or "
             "`fencepost plan publish` ends that"
         )
         self.endpoint, self.by = endpoint, by
@@ -109,6 +114,11 @@ class PlanUnsafe(PlanError):
     def __init__(self, endpoint: str, rule: str, message: str, **counts: float) -> None:
         super().__init__(f"{endpoint}: {message}")
         self.endpoint, self.rule, self.counts = endpoint, rule, counts
+
+    @property
+    def objection(self) -> str:
+        """The message without its remedy: for who has forced the plan already."""
+        return str(self).partition("; ")[0]
 
     @classmethod
     def empty(cls, endpoint: str, kind: str, *, existing: int) -> "PlanUnsafe":
@@ -211,7 +221,7 @@ class NoSuchHostedZone(ChangeRefused):
 
 
 class ZoneFrozen(ChangeRefused):
-    """The zone is frozen: only an operator may change it until `fencepost thaw`."""
+    """The zone is frozen: only an operator may change it until `fencepost thaw`; `by` is `Notice.told`."""
 
     code = "ZoneFrozen"
 

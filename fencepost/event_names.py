@@ -1,4 +1,7 @@
-"""Every event that a process can emit, with what it means to the person on call."""
+"""Every event that a process can emit, with what it means to the person on call.
+
+Those of `operator.` are in `logs/operator.jsonl` of the run directory, where a command's shell knows that.
+"""
 
 from typing import Final
 

@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Final
 
-from fencepost.errors import StartupError
+from fencepost.errors import UsageError
 
 
 class Guard(StrEnum):
@@ -41,9 +41,9 @@ GUARDS: Final = {
 def parse_guards(text: str) -> frozenset[Guard]:
     """Return the guards that a comma-separated list names; "" names none.
 
-    Raises: StartupError naming the unknown ones and all that there are.
+    Raises: UsageError naming the unknown ones and all that there are.
     """
     names = [name for name in (part.strip() for part in text.split(",")) if name]
     if unknown := sorted(set(names) - set(Guard)):
-        raise StartupError(f"no guard {', '.join(unknown)}; there are {', '.join(Guard)}")
+        raise UsageError(f"no guard {', '.join(unknown)}; there are {', '.join(Guard)}")
     return frozenset(map(Guard, names))

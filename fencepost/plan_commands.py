@@ -5,11 +5,13 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from fencepost.client import Stores, settings_with, with_stores, write_json
 from fencepost.clock import SystemClock
 from fencepost.errors import PlanInvalid
-from fencepost.events import EventBus
+from fencepost.notice import Notice
+from fencepost.operator_log import operator_events
 from fencepost.options import By, JsonPath, RedisUrl, RegionFile
 from fencepost.plan import Draft, Lane, Plan, PlanSummary, short
 from fencepost.plan_document import difference, plan_document, read_document
@@ -37,15 +39,15 @@ def plan_show(
     write_json(json, plan_document(plan, wanted))
     screen = console()
     when = shown_time(plan.published_ms)
-    screen.print(f"[bold]plan {plan.generation}[/bold] {when} {plan.lane} lane: {plan.reason}", highlight=False)
+    screen.print(Text.assemble((f"plan {plan.generation}", "bold"), f" {when} {plan.lane} lane: {plan.reason}"))
     for name in wanted:
         value, forced = plan.content(name), plan.forced.get(name)
         mark = f", last forced by {forced.by} in plan {forced.generation}" if forced else ""
-        screen.print(
-            f"{name} digest {short(plan.digests[name])}, TTL {value.ttl} s, {len(value.targets)} targets{mark}"
-        )
+        head = f"{name} digest {short(plan.digests[name])}, TTL {value.ttl} s, {len(value.targets)} targets{mark}"
+        screen.print(Text(head))
         for target in value.targets:
-            screen.print(f"  {target.identifier:24} {target.type:5} {target.address:20} weight {target.weight}")
+            line = f"  {target.identifier:24} {target.type:5} {target.address:20} weight {target.weight}"
+            screen.print(Text(line))
     return 0
 
 
@@ -62,9 +64,8 @@ def plan_history(
     table = Table("plan", "published", "lane", "by", "endpoints", "reason", box=None, pad_edge=False)
     for summary in found:
         changed, by = str(len(summary.changed)), summary.by + ("!" if summary.force else "")
-        table.add_row(
-            str(summary.generation), shown_time(summary.published_ms), summary.lane, by, changed, summary.reason
-        )
+        when = shown_time(summary.published_ms)
+        table.add_row(str(summary.generation), when, summary.lane, Text(by), changed, Text(summary.reason))
     console().print(table)
     return 0
 
@@ -95,7 +96,7 @@ def plan_diff(
     for name, changes in lines.items():
         screen.print(name)
         for line in changes:
-            screen.print(f"  {line}", style={"-": "red", "+": "green"}.get(line[0]), highlight=False)
+            screen.print(Text(f"  {line}", {"-": "red", "+": "green"}.get(line[0], "")))
     return 0
 
 
@@ -107,27 +108,48 @@ def plan_publish(
         bool,
         typer.Option("--force", help="Let protective checks pass it, which is recorded. It can leave nothing empty."),
     ] = False,
+    hold: Annotated[
+        bool,
+        typer.Option(
+            "--hold", help="Hold its endpoints at it: the planner leaves them so until `thaw`, or your next publish."
+        ),
+    ] = False,
     by: By = None,
     redis_url: RedisUrl = None,
     region: RegionFile = None,
 ) -> int:
-    """Publish a plan by hand. The planner's next change of the world builds on top of it.
+    """Publish a plan by hand. Without `--hold` the planner's next plan puts back what the world asks for.
+
+    With `--hold` the planner leaves its endpoints as they are, until `thaw` or the next `plan publish` for them.
 
     A plan with an unknown endpoint, without addresses, or with anything else that no region could want is refused, and
     so is one that takes too much from an endpoint or brings it load balancers that the region file does not have: these
     two can be forced. Nothing is changed then. It may be published while the automation is frozen, and ends what
-    `rollback` holds its endpoints at.
+    `rollback` or `--hold` holds its endpoints at.
 
-    Exit codes: 0 published, 1 refused, with the counts, the limit and the remedy.
+    Exit codes: 0 published, 1 refused, with the counts, the limit and the remedy, 3 no server answers, or the region
+    file is bad.
     """
 
     async def work(stores: Stores) -> Published:
+        clock = SystemClock()
         draft = Draft(
-            read_document(file), reason, Lane.FAST, by=stores.actor.name, operator=True, force=force, pin=None
+            read_document(file),
+            reason,
+            Lane.FAST,
+            by=stores.actor.name,
+            operator=True,
+            force=force,
+            pin=Notice(stores.actor.name, int(clock.epoch_s()), reason) if hold else None,
         )
-        return await HandPublisher(stores, SystemClock(), EventBus()).publish(draft)
+        return await HandPublisher(stores, clock, operator_events(stores)).publish(draft)
 
     done = with_stores(settings_with(redis_url=redis_url, region_file=region), work, by=by)
+    _say_published(done, hold=hold)
+    return 0
+
+
+def _say_published(done: Published, *, hold: bool) -> None:
     typer.echo(f"published plan {done.generation}")
     for objection in done.forced:
         typer.echo(f"let pass by force: {objection}")
@@ -136,9 +158,13 @@ def plan_publish(
     for endpoint, frozen in done.frozen.items():
         typer.echo(
             f"{endpoint} is frozen {told(*frozen)}: no enactor installs the plan there before `fencepost thaw`; "
-            f"`fencepost repair {endpoint}` does"
+            f"`fencepost repair {endpoint}` installs what the latest plan has for it"
         )
-    return 0
+    typer.echo(
+        "the planner leaves its endpoints so until `fencepost thaw --endpoint ENDPOINT`, or your next publish"
+        if hold
+        else "the planner's next plan puts back what the world asks for; publish with --hold to keep this one"
+    )
 
 
 async def _plan(stores: Stores, generation: int | None) -> Plan:

@@ -109,7 +109,7 @@ class HandPublisher:
             return ()
         if found and not draft.force:
             raise found[0]
-        return tuple(dict.fromkeys(map(str, found)))
+        return tuple(dict.fromkeys(error.objection for error in found))
 
     def _baselines(self, endpoint: str, latest: Plan | None, zone: LiveZone) -> tuple[Baseline, ...]:
         """Return what to compare with: the last plan, and what is live; a forced last plan alone until it is live."""

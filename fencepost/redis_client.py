@@ -41,15 +41,18 @@ def open_client(url: str) -> Redis:
         raise StartupError(f"bad --redis-url {url!r}: {error}; use redis://HOST:PORT/DB or unix:///PATH") from error
 
 
-async def check_server(url: str) -> None:
+START_IT: Final = "start it, or leave --redis-url out for the embedded one"
+FIND_IT: Final = "`. RUN-DIR/env` tells this shell where the system is, or name it with --redis-url"
+"""What to do about a server that does not answer: for who starts a system, and for who looks for one."""
+
+
+async def check_server(url: str, remedy: str = START_IT) -> None:
     """Ask a server for a sign of life. Raises: StartupError with the remedy."""
     client = open_client(url)
     try:
         await client.ping()
     except (RedisError, OSError) as error:
-        raise StartupError(
-            f"no Redis server answers at {url} ({error}); start it, or leave --redis-url out for the embedded one"
-        ) from error
+        raise StartupError(f"no Redis server answers at {url} ({error}); {remedy}") from error
     finally:
         await client.aclose()
 

@@ -54,9 +54,9 @@ class RedisPlanStore:
         """Publish a plan; see `PlanStore.publish`."""
         head, *rest = await self._scripts.write("publish_plan", PUBLISH_KEYS, self._arguments(draft, expected, floor))
         if head == b"frozen":
-            raise PlansFrozen(rest[0].decode())
+            raise PlansFrozen(Notice.parse(rest[0].decode()).told)
         if head == b"pinned":
-            raise EndpointPinned(rest[0].decode(), rest[1].decode())
+            raise EndpointPinned(rest[0].decode(), Notice.parse(rest[1].decode()).told)
         if head == b"conflict":
             raise PlanConflict(expected=expected, latest=rest[0])
         return int(rest[0])

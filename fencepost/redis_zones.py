@@ -16,6 +16,7 @@ from fencepost.errors import (
     ZoneFrozen,
 )
 from fencepost.names import frozen_name, order_key
+from fencepost.notice import Notice
 from fencepost.record_rules import static_failure
 from fencepost.records import RecordKey, RecordSet, decode, encode
 from fencepost.redis_client import Argument, Scripts, reading
@@ -165,7 +166,8 @@ def _refusal(
     if head == "busy":
         return PriorRequestNotComplete(batch.zone)
     if head == "frozen":
-        return ZoneFrozen(batch.zone, " ".join(value.strip('"') for value in decode(rest[0]).values))
+        text = " ".join(value.strip('"') for value in decode(rest[0]).values)
+        return ZoneFrozen(batch.zone, Notice.parse(text).told)
     assert head == "refused", head
     return InvalidChangeBatch(batch.zone, tuple(_failed(batch, failures, rest)))
 

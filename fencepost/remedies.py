@@ -44,6 +44,11 @@ def _look_at_fleet(case: Case) -> str:
     return f"curl {api}   # `trouble` says why they are out"
 
 
+def _wait_or_force(case: Case) -> str:
+    choices = "wait for the window, bring capacity back (`trouble` says why it is out), or drain again with"
+    return f'{_look_at_fleet(case).partition("   #")[0]}   # {choices} {{"force": true}}'
+
+
 def _wait_for_cache(case: Case) -> str:
     dig = f"dig @{LOOPBACK} -p {case.facts.place.cache_port} {bare(case.endpoints[0])}"
     return f"{dig}   # wait: a cached empty answer lives for {case.facts.negative_ttl_s} s (negative TTL)"
@@ -92,7 +97,7 @@ REMEDIES: Final[Mapping[Cause, Callable[[Case], str]]] = {
     Cause.PROCESS_SILENT: _look_at_process,
     Cause.PLAN_REFUSED: _weigh_plan,
     Cause.PLANNER_FAILING: _look_at_fleet,
-    Cause.REMOVAL_LIMITED: _look_at_fleet,
+    Cause.REMOVAL_LIMITED: _wait_or_force,
     Cause.LOCK_TOO_LONG: _repair_or_wait,
     Cause.CACHE_EMPTY: _wait_for_cache,
     Cause.FROZEN: _thaw,

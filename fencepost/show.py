@@ -5,6 +5,7 @@ from typing import Final
 
 from rich.console import Console
 
+from fencepost.notice import Notice
 from fencepost.records import RecordSet
 
 PIPE_COLUMNS: Final = 200
@@ -24,8 +25,7 @@ def shown_time(at_ms: int) -> str:
 
 def told(by: str, at_s: int, why: str) -> str:
     """Return who did something, when and why, in words; `at_s` is in epoch seconds, 0 if nobody knows."""
-    since = f" since {shown_time(at_s * 1000).partition('.')[0]} UTC" if at_s else ""
-    return f"by {by}{since}" + (f": {why}" if why else "")
+    return Notice(by, at_s, why).told
 
 
 def shown_value(record_set: RecordSet) -> str:

@@ -3,6 +3,7 @@
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fencepost.capacity import CapacityHistory, capacity_key
 from fencepost.client import Stores, settings_with, with_stores, write_json
@@ -112,25 +113,28 @@ def zone_show(
 
 
 def _print(report: ZoneReport, screen: Console, window_s: float) -> None:
-    screen.print(f"[bold]{report.zone}[/bold] at serial {report.serial}")
+    screen.print(Text.assemble((report.zone, "bold"), f" at serial {report.serial}"))
     table = Table("record", "type", "value", box=None, pad_edge=False)
     for record_set in report.control:
-        table.add_row(record_set.name, record_set.type, shown_value(record_set))
+        table.add_row(*map(Text, (record_set.name, record_set.type, shown_value(record_set))))
     screen.print(table)
     trees = Table("tree", "record sets", "", box=None, pad_edge=False)
     for generation, tree in report.trees.items():
-        mark = "live" if generation == report.root else ""
-        trees.add_row(tree_name(report.zone, generation), str(len(tree)), mark)
+        name, mark = tree_name(report.zone, generation), ""
+        if generation == report.root:
+            mark = "live" if any(r.name == name for r in tree) else "the root points to it, and its records are gone"
+        trees.add_row(name, str(len(tree)), mark)
     screen.print(trees)
     for kind, weight in report.capacity.items():
         most = report.recent_capacity[kind]
         screen.print(f"capacity of {kind} addresses: {weight}; the most within {window_s:g} s was {most}")
     for commit in report.commits:
         when = shown_time(commit.at_us // 1000)
-        screen.print(f"{when}  serial {commit.serial}  {commit.actor.name}: {commit.comment}")
+        screen.print(Text(f"{when}  serial {commit.serial}  {commit.actor.name}: {commit.comment}"))
     if report.frozen:
         who = told(report.frozen.by, report.frozen.at_s, report.frozen.why)
-        screen.print(f"[bold yellow]frozen {who}[/bold yellow]; `fencepost thaw --endpoint {report.zone}` ends that")
+        ending = f"; `fencepost thaw --endpoint {report.zone}` ends that"
+        screen.print(Text.assemble((f"frozen {who}", "bold yellow"), ending))
     if report.dangling:
         screen.print(
             f"[bold red]the root points to nothing: {report.zone} answers without addresses.[/bold red] "

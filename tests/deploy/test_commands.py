@@ -40,6 +40,19 @@ def test_up_wrong_usage_is_code_2(arguments, capsys):
     assert "Usage: fencepost up" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--mode", "buggy", "--without", "fence"], "a buggy system has no guards to be without (fence)"),
+        (["--without", "wall"], "no guard wall; there are fence, "),
+    ],
+)
+def test_up_guards_that_cannot_be_meant_are_code_2(arguments, words, capsys, tmp_path):
+    """Nothing is started, and the message says what to leave out, or what there is."""
+    assert cli.run(["up", "--run-dir", str(tmp_path / "run"), *arguments]) == 2
+    assert words in capsys.readouterr().err
+
+
 def test_fresh_run_dir_counts_up(tmp_path):
     """Each start has a directory of its own, so that it begins with an empty store."""
     (tmp_path / "runs" / "0001").mkdir(parents=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -17,6 +18,7 @@ from fencepost.notice import Notice, frozen_key
 from fencepost.plan import Draft, Target, content
 from fencepost.records import txt
 from fencepost.redis_client import open_client
+from fencepost.redis_plans import RedisPlanStore
 from fencepost.redis_zones import RedisZoneStore
 from fencepost.stores import Actor
 
@@ -62,8 +64,38 @@ async def test_freeze_stops_the_automation_everywhere_and_says_who_when_and_why(
             await automation.change(ChangeBatch(zone, (create(txt(f"x.{zone}", "y")),)))
     with pytest.raises(PlansFrozen):
         await opened.plans.publish(Draft({opened.region.endpoint_names[0]: VALUE}, "routine"), expected=0)
-    assert freezer.recorder.names() == ["operator.plans_frozen", *["operator.zone_frozen"] * 6]
+    assert sorted(freezer.recorder.names()) == ["operator.plans_frozen", *["operator.zone_frozen"] * 6]
     await automation.close()
+
+
+class WaitingPlans(RedisPlanStore):
+    """A plan store that does not answer an operator before `zones_frozen`."""
+
+    def __init__(self, url):
+        super().__init__(open_client(url))
+        self.zones_frozen = asyncio.Event()
+
+    async def freeze(self, notice):
+        await self.zones_frozen.wait()
+        await super().freeze(notice)
+
+
+async def test_freeze_of_zones_does_not_wait_for_the_plan_store(opened):
+    """While the plan store hangs, every zone is frozen all the same; it is complete when both are."""
+    plans, zones = WaitingPlans(opened.settings.redis_url), opened.region.endpoint_names
+    under_way = asyncio.create_task(Freezer(replace(opened, plans=plans), SystemClock(), EventBus()).freeze(WHO))
+
+    async with asyncio.timeout(5):
+        for zone in zones:
+            while not (await opened.zones.commits(zone, 1)):
+                pass
+    before = (await opened.plans.controls()).frozen
+    plans.zones_frozen.set()
+    done = await under_way
+
+    assert before is None
+    assert (done.complete, done.plans.zone, len(done.zones)) == (True, None, 6)
+    await plans.close()
 
 
 async def test_freeze_of_one_endpoint_leaves_all_others(opened, freezer):

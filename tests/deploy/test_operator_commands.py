@@ -225,3 +225,22 @@ def test_help_of_each_command_tells_its_exit_codes_or_what_it_shows(command, cap
     said = capsys.readouterr().out
     assert "--redis-url" in said
     assert "--region" in said
+
+
+def test_what_operators_do_is_in_the_log_of_the_system_that_their_shell_knows(system, tmp_path, monkeypatch):
+    """Freeze and thaw append lines beside the processes' logs, with who; a command for another system does not."""
+    monkeypatch.setenv("FENCEPOST_RUN_DIR", str(tmp_path))
+    (tmp_path / "logs").mkdir()
+
+    assert run(["freeze", "--endpoint", ZONE, "--by", "ada"]) == 0
+    monkeypatch.setenv("FENCEPOST_REDIS_URL", "unix:///nowhere.sock")
+    assert run(["thaw", "--redis-url", system]) == 0
+
+    (line,) = (tmp_path / "logs" / "operator.jsonl").read_text().splitlines()
+    said = json.loads(line)
+    assert (said["event"], said["zone"], said["by"], said["process"]) == (
+        "operator.zone_frozen",
+        ZONE,
+        "ada",
+        "operator",
+    )

@@ -7,14 +7,18 @@ import msgspec
 import pytest
 
 from deploy.page_list import Page, format_pages, parse_pages
+from deploy.rollback import Rollback
 from deploy.status import StatusSettings, collecting
+from deploy.status_text import endpoint_table
 from enactor.tree import flip_rollback, flip_root, tree_records
 from fencepost import cli
 from fencepost.alarms import judge
 from fencepost.batch import ChangeBatch, create, delete, upsert
+from fencepost.client import stores
 from fencepost.clock import SystemClock
 from fencepost.connect import open_plan_store, open_zone_store
-from fencepost.errors import PlanUnsafe, StartupError
+from fencepost.errors import PlanUnsafe, StartupError, ZoneFrozen
+from fencepost.events import EventBus
 from fencepost.facts import FenceFacts, Pointer
 from fencepost.fence import Fence
 from fencepost.names import lock_name, tree_name
@@ -232,6 +236,20 @@ async def test_status_of_frozen_and_pinned_is_no_alarm(world):
     assert notes[Cause.PINNED].command == "fencepost thaw --endpoint two.fencepost.test"
 
 
+async def test_status_row_of_a_frozen_endpoint_tells_that_once(world):
+    """The zone says so with who, when and why; that enactors report the same adds nothing."""
+    await world.publish()
+    await world.install()
+    await world.commit(ONE, create(NOTICE.freezing(ONE)))
+    word = Report(role="enactor", generation=1, text="", held={ONE: str(ZoneFrozen(ONE, NOTICE.told))})
+    await world.plans.report("az1-enactor", word)
+
+    table = endpoint_table(await world.look())
+
+    row = [str(next(iter(column.cells))) for column in table.columns]
+    assert row[-1] == "frozen by alice since 06:48:00 UTC: a race"
+
+
 async def test_status_of_a_refused_plan_explains_the_refusal(world):
     """The enactors' own report says why: numbers, limit and remedy stand in the alarm."""
     await world.publish()
@@ -250,6 +268,39 @@ async def test_status_of_a_refused_plan_explains_the_refusal(world):
     assert finding.command.startswith("fencepost plan diff 1 2   # if it is meant: ")
     assert facts.queue_size == 0
     assert [process.name for process in facts.processes] == ["az1-enactor", "az2-enactor"]
+
+
+async def test_status_of_a_rollback_is_a_note_whatever_the_planner_reports(world):
+    """The planner reports what is pinned among what it holds; nobody has to do anything, before a thaw and after it."""
+    await world.publish()
+    await world.install()
+    await world.publish(one=1)
+    await world.install()
+    async with stores(world.settings, Actor("ada", operator=True)) as opened:
+        done = await Rollback(opened, SystemClock(), EventBus()).run(ONE, why="a race")
+    word = Report(role="planner", generation=3, text="all is well", held={ONE: done.pin.text})
+    await world.plans.report("planner", word)
+
+    (note,) = of_stores(await world.judge())
+    await world.plans.unpin([ONE])
+
+    assert (note.cause, note.severity) == (Cause.PINNED, "note")
+    assert of_stores(await world.judge()) == []
+
+
+async def test_status_of_a_limited_removal_is_one_finding_with_what_helps(world):
+    """Only the planner's report says so, its page is silent: it is no enactor that refuses a plan."""
+    await world.publish()
+    await world.install()
+    limited = f"{ONE}: 9 of 18 load balancers would leave, the limit is 7; 2 of them stay"
+    await world.plans.report("planner", Report(role="planner", generation=1, text="", held={ONE: limited}))
+
+    (finding,) = of_stores(await world.judge())
+
+    assert (finding.cause, finding.endpoints) == (Cause.REMOVAL_LIMITED, (ONE,))
+    assert finding.sentence == "one.fencepost.test: 9 of 18 load balancers would leave, the limit is 7; 2 of them stay"
+    assert "/v1/load-balancers   # wait for the window" in finding.command
+    assert finding.command.endswith('drain again with {"force": true}')
 
 
 async def test_status_of_control_records_that_nobody_writes_says_what_they_say(world):

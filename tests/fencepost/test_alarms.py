@@ -241,7 +241,10 @@ CASES = {
         {},
         Cause.REMOVAL_LIMITED,
         "a.test: 9 of 18 load balancers are out; 5 of them stay",
-        "curl http://127.0.0.1:5302/v1/load-balancers   # `trouble` says why they are out",
+        (
+            "curl http://127.0.0.1:5302/v1/load-balancers   # wait for the window, bring capacity back (`trouble` says "
+            'why it is out), or drain again with {"force": true}'
+        ),
     ),
     "late for no known reason": (
         (endpoint(live=140, lag_s=30.0, lag_generations=5),),

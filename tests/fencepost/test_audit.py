@@ -204,6 +204,16 @@ def test_flip_is_explained_by_whom_and_whether_by_force():
     assert flip.why == "reason 5 (by ada, by force)"
 
 
+def test_flip_whose_reason_says_who_forced_it_does_not_say_so_twice():
+    """The planner writes that into its reason for what an operator asked it for."""
+    found = told((ADA, upsert(root(5)), upsert(back(4))))
+    reason = "drain lb-1 (forced by operator)"
+
+    (done,) = explained(ZONE, found, [plan(5, ZONE, by="operator", force=True, reason=reason)])
+
+    assert done.why == reason
+
+
 def test_flip_whose_plan_is_not_kept_has_no_reason():
     """Nothing is made up."""
     found = told((ENACTOR, upsert(root(5)), upsert(back(4))))

@@ -8,6 +8,7 @@ import pytest
 from fencepost.batch import ChangeBatch, create, delete
 from fencepost.cli import run
 from fencepost.client import settings_with, stores
+from fencepost.errors import EndpointPinned
 from fencepost.names import tree_name
 from fencepost.plan import Draft, Target, content
 from fencepost.records import address, alias
@@ -62,13 +63,15 @@ def test_zone_show_of_a_dangling_root_says_so_and_ends_with_1(system, capsys, tm
 
     assert run(["zone", "show", ZONE.rstrip("."), "--json", str(tmp_path / "zone.json")]) == 1
 
-    assert "points to nothing" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "points to nothing" in said
+    assert "  live" not in said
     assert json.loads((tmp_path / "zone.json").read_text())["dangling"] is True
 
 
-def test_zone_show_of_an_unknown_endpoint_names_the_known_ones(system, capsys):
-    """A typing error is told from an outage."""
-    assert run(["zone", "show", "dynamo.example"]) == 1
+def test_zone_show_of_an_unknown_endpoint_names_the_known_ones_and_ends_with_2(system, capsys):
+    """A typing error is told from an outage, in words and by the exit code."""
+    assert run(["zone", "show", "dynamo.example"]) == 2
 
     assert "it has 123456789012.ddb.us-east-1.fencepost.test." in capsys.readouterr().err
 
@@ -103,7 +106,10 @@ def test_plan_show_writes_what_plan_publish_reads(system, capsys, tmp_path):
     assert "takes away 15 of 25 A capacity" in capsys.readouterr().err
     assert run(["plan", "publish", str(path), "--reason", "back to the first", "--force"]) == 0
 
-    assert "published plan 3" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "published plan 3" in said
+    assert "let pass by force: " in said
+    assert "publish it with" not in said
     assert run(["plan", "diff", "1", "3"]) == 0
     assert "0 endpoints differ" in capsys.readouterr().out
 
@@ -140,7 +146,10 @@ def test_commands_without_a_server_end_with_3_and_the_remedy(capsys, tmp_path):
     """Nothing to connect to."""
     assert run(["zone", "show", ZONE, "--redis-url", f"unix://{tmp_path}/none.sock"]) == 3
 
-    assert "no Redis server answers" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no Redis server answers" in said
+    assert "`. RUN-DIR/env` tells this shell where the system is, or name it with --redis-url" in said
+    assert "embedded" not in said
 
 
 def test_repair_without_waiting_installs_the_latest_plan(system, capsys):
@@ -152,3 +161,70 @@ def test_repair_without_waiting_installs_the_latest_plan(system, capsys):
 
     assert run(["repair", ZONE, "--wait", "0"]) == 1
     assert "nothing to repair" in capsys.readouterr().err
+
+
+WORDS = "[/x] [inc-1]"
+
+
+def test_words_of_operators_are_shown_as_they_are(system, capsys, tmp_path):
+    """A reason in brackets is no markup: it neither vanishes nor ends a command."""
+    path = tmp_path / "plan.json"
+    path.write_text(document({"identifier": "use1-az1-lb-001", "address": "127.1.1.1", "weight": 25}))
+    assert run(["plan", "publish", str(path), "--reason", WORDS, "--force"]) == 0
+    assert run(["freeze", "--endpoint", ZONE, "--why", WORDS]) == 0
+    capsys.readouterr()
+
+    for command in (["plan", "show"], ["plan", "history"], ["zone", "show", ZONE], ["history", ZONE], ["status"]):
+        assert run(command) in {0, 1}, command
+
+        assert WORDS in capsys.readouterr().out, command
+
+
+def test_plan_published_by_hand_says_that_the_planner_puts_it_back(system, capsys, tmp_path):
+    """Without --hold it lasts until the planner's next plan, and the output says so, with what helps."""
+    path = tmp_path / "plan.json"
+    path.write_text(document({"identifier": "use1-az1-lb-001", "address": "127.1.1.1", "weight": 25}))
+
+    assert run(["plan", "publish", str(path), "--force"]) == 0
+
+    assert "the planner's next plan puts back what the world asks for; publish with --hold" in capsys.readouterr().out
+    assert asyncio.run(publish_as_automation(system)) == 4
+
+
+def test_plan_published_with_hold_stays_until_thaw(system, capsys, tmp_path):
+    """No automation changes its endpoints; thaw, and a publish without --hold, let go of them."""
+    path = tmp_path / "plan.json"
+    path.write_text(document({"identifier": "use1-az1-lb-001", "address": "127.1.1.1", "weight": 25}))
+
+    assert run(["plan", "publish", str(path), "--hold", "--force", "--by", "ada", "--reason", "a test"]) == 0
+
+    assert "the planner leaves its endpoints so until `fencepost thaw" in capsys.readouterr().out
+    with pytest.raises(EndpointPinned, match="ada"):
+        asyncio.run(publish_as_automation(system))
+    assert run(["thaw", "--endpoint", ZONE]) == 0
+    assert "a test" in capsys.readouterr().out
+    assert asyncio.run(publish_as_automation(system)) == 4
+
+
+async def publish_as_automation(url):
+    """Publish the first content again, as the planner would."""
+    async with stores(settings_with(redis_url=url)) as opened:
+        first = Draft({ZONE: content(5, [Target("use1-az1-lb-001", "A", "127.1.1.1", 10)])}, "the world")
+        return await opened.plans.publish(first, expected=await opened.plans.latest_generation())
+
+
+def test_repair_of_the_latest_plans_own_tree_says_that_it_is_whole_again(system, capsys):
+    """The root does not move from a plan to the same one."""
+    assert run(["repair", ZONE, "--wait", "0"]) == 0
+    change(
+        system,
+        delete(address(tree_name(ZONE, 2), "A", "127.1.1.1", ttl=5, set_identifier="use1-az1-lb-001", weight=20)),
+    )
+    change(
+        system, delete(address(tree_name(ZONE, 2), "A", "127.1.1.2", ttl=5, set_identifier="use1-az1-lb-002", weight=5))
+    )
+    capsys.readouterr()
+
+    assert run(["repair", ZONE, "--wait", "0"]) == 0
+
+    assert f"{ZONE}: plan 2 is whole again (the root pointed to nothing)" in capsys.readouterr().out
