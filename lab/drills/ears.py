@@ -34,16 +34,21 @@ class Ears:
     async def listen(self, stage: Stage) -> None:
         """Listen until cancelled: to /state of the planner, and to everybody's reports in the plan store."""
         while True:
-            state = await stage.state("planner")
-            for kind in ("limited", "held"):
-                self.hear("planner", state.get(kind) or {})
-            for report in (await stage.stores.plans.reports()).values():
-                self.hear("planner" if report.role == "planner" else "enactors", report.held)
+            for by, sentences in await complaints(stage):
+                self.hear(by, sentences)
             await stage.clock.sleep(LISTEN_S)
 
     def sentences(self) -> tuple[Told, ...]:
         """Return all that was heard, in order of who said it of which endpoint."""
         return tuple(self.told[key] for key in sorted(self.told))
+
+
+async def complaints(stage: Stage) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return who complains now, and what of which endpoint: by the planner's /state, and by everybody's reports."""
+    state = await stage.state("planner")
+    reports = (await stage.stores.plans.reports()).values()
+    said = [("planner", state.get(kind) or {}) for kind in ("limited", "held")]
+    return said + [("planner" if report.role == "planner" else "enactors", report.held) for report in reports]
 
 
 async def ask_status(stage: Stage) -> Status:

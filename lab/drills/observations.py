@@ -49,9 +49,17 @@ class Status(msgspec.Struct, frozen=True):
     problem: str = ""
     blamed: tuple[Blamed, ...] = ()
 
-    def blames(self, cause: Cause, endpoints: Sequence[str]) -> bool:
-        """Say whether it gives a cause, at one of some endpoints at least."""
-        return any(found.cause is cause and set(found.endpoints) & set(endpoints) for found in self.blamed)
+    def fits(self, cause: Cause, endpoints: Sequence[str]) -> bool:
+        """Say whether it gives a cause, at one of some endpoints at least.
+
+        Where the planner has cut a plan short nothing else may be said to be refused: its remedy would be `--force`.
+        """
+        there = self._where(cause) & set(endpoints)
+        is_refused = cause is Cause.REMOVAL_LIMITED and bool(there & self._where(Cause.PLAN_REFUSED))
+        return bool(there) and not is_refused
+
+    def _where(self, cause: Cause) -> set[str]:
+        return {endpoint for found in self.blamed if found.cause is cause for endpoint in found.endpoints}
 
     @property
     def text(self) -> str:
@@ -94,7 +102,7 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_diagnosed(self) -> bool:
         """Whether `fencepost status` gave the cause, where it is."""
-        return self.status.blames(self.cause, self.concerned)
+        return self.status.fits(self.cause, self.concerned)
 
 
 class Loss(NamedTuple):
@@ -231,7 +239,7 @@ def _promises(seen: Seen, losses: Mapping[str, Loss], allowed: float) -> Iterato
     )
     mute = [tried.name for tried in seen.tried if not tried.is_explained]
     yield Promise("whoever refuses says why", not mute, f"not in {', '.join(mute)}" if mute else "in every case")
-    wrong = [f"{t.name}: {t.status.text}, not {t.cause} there" for t in seen.tried if not t.is_diagnosed]
+    wrong = [f"{t.name}: {t.status.text}, where it is {t.cause}" for t in seen.tried if not t.is_diagnosed]
     yield Promise("`fencepost status` explains it", not wrong, "; ".join(wrong) or "cause and endpoint in every case")
     lost = [tried.name for tried in seen.tried if tried.recovered_s is None]
     slowest = max((tried.recovered_s for tried in seen.tried if tried.recovered_s is not None), default=0.0)

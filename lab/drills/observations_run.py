@@ -13,7 +13,7 @@ from fencepost.plan import Content, Draft
 from fencepost.safety import Limits
 from fencepost.symptoms import Cause
 from lab.drills.cases import FleetCase, PlanCase, endpoints_of, fleet_cases, plan_cases, restoring
-from lab.drills.ears import Ears, ask_status
+from lab.drills.ears import Ears, ask_status, complaints
 from lab.drills.observations import Seen, Status, Tried, result
 from lab.drills.result import Result
 from lab.drills.stage import DrillFailed, Stage, beside, judged, required
@@ -108,7 +108,7 @@ class ObservationsDrill:
         await stage.clock.sleep(self.hold_s / 2)
         while True:
             said = await ask_status(stage)
-            if said.blames(cause, concerned) or stage.clock.monotonic() >= until_s:
+            if said.fits(cause, concerned) or stage.clock.monotonic() >= until_s:
                 return said
 
     @staticmethod
@@ -169,14 +169,18 @@ class ObservationsDrill:
 
     @staticmethod
     async def _recovered(stage: Stage, usual: Mapping[str, Content]) -> float | None:
-        """Make the fleet well; return how long it takes until everything is as it was, None if too long."""
+        """Make the fleet well; return how long it takes until everything is as it was, None if too long.
+
+        Nobody complains any more then: what is said of one case must not be heard in the next.
+        """
         began_s = stage.clock.monotonic()
         for name, wish in restoring(stage.region).items():
             await stage.put_balancer(name, wish)
         while True:
             plan = await stage.stores.plans.latest()
             is_usual = plan is not None and all(plan.content(name) == value for name, value in usual.items())
-            if is_usual and not await unconverged(stage.stores.zones, stage.stores.plans, plan):
+            is_live = is_usual and not await unconverged(stage.stores.zones, stage.stores.plans, plan)
+            if is_live and not any(sentences for _, sentences in await complaints(stage)):
                 return round(stage.clock.monotonic() - began_s, 3)
             if stage.clock.monotonic() > began_s + RECOVER_WITHIN_S:
                 return None

@@ -126,6 +126,10 @@ def test_result_at_the_very_limit_is_held():
         ({"found": {"status": said((Cause.REMOVAL_LIMITED, ("b.x.test.",)))}}, [EXPLAINS]),
         ({"found": {"status": said((Cause.REMOVAL_LIMITED, ()))}}, [EXPLAINS]),
         ({"found": {"status": said((Cause.PLAN_REFUSED, (ZONE,)))}}, [EXPLAINS]),
+        (
+            {"found": {"status": said((Cause.PLAN_REFUSED, (ZONE,)), (Cause.REMOVAL_LIMITED, (ZONE,)))}},
+            [EXPLAINS],
+        ),
         ({"found": {"recovered_s": None}}, ["all is as before when the observation is right again"]),
         ({"violations": (Violation("I2", ZONE, "back", 1),)}, ["no invariant is broken"]),
     ],
