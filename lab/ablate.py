@@ -28,10 +28,13 @@ from fencepost.errors import StartupError
 from fencepost.exit_codes import EXIT_CHECK_FAILED, EXIT_FINE, EXIT_INTERRUPTED, EXIT_NOT_STARTED
 from fencepost.guards import Guard
 from lab.ablate_cases import RunSpec, cases
+from lab.ablate_expected import expectations
 from lab.ablate_figures import FAILED, RunFigures
 from lab.ablate_run import figures_path
-from lab.ablate_table import broken_with_all_on, notes, table, verdicts
+from lab.ablate_table import broken_with_all_on, notes, table
+from lab.ablate_verdicts import verdicts
 from lab.compare import Outputs, interruptible
+from lab.drills.result import promise_line
 from lab.load_command import write_json
 
 PORTS_EACH: Final = 60
@@ -144,17 +147,20 @@ class Ablation:
 
     @property
     def exit_code(self) -> int:
-        """1 if an invariant was broken with every guard on, 3 if no run at all could be made, else 0."""
+        """1 if an expectation that counts is broken, 3 if no run at all could be made, else 0."""
         if not any(run.counts for run in self.done):
             return EXIT_NOT_STARTED
-        return EXIT_CHECK_FAILED if broken_with_all_on(self.done) else EXIT_FINE
+        met = expectations(cases(self.options.guards), self.done)
+        return EXIT_CHECK_FAILED if any(one.broken for one in met) else EXIT_FINE
 
     def report(self) -> None:
-        """Show the table and the verdicts of what is done, and write all figures where they are wanted."""
+        """Show table, verdicts and expectations of what is done, and write all figures where they are wanted."""
         chosen = cases(self.options.guards)
         self.console.print(table(chosen, self.done))
         for words in (*notes(self.done), *verdicts(chosen, self.done)):
             self.console.print(Text(words), soft_wrap=True)
+        for met in expectations(chosen, self.done):
+            self.console.print(promise_line(met.promise), soft_wrap=True)
         for run in broken_with_all_on(self.done):
             self.console.print(Text(f"{run.case.scenario}, {run.case.label}, seed {run.seed} broke:", style="bold red"))
             for words in run.lines:
@@ -169,7 +175,7 @@ class Ablation:
             self.console.print(Text(f"figures: {self.outputs.json_path}"), soft_wrap=True)
 
     def document(self) -> dict[str, Any]:
-        """Return the results for programs: options, verdicts, and every run's figures."""
+        """Return the results for programs: options, verdicts, expectations, every run's figures."""
         chosen = cases(self.options.guards)
         return {
             "seeds": self.options.seeds,
@@ -177,6 +183,7 @@ class Ablation:
             "guards": list(self.options.guards),
             "cases": msgspec.to_builtins(chosen),
             "verdicts": list(verdicts(chosen, self.done)),
+            "expectations": msgspec.to_builtins(list(expectations(chosen, self.done))),
             "runs": msgspec.to_builtins(self.done),
         }
 

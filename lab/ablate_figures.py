@@ -103,6 +103,11 @@ class RunFigures(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the run says anything of its case."""
         return self.state in {FINE, STARVED}
 
+    @property
+    def judges(self) -> bool:
+        """Whether the run may decide anything: a starved one has less to go wrong than what it is compared with."""
+        return self.state == FINE
+
 
 def figures_of(
     case: Case, history: History, violations: Sequence[Violation], steps: Mapping[str, Sequence[Step]]

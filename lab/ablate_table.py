@@ -1,4 +1,4 @@
-"""What an ablation came to: tables of guards against what goes wrong, and a verdict on each guard. Pure."""
+"""What an ablation came to: tables of guards against what goes wrong. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import mean
@@ -8,15 +8,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fencepost.guards import GUARDS, Guard
-from lab.ablate_cases import ALL_OFF, ALL_ON, SCENARIO_OF, Case, alone, pair, without
+from lab.ablate_cases import ALL_ON, Case
 from lab.ablate_figures import FINE, OUTCOMES, RunFigures
-from lab.invariants.violation import counted
 from lab.report.verdict import tally
 from lab.scenarios import SCENARIOS
-
-WORSE: Final = 1.5
-"""By more than this factor, in the mean over runs, a case has to be worse than another one to count as worse."""
 
 SHOWN_WHOLE_FROM: Final = 100
 VIOLATIONS: Final = "violations"
@@ -115,67 +110,8 @@ def notes(runs: Sequence[RunFigures]) -> Iterator[str]:
     """Yield what is to be known of runs that are not as they should be: none of them is hidden."""
     for run in runs:
         if run.state != FINE:
-            kept = "counts all the same" if run.counts else "counts nowhere"
+            kept = "is in the table, and decides nothing" if run.counts else "counts nowhere"
             yield f"! {run.case.scenario}, {run.case.label}, seed {run.seed}: {run.state} ({run.problem}); it {kept}"
-
-
-def verdicts(cases: Sequence[Case], runs: Sequence[RunFigures]) -> Iterator[str]:
-    """Yield a line for each guard that was looked at: what it is worth."""
-    labels, found = {(case.scenario, case.label) for case in cases}, by_case(runs)
-    for guard, scenario in SCENARIO_OF.items():
-        if (scenario, without(guard)) in labels:
-            yield f"{guard}: {_verdict(guard, scenario, found)}"
-
-
-def _verdict(guard: Guard, scenario: str, found: ByCase) -> str:
-    on, off, only, none = (
-        found.get((scenario, label), ()) for label in (ALL_ON, without(guard), alone(guard), ALL_OFF)
-    )
-    if not _measured(on) or not _measured(off):
-        return "not measured; see the runs above"
-    if lost := worse(off, on):
-        return f"earns its place. Without it: {_told(off, on, lost)}"
-    for partner in Guard:
-        one, both = (found.get((scenario, label), ()) for label in (without(partner), pair(partner, guard)))
-        if _measured(one) and _measured(both) and (lost := worse(both, one)):
-            told = _told(both, one, lost)
-            return f"a second line behind {partner}. Without both, beside without {partner} alone: {told}"
-    if _measured(only) and _measured(none) and (kept := [n for n in worse(none, on) if n in worse(none, only)]):
-        return f"a second line. Others stand in for it here, but where all are off: {_told(none, only, kept)}"
-    return f"nothing went wrong without it in these runs: remove it, or find the scenario. It says: {GUARDS[guard]}"
-
-
-def _measured(runs: Sequence[RunFigures]) -> bool:
-    return any(run.counts for run in runs)
-
-
-def worse(runs: Sequence[RunFigures], than: Sequence[RunFigures]) -> list[str]:
-    """Return the outcomes in which a case is worse than another one, by more than chance is good for."""
-    found = []
-    for name, outcome in OUTCOMES.items():
-        one, other = cell(runs, name), cell(than, name)
-        if outcome.only_in and runs[0].case.scenario not in outcome.only_in:
-            continue
-        if one and other and one.mean > WORSE * other.mean + outcome.floor:
-            found.append(name)
-    return found
-
-
-def _told(runs: Sequence[RunFigures], than: Sequence[RunFigures], names: Sequence[str]) -> str:
-    """Return what goes wrong in words: `37 stale flips committed in 5 of 5 runs (0 with it)`."""
-    told = [_told_one(cell(runs, name), cell(than, name), name) for name in names]
-    if VIOLATIONS in names:
-        told[-1] += f": {invariants(runs)}"
-    return "; ".join(told)
-
-
-def _told_one(one: Cell | None, other: Cell | None, name: str) -> str:
-    assert one is not None, name
-    assert other is not None, name
-    about = OUTCOMES[name].about
-    if OUTCOMES[name].is_count:
-        return f"{one.total:,.0f} {about} in {one.runs_with} of {counted(one.runs, 'run')} ({other.total:,.0f} with it)"
-    return f"{one.mean:,.1f} {about} ({other.mean:,.1f} with it)"
 
 
 def broken_with_all_on(runs: Sequence[RunFigures]) -> list[RunFigures]:

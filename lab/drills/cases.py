@@ -8,6 +8,7 @@ import msgspec
 
 from fencepost.plan import Content, Target, content
 from fencepost.region import Endpoint, Region
+from fencepost.symptoms import Cause
 
 STRANGER: Final = Target("use1-az9-lb-666", "A", "127.1.9.66", 100)
 
@@ -19,12 +20,14 @@ LIMITED: Final = ("takes away", "can be used")
 class FleetCase(msgspec.Struct, frozen=True):
     """A wrong observation that the fleet's control API can make.
 
-    `wishes` maps load balancers to what they say of themselves; an explanation has one of `words`.
+    `wishes` maps load balancers to what they say of themselves; an explanation has one of `words`, and `fencepost
+    status` gives `cause`: the planner keeps what would go, so that nothing is left for enactors to refuse.
     """
 
     name: str
     wishes: Mapping[str, Mapping[str, Any]]
     words: tuple[str, ...] = LIMITED
+    cause: Cause = Cause.REMOVAL_LIMITED
 
 
 class PlanCase(msgspec.Struct, frozen=True):
@@ -35,6 +38,7 @@ class PlanCase(msgspec.Struct, frozen=True):
         words: an explanation has one of them.
         bystander: an endpoint that the same plan changes for the better, None if it leaves all others as they are.
         bystander_content: what the plan says of that one, which must go live.
+        cause: what `fencepost status` gives: the enactors are the only ones who can refuse it.
     """
 
     name: str
@@ -42,6 +46,7 @@ class PlanCase(msgspec.Struct, frozen=True):
     words: tuple[str, ...]
     bystander: str | None = None
     bystander_content: Content | None = None
+    cause: Cause = Cause.PLAN_REFUSED
 
     @property
     def changes(self) -> dict[str, Content]:

@@ -3,12 +3,14 @@
 import asyncio
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from fencepost.exit_codes import EXIT_USAGE
-from lab.drills.observations import Told
+import msgspec
+
+from fencepost.alarms import Alarm
+from lab.drills.observations import Blamed, Status, Told
 from lab.drills.stage import Stage
 
 LISTEN_S: Final = 0.1
@@ -32,11 +34,8 @@ class Ears:
     async def listen(self, stage: Stage) -> None:
         """Listen until cancelled: to /state of the planner, and to everybody's reports in the plan store."""
         while True:
-            state = await stage.state("planner")
-            for kind in ("limited", "held"):
-                self.hear("planner", state.get(kind) or {})
-            for report in (await stage.stores.plans.reports()).values():
-                self.hear("planner" if report.role == "planner" else "enactors", report.held)
+            for by, sentences in await complaints(stage):
+                self.hear(by, sentences)
             await stage.clock.sleep(LISTEN_S)
 
     def sentences(self) -> tuple[Told, ...]:
@@ -44,27 +43,55 @@ class Ears:
         return tuple(self.told[key] for key in sorted(self.told))
 
 
-async def status_line(stage: Stage) -> str | None:
-    """Return the first line of what `fencepost status` prints, None if there is no such command."""
+async def complaints(stage: Stage) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return who complains now, and what of which endpoint: by the planner's /state, and by everybody's reports."""
+    state = await stage.state("planner")
+    reports = (await stage.stores.plans.reports()).values()
+    said = [("planner", state.get(kind) or {}) for kind in ("limited", "held")]
+    return said + [("planner" if report.role == "planner" else "enactors", report.held) for report in reports]
+
+
+async def ask_status(stage: Stage) -> Status:
+    """Return what `fencepost status` says, by its `--json`; one that says nothing in time is a problem."""
+    path = stage.system.run_dir / "status.json"
+    path.unlink(missing_ok=True)
     process = await asyncio.create_subprocess_exec(
         *COMMAND,
+        "--json",
+        str(path),
         env={**os.environ, **dict(_environment(stage))},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.STDOUT,
     )
     try:
         async with asyncio.timeout(STATUS_TIMEOUT_S):
             output, _ = await process.communicate()
     except TimeoutError:
-        return f"no answer within {STATUS_TIMEOUT_S:g} s"
+        return Status(problem=f"no answer within {STATUS_TIMEOUT_S:g} s")
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    if process.returncode == EXIT_USAGE:
-        return None
-    return next(iter(output.decode("utf-8", "replace").splitlines()), "")
+    lines = output.decode("utf-8", "replace").strip().splitlines()
+    return status_of(path.read_bytes() if path.exists() else b"", lines)
+
+
+class _Document(msgspec.Struct):
+    """What the drill needs of what `fencepost status --json` writes."""
+
+    alarm: Alarm | None
+
+
+def status_of(document: bytes, lines: Sequence[str]) -> Status:
+    """Return what `fencepost status` says, by what it wrote as JSON, b"" for nothing, and the lines that it printed."""
+    try:
+        alarm = msgspec.json.decode(document, type=_Document).alarm
+    except msgspec.DecodeError as error:
+        return Status(problem=f"it wrote no alarm as JSON ({error}); it said: {lines[-1] if lines else 'nothing'}")
+    found = (alarm.primary, *alarm.also) if alarm else ()
+    blamed = tuple(Blamed(finding.cause, finding.endpoints) for finding in found)
+    return Status(line=lines[0] if lines else "", blamed=blamed)
 
 
 def _environment(stage: Stage) -> Iterator[tuple[str, str]]:

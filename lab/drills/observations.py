@@ -12,11 +12,11 @@ import msgspec
 from fencepost.capacity import Capacity
 from fencepost.records import ADDRESS_TYPES
 from fencepost.safety import Limits
+from fencepost.symptoms import Cause
 from lab.drills.result import Promise, Result
 from lab.drills.streams import Point
 from lab.invariants import Violation
 
-ALL_IS_WELL: Final = "all is well"
 SHOWN: Final = 5
 ROUNDING: Final = 1e-9
 
@@ -29,6 +29,44 @@ class Told(msgspec.Struct, frozen=True, order=True):
     sentence: str
 
 
+class Blamed(msgspec.Struct, frozen=True):
+    """One finding of `fencepost status`: a cause, and the endpoints that it is with, none if it is with the system."""
+
+    cause: Cause
+    endpoints: tuple[str, ...]
+
+
+class Status(msgspec.Struct, frozen=True):
+    """What `fencepost status` said.
+
+    Attributes:
+        line: its first line for people.
+        problem: why it said nothing, "" if it did.
+        blamed: the alarm's findings, its own first, then what that does not explain.
+    """
+
+    line: str = ""
+    problem: str = ""
+    blamed: tuple[Blamed, ...] = ()
+
+    def fits(self, cause: Cause, endpoints: Sequence[str]) -> bool:
+        """Say whether it gives a cause, at one of some endpoints at least.
+
+        Where the planner has cut a plan short nothing else may be said to be refused: its remedy would be `--force`.
+        """
+        there = self._where(cause) & set(endpoints)
+        is_refused = cause is Cause.REMOVAL_LIMITED and bool(there & self._where(Cause.PLAN_REFUSED))
+        return bool(there) and not is_refused
+
+    def _where(self, cause: Cause) -> set[str]:
+        return {endpoint for found in self.blamed if found.cause is cause for endpoint in found.endpoints}
+
+    @property
+    def text(self) -> str:
+        """What it blames, in short."""
+        return self.problem or ", ".join(found.cause for found in self.blamed) or "all is well"
+
+
 class Tried(msgspec.Struct, frozen=True, kw_only=True):
     """One wrong observation and what came of it.
 
@@ -36,8 +74,9 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
         name: the case's.
         begun_us, until_us: from when until when it counts, the recovery included; epoch microseconds.
         words: an explanation of it has one of these.
+        cause: what `fencepost status` has to say that is wrong, with one of `concerned`: the endpoints that it harms.
         told: what planner and enactors said, while it lasted, of the endpoints that it would harm.
-        status: the first line of `fencepost status` meanwhile; None if there is no such command.
+        status: what `fencepost status` said meanwhile.
         live: the endpoints on which a wrong plan went live.
         moved: whether a routine change of another endpoint went live meanwhile; None where there was none to make.
         recovered_s: how long it took until everything was as before; None: not within the bound.
@@ -47,8 +86,10 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
     begun_us: int
     until_us: int
     words: tuple[str, ...]
+    cause: Cause
+    concerned: tuple[str, ...]
     told: tuple[Told, ...] = ()
-    status: str | None = None
+    status: Status = Status(problem="it was not asked")
     live: tuple[str, ...] = ()
     moved: bool | None = None
     recovered_s: float | None = None
@@ -57,6 +98,11 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
     def is_explained(self) -> bool:
         """Whether somebody said what it is that is wrong, and not only that something is."""
         return any(word in told.sentence for told in self.told for word in self.words)
+
+    @property
+    def is_diagnosed(self) -> bool:
+        """Whether `fencepost status` gave the cause, where it is."""
+        return self.status.fits(self.cause, self.concerned)
 
 
 class Loss(NamedTuple):
@@ -169,8 +215,7 @@ def _notes(tried: Tried) -> Iterator[str]:
     """Yield what was said in a case: the first sentence of everybody, and what status makes of it."""
     for by in sorted({told.by for told in tried.told}):
         yield f"{tried.name}: {by}: {next(told.sentence for told in tried.told if told.by == by)}"
-    if tried.status is not None:
-        yield f"{tried.name}: status: {tried.status}"
+    yield f"{tried.name}: status: {tried.status.problem or tried.status.line}"
 
 
 def _promises(seen: Seen, losses: Mapping[str, Loss], allowed: float) -> Iterator[Promise]:
@@ -194,10 +239,8 @@ def _promises(seen: Seen, losses: Mapping[str, Loss], allowed: float) -> Iterato
     )
     mute = [tried.name for tried in seen.tried if not tried.is_explained]
     yield Promise("whoever refuses says why", not mute, f"not in {', '.join(mute)}" if mute else "in every case")
-    if any(tried.status is not None for tried in seen.tried):
-        well = [tried.name for tried in seen.tried if (tried.status or ALL_IS_WELL).lower().startswith(ALL_IS_WELL)]
-        said = f"all is well, it said in {', '.join(well)}" if well else "in every case"
-        yield Promise("`fencepost status` explains it", not well, said)
+    wrong = [f"{t.name}: {t.status.text}, where it is {t.cause}" for t in seen.tried if not t.is_diagnosed]
+    yield Promise("`fencepost status` explains it", not wrong, "; ".join(wrong) or "cause and endpoint in every case")
     lost = [tried.name for tried in seen.tried if tried.recovered_s is None]
     slowest = max((tried.recovered_s for tried in seen.tried if tried.recovered_s is not None), default=0.0)
     after = f"not after {', '.join(lost)}" if lost else f"within {slowest:.1f} s"

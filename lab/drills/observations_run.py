@@ -1,7 +1,7 @@
 """`fencepost drill observations` on a real system: each wrong observation for a while, then all as it was before."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -11,9 +11,10 @@ from fencepost.clock import stream
 from fencepost.errors import PlanConflict
 from fencepost.plan import Content, Draft
 from fencepost.safety import Limits
+from fencepost.symptoms import Cause
 from lab.drills.cases import FleetCase, PlanCase, endpoints_of, fleet_cases, plan_cases, restoring
-from lab.drills.ears import Ears, status_line
-from lab.drills.observations import Seen, Tried, result
+from lab.drills.ears import Ears, ask_status, complaints
+from lab.drills.observations import Seen, Status, Tried, result
 from lab.drills.result import Result
 from lab.drills.stage import DrillFailed, Stage, beside, judged, required
 from lab.drills.streams import Streams, capacity_points, followed
@@ -68,13 +69,13 @@ class ObservationsDrill:
     async def _cases(self, stage: Stage, streams: Streams) -> AsyncIterator[Tried]:
         """Try every case; each ends when everything is as it was before."""
         usual = await self._usual(stage)
-        has_status = await status_line(stage) is not None
         fleet = fleet_cases(stage.region, stream(stage.options.seed, "drill", "observations"))
         cases: list[FleetCase | PlanCase] = [*fleet, *plan_cases(stage.region, usual)]
         for number, case in enumerate(cases, 1):
             stage.enter(f"{number} of {len(cases)}: {case.name}", self.hold_s)
-            begun_us, ears = stage.now_us(), Ears(_concerned(stage, case))
-            asking = asyncio.create_task(self._ask(stage, asked=has_status))
+            concerned = _concerned(stage, case)
+            begun_us, ears = stage.now_us(), Ears(frozenset(concerned))
+            asking = asyncio.create_task(self._ask(stage, case.cause, concerned))
             async with beside(ears.listen(stage)):
                 if isinstance(case, FleetCase):
                     moved = await self._observed(stage, streams, case)
@@ -89,6 +90,8 @@ class ObservationsDrill:
                 begun_us=begun_us,
                 until_us=stage.now_us(),
                 words=case.words,
+                cause=case.cause,
+                concerned=concerned,
                 told=ears.sentences(),
                 status=said,
                 live=tuple(zone for zone, value in victims.items() if streams.went_live(zone, value, begun_us)),
@@ -96,10 +99,17 @@ class ObservationsDrill:
                 recovered_s=recovered_s,
             )
 
-    async def _ask(self, stage: Stage, *, asked: bool) -> str | None:
-        """Ask `fencepost status` in the middle of a case, when everybody has noticed."""
+    async def _ask(self, stage: Stage, cause: Cause, concerned: Sequence[str]) -> Status:
+        """Ask `fencepost status` from the middle of a case on, until it gives the cause or the case is over.
+
+        Once is not enough: soon after a wrong plan the planner publishes a right one, and all is well for a while.
+        """
+        until_s = stage.clock.monotonic() + self.hold_s
         await stage.clock.sleep(self.hold_s / 2)
-        return await status_line(stage) if asked else None
+        while True:
+            said = await ask_status(stage)
+            if said.fits(cause, concerned) or stage.clock.monotonic() >= until_s:
+                return said
 
     @staticmethod
     async def _usual(stage: Stage) -> Mapping[str, Content]:
@@ -159,21 +169,26 @@ class ObservationsDrill:
 
     @staticmethod
     async def _recovered(stage: Stage, usual: Mapping[str, Content]) -> float | None:
-        """Make the fleet well; return how long it takes until everything is as it was, None if too long."""
+        """Make the fleet well; return how long it takes until everything is as it was, None if too long.
+
+        Nobody complains any more then: what is said of one case must not be heard in the next.
+        """
         began_s = stage.clock.monotonic()
         for name, wish in restoring(stage.region).items():
             await stage.put_balancer(name, wish)
         while True:
             plan = await stage.stores.plans.latest()
             is_usual = plan is not None and all(plan.content(name) == value for name, value in usual.items())
-            if is_usual and not await unconverged(stage.stores.zones, stage.stores.plans, plan):
+            is_live = is_usual and not await unconverged(stage.stores.zones, stage.stores.plans, plan)
+            if is_live and not any(sentences for _, sentences in await complaints(stage)):
                 return round(stage.clock.monotonic() - began_s, 3)
             if stage.clock.monotonic() > began_s + RECOVER_WITHIN_S:
                 return None
             await stage.clock.sleep(RECOVER_POLL_S)
 
 
-def _concerned(stage: Stage, case: FleetCase | PlanCase) -> frozenset[str]:
-    """Return the endpoints that a case does harm to."""
-    names = endpoints_of(stage.region, list(case.wishes)) if isinstance(case, FleetCase) else case.victims
-    return frozenset(names)
+def _concerned(stage: Stage, case: FleetCase | PlanCase) -> tuple[str, ...]:
+    """Return the endpoints that a case does harm to, in order."""
+    if isinstance(case, FleetCase):
+        return endpoints_of(stage.region, list(case.wishes))
+    return tuple(sorted(case.victims))

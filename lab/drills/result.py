@@ -66,7 +66,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         for row in self.rows:
             table.add_row(*map(Text, row))
         notes = (Text(note) for note in self.notes)
-        return Group(table, *notes, *map(_promise_line, self.promises), self._verdict())
+        return Group(table, *notes, *map(promise_line, self.promises), self._verdict())
 
     def _verdict(self) -> Text:
         if self.held:
@@ -75,7 +75,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return Text(f"{self.drill}: NOT held, {broken} of {len(self.promises)} promises broken", style="bold red")
 
 
-def _promise_line(promise: Promise) -> Text:
+def promise_line(promise: Promise) -> Text:
+    """Return a promise for people: held or BROKEN, and by which numbers."""
     word, style = ("held", "green") if promise.held else ("BROKEN", "bold red")
     return Text.assemble((f"{word:>6}  ", style), f"{promise.claim}: {promise.detail}")
 

@@ -4,12 +4,16 @@ Pure: what was measured, and the verdict. `storm_run` makes the storm.
 Source: aws.amazon.com/message/101925 ("throttling by queue size"); docs/invariants.md, I5.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from fencepost.plan import Plan
+from fencepost.batch import MAX_WEIGHT
+from fencepost.plan import Plan, Target
+from fencepost.region import Region
 from fencepost.stores import Report
 from lab.clients import Tally
 from lab.drills.result import Promise, Result, milliseconds, percentile
@@ -20,6 +24,7 @@ MAX_RATIO: Final = 3.0
 RATE_SHARE: Final = 0.9
 """The generator has to reach this share of the rate, or there was no such storm."""
 SHOWN: Final = 5
+ACCEPTED: Final = (HTTPStatus.OK, HTTPStatus.ACCEPTED)
 TOO_MANY: Final = "http 429"
 SHARES: Final = (0.5, 0.99)
 
@@ -68,7 +73,8 @@ class Seen(NamedTuple):
         quick, queue: in order of time.
         plans: published in the storm.
         settled_s: from the last change until it was live everywhere; None: not within the bound.
-        mismatches: what the last plan does not have of what was accepted, in words.
+        mismatches: what planner and last plan do not have of what was accepted, in words.
+        unclear: load balancers that were not compared, as an answer was not clear.
         violations: of the checker.
     """
 
@@ -82,6 +88,7 @@ class Seen(NamedTuple):
     plans: int
     settled_s: float | None
     mismatches: Sequence[str]
+    unclear: Sequence[str]
     violations: Sequence[Violation]
 
 
@@ -120,19 +127,77 @@ def worst_queue(queue: Sequence[Queue]) -> dict[str, int | None]:
     }
 
 
-def mismatches(plan: Plan, balancers: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Return where a plan's weights are not the capacity that the planner's own page has in force, in words.
+class Ledger(msgspec.Struct):
+    """What was asked for and accepted, kept by those who asked: a change that the planner loses is not lost here.
 
-    Only where a weight reads as a capacity: where no load balancer of the endpoint has more than 255.
+    Attributes:
+        capacity: what each load balancer reports by itself.
+        added: what was accepted beside that, by load balancer.
+        unclear: load balancers with a change of which nobody knows whether it was stored: nothing is said of those.
     """
-    wanted = {str(lb["name"]): int(lb["effective_capacity"]) for lb in balancers if not lb["drained"]}
-    found = []
+
+    capacity: Mapping[str, int]
+    added: dict[str, int]
+    unclear: set[str] = msgspec.field(default_factory=set)
+
+    @classmethod
+    def of(cls, region: Region) -> "Ledger":
+        """Return that of a system in which nobody has asked for anything."""
+        return cls({lb.name: lb.capacity for lb in region.load_balancer}, {lb.name: 0 for lb in region.load_balancer})
+
+    def note(self, name: str, amount: int, status: int) -> None:
+        """Take the API's answer to a change; status 0: no answer came."""
+        if status in ACCEPTED:
+            self.added[name] += amount
+        elif not is_refusal(status):
+            self.unclear.add(name)
+
+    def take(self, added: Mapping[str, int], unclear: Iterable[str]) -> None:
+        """Take what somebody else has noted."""
+        for name, amount in added.items():
+            self.added[name] += amount
+        self.unclear |= set(unclear)
+
+
+def is_refusal(status: int) -> bool:
+    """Say whether an answer means that nothing has changed; a 5xx may come after the change was stored."""
+    return HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+
+
+def mismatches(plan: Plan, balancers: Sequence[Mapping[str, Any]], ledger: Ledger) -> tuple[str, ...]:
+    """Return what planner and plan do not have of what was accepted, in words.
+
+    Args:
+        plan: the last one.
+        balancers: the planner's page of them.
+        ledger: what was accepted, by those who asked.
+    """
+    clear = ledger.added.keys() - ledger.unclear
+    if not clear:
+        return ("of no load balancer every answer was clear: there is nothing to compare",)
+    page = {str(lb["name"]): lb for lb in balancers}
+    found = [
+        f"{name}: {ledger.added[name]:+} was accepted, the planner has {page[name]['added_capacity']:+}"
+        for name in sorted(clear & page.keys())
+        if page[name]["added_capacity"] != ledger.added[name]
+    ]
+    found += [f"{name}: the planner's page does not have it" for name in sorted(clear - page.keys())]
+    drained = {name for name, lb in page.items() if lb["drained"]}
+    wanted = {name: ledger.capacity[name] + ledger.added[name] for name in ledger.added}
     for endpoint in plan.digests:
-        for target in plan.content(endpoint).targets:
-            capacity = wanted.get(target.identifier)
-            if capacity is not None and target.weight != capacity:
-                found.append(f"{endpoint} {target.identifier}: weight {target.weight}, capacity {capacity}")
+        found += _wrong_weights(endpoint, plan.content(endpoint).targets, wanted, clear - drained)
     return tuple(dict.fromkeys(found))
+
+
+def _wrong_weights(
+    endpoint: str, targets: Sequence[Target], wanted: Mapping[str, int], compared: AbstractSet[str]
+) -> Iterator[str]:
+    """Yield the weights that are not what they should be; none where weights are shares, for want of numbers."""
+    if max((wanted.get(target.identifier, 0) for target in targets), default=0) > MAX_WEIGHT:
+        return
+    for target in targets:
+        if target.identifier in compared and target.weight != wanted[target.identifier]:
+            yield f"{endpoint} {target.identifier}: weight {target.weight}, {wanted[target.identifier]} was accepted"
 
 
 def ratio(quiet: float | None, storm: float | None) -> float | None:
@@ -173,6 +238,7 @@ def result(title: str, seen: Seen) -> Result:
         "fast_lane_samples": list(seen.quick),
         "fast_lane_p99_ratio": {"live": live, "published": published},
         "mismatches": list(seen.mismatches),
+        "unclear": list(seen.unclear),
         "violations": list(seen.violations),
     }
     promises = tuple(_promises(seen, figures, (quiet, storm)))
@@ -199,7 +265,8 @@ def _promises(seen: Seen, figures: Mapping[str, Any], phases: tuple[Spans, Spans
     bound_words = f"{settled}; the bound is {seen.settle_bound_s:g} s"
     yield Promise("the last state is live everywhere soon after the storm", in_time, bound_words)
     wrong = "; ".join(seen.mismatches[:SHOWN])
-    yield Promise("the last plan has every change that was accepted", not seen.mismatches, wrong or "0 differences")
+    same = f"0 differences, {len(seen.unclear)} load balancers not compared, as an answer was not clear"
+    yield Promise("the last plan has every change that was accepted", not seen.mismatches, wrong or same)
     yield _fast_enough(seen.quick, figures["fast_lane_p99_ratio"]["live"], phases)
     broken = "; ".join(f"{v.invariant} {v.endpoint} {v.detail}" for v in seen.violations[:SHOWN])
     yield Promise("no endpoint is ever empty, and no invariant broken", not seen.violations, broken or "0 violations")

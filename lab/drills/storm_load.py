@@ -7,7 +7,6 @@ should, then waits to be stopped; `/state` says what came of it.
 import random
 import sys
 from collections.abc import Mapping
-from http import HTTPStatus
 from itertools import takewhile
 from typing import Annotated, Any, Final
 
@@ -20,8 +19,8 @@ from fencepost.region import Region
 from fencepost.service import LOOPBACK, Context, serve
 from fencepost.settings import Settings, load_settings
 from lab.clients import Answer, OpenLoop, Tally, Target, arrivals
+from lab.drills.storm import ACCEPTED, is_refusal
 
-ACCEPTED: Final = (HTTPStatus.OK, HTTPStatus.ACCEPTED)
 TIMEOUT_S: Final = 10.0
 STEP_MAX: Final = 10
 ADDED_MAX: Final = 40
@@ -44,9 +43,13 @@ class StormSettings(Settings):
 
 
 class Added(msgspec.Struct):
-    """What a storm has added so far, by load balancer, as far as the API has said so."""
+    """What a storm has added so far, by load balancer, as far as the API has said so.
+
+    `unclear` has those with a change of which it did not say whether it was stored.
+    """
 
     by_name: dict[str, int]
+    unclear: set[str] = msgspec.field(default_factory=set)
 
     @classmethod
     def of(cls, region: Region) -> "Added":
@@ -70,6 +73,11 @@ class Storm:
         self._session: aiohttp.ClientSession | None = None
         self.last_accepted_us = 0
         self.done = False
+
+    @property
+    def added(self) -> Added:
+        """What was added so far; while requests are in flight, as if they were accepted."""
+        return self._added
 
     @property
     def tally(self) -> Tally:
@@ -102,9 +110,11 @@ class Storm:
                 await response.read()
                 if response.status in ACCEPTED:
                     return Answer("")
-                error = f"http {response.status}"
+                error, clear = f"http {response.status}", is_refusal(response.status)
         except (aiohttp.ClientError, OSError) as failure:
-            error = f"broken {type(failure).__name__}"
+            error, clear = f"broken {type(failure).__name__}", False
+        if not clear:
+            self._added.unclear.add(name)
         self._added.by_name[name] -= amount
         return Answer(error)
 
@@ -139,13 +149,15 @@ class StormService:
         return None if self._storm is not None else "it has not started"
 
     def state(self) -> Mapping[str, Any]:
-        """Return the tally, whether it is over, and when the last change was accepted."""
+        """Return the tally, whether it is over, what was accepted of which load balancer, and when last."""
         if self._storm is None:
             return {}
         storm = self._storm
         return {
             "storm": msgspec.to_builtins(storm.tally),
             "done": storm.done,
+            "accepted": storm.added.by_name,
+            "unclear": sorted(storm.added.unclear),
             "last_accepted_us": storm.last_accepted_us,
         }
 

@@ -19,7 +19,7 @@ from fencepost.clock import stream
 from lab.clients import Tally
 from lab.drills.result import Result
 from lab.drills.stage import DrillFailed, Stage, beside, judged, required
-from lab.drills.storm import Queue, Quick, Seen, mismatches, queue_of, result
+from lab.drills.storm import Ledger, Queue, Quick, Seen, mismatches, queue_of, result
 from lab.drills.streams import Streams, followed
 
 LIVE_WITHIN_S: Final = 10.0
@@ -35,6 +35,7 @@ DRAIN_BOUND_S: Final = 60.0
 class Observed:
     """What is collected while the drill goes on; `phase` is quiet, between, storm or after."""
 
+    ledger: Ledger
     phase: str = "quiet"
     quick: list[Quick] = field(default_factory=list)
     queue: list[Queue] = field(default_factory=list)
@@ -75,12 +76,11 @@ class StormDrill:
 
     async def __call__(self, stage: Stage) -> Result:
         """Run the drill. Raises: DrillFailed if the generator or the planner is not there any more."""
-        observed = Observed()
+        observed = Observed(Ledger.of(stage.region))
         async with followed(stage) as streams:
             async with beside(self._quick(stage, streams, observed)), beside(self._queue(stage, streams, observed)):
                 stage.enter("quiet", self.quiet_s)
-                async with beside(self._routine(stage)):
-                    await stage.clock.sleep(self.quiet_s)
+                await self._routine(stage, observed.ledger)
                 observed.phase = "between"  # the start of the generator's process is no storm
                 async with self._generator(stage) as url:
                     observed.phase, first = "storm", await stage.stores.plans.latest_generation()
@@ -89,7 +89,8 @@ class StormDrill:
                     observed.phase = "after"
                 published = await stage.stores.plans.latest_generation() - first
             stage.enter("settling", self.settle_bound_s)
-            settled_s, wrong = await self._settle(stage, int(state["last_accepted_us"]))
+            observed.ledger.take(state["accepted"], state["unclear"])
+            settled_s, wrong = await self._settle(stage, observed.ledger, int(state["last_accepted_us"]))
         return await self._judged(stage, observed, state, published, settled_s=settled_s, wrong=wrong)
 
     async def _judged(
@@ -116,6 +117,7 @@ class StormDrill:
             plans,
             settled_s,
             wrong,
+            sorted(observed.ledger.unclear),
             await judged(history, self.settle_bound_s),
         )
         title = f"{self.rate:g} changes a second for {self.duration_s:g} s, network {stage.options.profile}"
@@ -168,12 +170,15 @@ class StormDrill:
         finally:
             await generator.stop()
 
-    async def _routine(self, stage: Stage) -> None:
-        """Make routine changes, as a quiet day has them."""
+    async def _routine(self, stage: Stage, ledger: Ledger) -> None:
+        """Make routine changes, as a quiet day has them, for as long as the quiet is measured; await every answer."""
+        until_s = stage.clock.monotonic() + self.quiet_s
         for lb, amount in cycle((lb, amount) for lb in stage.region.load_balancer for amount in (5, -5)):
-            name = lb.name
-            await stage.request("POST", f"load-balancers/{name}/capacity?wait=false", {"add": amount})
-            await stage.clock.sleep(1 / self.quiet_rate)
+            if stage.clock.monotonic() >= until_s:
+                return
+            status, _ = await stage.request("POST", f"load-balancers/{lb.name}/capacity?wait=false", {"add": amount})
+            ledger.note(lb.name, amount, status)
+            await stage.clock.sleep(min(1 / self.quiet_rate, max(0.0, until_s - stage.clock.monotonic())))
 
     async def _quick(self, stage: Stage, streams: Streams, observed: Observed) -> None:
         """Take one load balancer after the other out of service, and bring it back, at a steady rate."""
@@ -210,12 +215,13 @@ class StormDrill:
             observed.queue.append(Queue(observed.phase, told, queue_of(latest, reports), seen))
             await stage.clock.sleep(QUEUE_POLL_S)
 
-    async def _settle(self, stage: Stage, last_us: int) -> tuple[float | None, tuple[str, ...]]:
+    async def _settle(self, stage: Stage, ledger: Ledger, last_us: int) -> tuple[float | None, tuple[str, ...]]:
         """Wait until everything is live; return how long after the last change that was, and what is missing."""
         bound_s, began_s = 3 * self.settle_bound_s, stage.clock.monotonic()
         name, add = stage.region.load_balancer[0].name, 1
         while True:
             status, answer = await stage.request("POST", f"load-balancers/{name}/capacity", {"add": add})
+            ledger.note(name, add, status)
             if status == HTTPStatus.OK:
                 break
             if stage.clock.monotonic() > began_s + bound_s:
@@ -230,4 +236,4 @@ class StormDrill:
         status, page = await stage.request("GET", "load-balancers")
         if plan is None or status != HTTPStatus.OK:
             return settled_s, ("the planner does not say what it has in force",)
-        return settled_s, mismatches(plan, page["load_balancers"])
+        return settled_s, mismatches(plan, page["load_balancers"], ledger)

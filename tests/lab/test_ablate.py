@@ -19,9 +19,11 @@ from fencepost.guards import Guard
 from fencepost.region import load_region
 from lab.ablate import PORTS_EACH, AblateOptions, Ablation, line, make
 from lab.ablate_cases import ALL_OFF, ALL_ON, SCENARIO_OF, Case, RunSpec, cases
+from lab.ablate_expected import expectations
 from lab.ablate_figures import FAILED, FINE, NOT_DONE, OUTCOMES, STARVED, RunFigures, state_of
 from lab.ablate_run import parameters_of, system_options
-from lab.ablate_table import cell, notes, shown_cell, table, verdicts, worse
+from lab.ablate_table import cell, notes, shown_cell, table
+from lab.ablate_verdicts import verdicts, worse
 from lab.compare import Outputs
 from lab.scenarios import SCENARIOS
 
@@ -183,7 +185,7 @@ class TestTable:
 
         assert "2 of 3 !" in text
         assert list(notes(runs)) == [
-            "! race, all on, seed 1: starved (busy); it counts all the same",
+            "! race, all on, seed 1: starved (busy); it is in the table, and decides nothing",
             "! race, all on, seed 2: failed (busy); it counts nowhere",
         ]
 
@@ -239,6 +241,29 @@ class TestVerdicts:
         """No run, no verdict."""
         assert self.verdict(on=({},)) == "throttling: not measured; see the runs above"
 
+    def test_one_event_in_one_of_several_runs_is_not_decided(self):
+        """Nothing is built on an event that happened once; with one seed, one run is all there is."""
+        once = self.verdict(on=({}, {}, {}), off=({"stale_flips": 9}, {}, {}))
+        twice = self.verdict(on=({}, {}, {}), off=({"stale_flips": 1}, {"stale_flips": 1}, {}))
+        only = self.verdict(on=({},), off=({"stale_flips": 1},))
+
+        assert once == (
+            "throttling: not decided, it happened in one run only; run more seeds. Without it: "
+            "9 stale flips committed in 1 of 3 runs (0 with it)"
+        )
+        assert twice.startswith("throttling: earns its place.")
+        assert only.startswith("throttling: earns its place.")
+
+    def test_starved_runs_decide_nothing(self):
+        """What a busy machine did is in the table, and in no verdict."""
+        runs = [run_of(ALL_ON, seed=seed) for seed in (1, 2)]
+        runs += [run_of("without throttling", seed=1)]
+        runs += [run_of("without throttling", seed=seed, state=STARVED, stale_flips=9) for seed in (2, 3)]
+
+        (found,) = verdicts(cases((Guard.THROTTLING,)), runs)
+
+        assert found.startswith("throttling: nothing went wrong without it")
+
     def test_rates_have_to_rise_by_more_than_chance(self):
         """Twice as many stale attempts are more; a little more than few are not."""
         few, more, many = ([run_of(ALL_ON, stale_rate=rate)] for rate in (0.4, 0.7, 2.1))
@@ -248,6 +273,73 @@ class TestVerdicts:
         assert worse(many, few) == ["stale_rate"]
         assert worse(elsewhere, few) == []
         assert worse(more, few) == worse(few, few) == []
+
+
+class TestExpectations:
+    """What an ablation has to show."""
+
+    def met(self, guards, runs):
+        return list(expectations(cases(guards), runs))
+
+    def runs(self, count: int, scenario: str, label: str, **outcomes: float) -> list[RunFigures]:
+        return [
+            run_of(name, scenario, seed=s, **o) for s in range(count) for name, o in ((ALL_ON, {}), (label, outcomes))
+        ]
+
+    @pytest.mark.parametrize(
+        ("guards", "scenario", "label", "outcome"),
+        [
+            ((Guard.FENCE,), "hands", "without fence", "stale_flips"),
+            ((Guard.FENCE, Guard.CLEANER_CHECK), "hands", "without fence + cleaner-check", "emptied"),
+            (
+                (Guard.FENCE, Guard.CLEANER_CHECK, Guard.ROLLBACK_TOLERANCE),
+                "hands",
+                "without fence + cleaner-check + rollback-tolerance",
+                "stuck",
+            ),
+            ((Guard.ROLLBACK_TOLERANCE,), "dangling", "without rollback-tolerance", "stuck"),
+            ((Guard.PROTECTIVE_CHECKS,), "observer", "without protective-checks", "capacity"),
+            ((Guard.VELOCITY,), "flapping", "without velocity", "capacity"),
+            ((Guard.THROTTLING,), "race", "without throttling", "stale_rate"),
+        ],
+    )
+    def test_outage_that_does_not_come_back_breaks_its_expectation(self, guards, scenario, label, outcome):
+        """Without what is against it, it has to happen; then, and only then, the guard is shown to work."""
+        good = self.met(guards, self.runs(3, scenario, label, **{outcome: 1.0}))
+        bad = self.met(guards, self.runs(3, scenario, label))
+
+        assert [(met.promise.held, met.broken) for met in good] == [(True, False), (True, False)]
+        assert [(met.promise.held, met.broken) for met in bad] == [(False, True), (True, False)]
+
+    def test_stuck_endpoints_in_either_scenario_are_enough(self):
+        """One of the two ways to get stuck shows that there are such."""
+        guards = (Guard.FENCE, Guard.CLEANER_CHECK, Guard.ROLLBACK_TOLERANCE)
+        runs = self.runs(3, "dangling", "without rollback-tolerance", stuck=1.0)
+        runs += self.runs(3, "hands", "without fence + cleaner-check + rollback-tolerance")
+
+        (stuck, _) = self.met(guards, runs)
+
+        assert stuck.promise.held
+
+    def test_few_runs_are_told_and_not_counted(self):
+        """In two runs, what has to happen may not happen by chance; the line says that it is not counted."""
+        (few, _) = self.met((Guard.THROTTLING,), self.runs(2, "race", "without throttling"))
+
+        assert (few.promise.held, few.broken) == (False, False)
+        assert "fewer than 3 runs" in few.promise.detail
+
+    def test_what_was_not_asked_for_or_not_measured_is_not_expected(self):
+        """A guard without runs is no broken promise, and starved runs are none."""
+        starved = [run_of(label, seed=s, state=STARVED) for s in range(3) for label in (ALL_ON, "without throttling")]
+
+        assert [met.promise.held for met in self.met((Guard.THROTTLING,), starved)] == [True]
+        assert self.met((Guard.THROTTLING,), []) == []
+
+    def test_violation_with_every_guard_on_is_counted_in_any_run(self):
+        """One run, and a starved one, is enough: nothing may break an invariant then."""
+        (all_on,) = self.met((Guard.THROTTLING,), [run_of(ALL_ON, state=STARVED, violations=1)])
+
+        assert all_on.broken
 
 
 class TestAblation:
@@ -263,6 +355,12 @@ class TestAblation:
         assert self.ablation(run_of(ALL_ON, violations=1)).exit_code == 1
         assert self.ablation(run_of(ALL_ON, state=FAILED)).exit_code == 3
 
+    def test_exit_code_says_whether_an_expectation_broke(self):
+        """Three runs without throttling in which nothing was worse: the ablation shows nothing of it."""
+        without = [run_of(label, seed=s) for s in (1, 2, 3) for label in (ALL_ON, "without throttling")]
+
+        assert self.ablation(*without).exit_code == 1
+
     def test_time_left_follows_from_the_runs_that_were_made(self):
         """Two at a time of 20 s each."""
         assert self.ablation(run_of(ALL_ON)).words(30) == "30 runs and about 5 min left"
@@ -273,6 +371,7 @@ class TestAblation:
 
         assert document["runs"][0]["outcomes"]["stale_flips"] == 2
         assert document["verdicts"] == ["throttling: not measured; see the runs above"]
+        assert [met["promise"]["held"] for met in document["expectations"]] == [True]
         assert document["guards"] == ["throttling"]
 
     def test_line_of_a_run_says_what_went_wrong(self):

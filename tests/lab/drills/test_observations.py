@@ -2,19 +2,23 @@
 
 import random
 
+import msgspec
 import pytest
 
+from fencepost.alarms import Alarm, Finding, Severity
 from fencepost.errors import PlanUnsafe
 from fencepost.plan import Target, content, target_problems
 from fencepost.region import load_region
 from fencepost.safety import Limits, check_known, known_addresses
+from fencepost.symptoms import Cause
 from lab.drills.cases import PlanCase, endpoints_of, fleet_cases, plan_cases, restoring
-from lab.drills.ears import Ears
-from lab.drills.observations import NO_LOSS, Loss, Seen, Told, Tried, highest, result, worst_loss
+from lab.drills.ears import Ears, status_of
+from lab.drills.observations import NO_LOSS, Blamed, Loss, Seen, Status, Told, Tried, highest, result, worst_loss
 from lab.drills.streams import Point
 from lab.invariants import Violation
 
 ZONE = "a.x.test."
+EXPLAINS = "`fencepost status` explains it"
 REGION = load_region()
 S = 1_000_000
 
@@ -24,6 +28,11 @@ def points(*found):
     return tuple(Point(round(at_s * S), (weight, 0)) for at_s, weight in found)
 
 
+def said(*blamed):
+    """Return a status that blames each (cause, endpoints)."""
+    return Status(line="TICKET", blamed=tuple(Blamed(*one) for one in blamed))
+
+
 def tried(**changes):
     """Return a case that went well, from 10 to 20 s, but for some changes."""
     well = {
@@ -31,6 +40,9 @@ def tried(**changes):
         "begun_us": 10 * S,
         "until_us": 20 * S,
         "words": ("takes away", "keeps"),
+        "cause": Cause.REMOVAL_LIMITED,
+        "concerned": (ZONE,),
+        "status": said((Cause.REMOVAL_LIMITED, (ZONE,))),
         "told": (Told("planner", ZONE, "keeps 11 of 18 load balancers"),),
         "moved": True,
         "recovered_s": 2.0,
@@ -109,7 +121,15 @@ def test_result_at_the_very_limit_is_held():
         ({"found": {"moved": False}}, ["other endpoints still move"]),
         ({"found": {"told": ()}}, ["whoever refuses says why"]),
         ({"found": {"told": (Told("enactors", ZONE, "not now"),)}}, ["whoever refuses says why"]),
-        ({"found": {"status": "All is well"}}, ["`fencepost status` explains it"]),
+        ({"found": {"status": said()}}, [EXPLAINS]),
+        ({"found": {"status": Status(problem="no answer within 20 s")}}, [EXPLAINS]),
+        ({"found": {"status": said((Cause.REMOVAL_LIMITED, ("b.x.test.",)))}}, [EXPLAINS]),
+        ({"found": {"status": said((Cause.REMOVAL_LIMITED, ()))}}, [EXPLAINS]),
+        ({"found": {"status": said((Cause.PLAN_REFUSED, (ZONE,)))}}, [EXPLAINS]),
+        (
+            {"found": {"status": said((Cause.PLAN_REFUSED, (ZONE,)), (Cause.REMOVAL_LIMITED, (ZONE,)))}},
+            [EXPLAINS],
+        ),
         ({"found": {"recovered_s": None}}, ["all is as before when the observation is right again"]),
         ({"violations": (Violation("I2", ZONE, "back", 1),)}, ["no invariant is broken"]),
     ],
@@ -126,6 +146,36 @@ def test_result_spares_small_fleets_but_for_the_last_load_balancer():
     """One of two is half of everything; both of two is an outage all the same."""
     assert result("title", seen(capacity=((0, 100), (11, 50)), exempt=frozenset({ZONE}))).held
     assert not result("title", seen(capacity=((0, 100), (11, 0)), exempt=frozenset({ZONE}))).held
+
+
+def test_result_is_explained_by_a_cause_that_the_primary_alarm_does_not_explain():
+    """Whatever else is wrong comes first; the case's own cause stands beside it."""
+    status = said((Cause.NO_ENACTOR, ()), (Cause.REMOVAL_LIMITED, ("b.x.test.", ZONE)))
+
+    assert result("title", seen({"status": status})).held
+
+
+def test_status_is_read_from_the_document_that_the_command_writes():
+    """The alarm's cause first, then the others; no alarm is no cause, and no document is a problem with its words."""
+    first, second = (
+        Finding(cause=cause, severity=Severity.TICKET, endpoints=(ZONE,), sentence="it is wrong")
+        for cause in (Cause.PLAN_REFUSED, Cause.PLAN_LATE)
+    )
+    document = {"alarm": Alarm(primary=first, also=(second,)), "notes": (), "facts": {}}
+
+    read = status_of(msgspec.json.encode(document), ["TICKET: it is wrong", "a table"])
+    well = status_of(msgspec.json.encode(document | {"alarm": None}), ["All is well"])
+    missing = status_of(b"", ["Usage: fencepost", "Error: No such command 'status'."])
+
+    assert read == Status("TICKET: it is wrong", "", (Blamed(first.cause, (ZONE,)), Blamed(second.cause, (ZONE,))))
+    assert (well.blamed, well.text) == ((), "all is well")
+    assert "No such command" in missing.problem
+
+
+def test_cases_have_the_cause_of_who_refuses_them():
+    """The planner keeps what the fleet says is gone; a plan that is published past it only enactors can refuse."""
+    assert {case.cause for case in fleet_cases(REGION, random.Random(1))} == {Cause.REMOVAL_LIMITED}
+    assert {case.cause for case in plan_cases(REGION, usual())} == {Cause.PLAN_REFUSED}
 
 
 def test_ears_keep_the_first_sentence_of_each_on_each_endpoint_concerned():

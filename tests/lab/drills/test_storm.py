@@ -8,7 +8,7 @@ from fencepost.plan import Lane, Plan, Target, content, digest
 from fencepost.region import load_region
 from fencepost.stores import Report
 from lab.clients import Tally
-from lab.drills.storm import Queue, Quick, Seen, mismatches, queue_of, result, spans
+from lab.drills.storm import Ledger, Queue, Quick, Seen, mismatches, queue_of, result, spans
 from lab.drills.storm_load import ADDED_MAX, Added
 from lab.invariants import Violation
 
@@ -33,6 +33,7 @@ def seen(**changes):
         plans=20,
         settled_s=1.5,
         mismatches=(),
+        unclear=(),
         violations=(),
     )
     return well._replace(**changes)
@@ -65,18 +66,74 @@ def test_spans_are_of_one_phase_and_leave_out_what_never_came():
     assert found.samples == 3
 
 
-def test_mismatches_are_weights_that_are_not_the_capacity_in_force():
-    """What is drained has no weight to compare; a load balancer that the page does not have is nobody's."""
-    targets = [Target(f"lb-{n}", "A", f"127.1.1.{n}", 100 + n) for n in (1, 2, 3)]
-    value = content(5, targets)
-    plan = Plan(1, 0, Lane.SLOW, "", {ZONE: digest(value)}, {digest(value): value})
-    page = [
-        {"name": "lb-1", "effective_capacity": 101, "drained": False},
-        {"name": "lb-2", "effective_capacity": 112, "drained": False},
-        {"name": "lb-3", "effective_capacity": 9, "drained": True},
-    ]
+NAMES = ("lb-1", "lb-2", "lb-3")
 
-    assert mismatches(plan, page) == (f"{ZONE} lb-2: weight 102, capacity 112",)
+
+def plan_of(*weights):
+    """Return a plan in which the load balancers have these weights."""
+    value = content(5, [Target(name, "A", f"127.1.1.{n}", weights[n]) for n, name in enumerate(NAMES)])
+    return Plan(1, 0, Lane.SLOW, "", {ZONE: digest(value)}, {digest(value): value})
+
+
+def page_of(*added, drained=()):
+    """Return the planner's page with this added capacity."""
+    return [{"name": n, "added_capacity": a, "drained": n in drained} for n, a in zip(NAMES, added, strict=True)]
+
+
+def ledger_of(*added, capacity=100, unclear=()):
+    """Return what was accepted."""
+    return Ledger(dict.fromkeys(NAMES, capacity), dict(zip(NAMES, added, strict=True)), set(unclear))
+
+
+def test_change_that_the_planner_has_lost_is_a_mismatch_though_its_plan_and_page_agree():
+    """What was accepted counts, not what the planner makes of it."""
+    lost = mismatches(plan_of(101, 100, 100), page_of(1, 0, 0), ledger_of(1, 12, 0))
+
+    assert lost == (
+        "lb-2: +12 was accepted, the planner has +0",
+        f"{ZONE} lb-2: weight 100, 112 was accepted",
+    )
+    assert mismatches(plan_of(101, 112, 100), page_of(1, 12, 0), ledger_of(1, 12, 0)) == ()
+
+
+def test_change_that_is_in_force_and_in_no_plan_is_a_mismatch():
+    """The planner's page may be right, and its plan old."""
+    assert mismatches(plan_of(101, 100, 100), page_of(1, 12, 0), ledger_of(1, 12, 0)) == (
+        f"{ZONE} lb-2: weight 100, 112 was accepted",
+    )
+
+
+def test_weights_are_compared_only_where_they_can_be():
+    """Not of drained or unclear load balancers, and not where weights are shares of more than they can count."""
+    assert (
+        mismatches(plan_of(1, 2, 100), page_of(1, 9, 0, drained=["lb-1"]), ledger_of(1, 8, 0, unclear=["lb-2"])) == ()
+    )
+    assert mismatches(plan_of(255, 1, 1), page_of(1, 0, 0), ledger_of(1, 0, 0, capacity=900)) == ()
+
+
+def test_storm_with_no_clear_answer_at_all_is_a_mismatch():
+    """Nothing compared is nothing shown."""
+    (said,) = mismatches(plan_of(100, 100, 100), page_of(0, 0, 0), ledger_of(0, 0, 0, unclear=NAMES))
+
+    assert "nothing to compare" in said
+
+
+def test_ledger_counts_what_was_accepted_and_marks_what_is_not_clear():
+    """200 and 202 are accepted, 4xx changed nothing; after 5xx, or without an answer, nobody knows."""
+    ledger = ledger_of(0, 0, 0)
+
+    for name, amount, status in [
+        ("lb-1", 5, 200),
+        ("lb-1", -2, 202),
+        ("lb-1", 9, 429),
+        ("lb-2", 9, 503),
+        ("lb-3", 9, 0),
+    ]:
+        ledger.note(name, amount, status)
+    ledger.take({"lb-1": 4, "lb-2": 1}, ["lb-2"])
+
+    assert ledger.added == {"lb-1": 7, "lb-2": 1, "lb-3": 0}
+    assert ledger.unclear == {"lb-2", "lb-3"}
 
 
 def test_result_of_a_good_storm_is_held_with_429_told_apart():
