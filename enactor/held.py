@@ -7,6 +7,7 @@ from enactor.view import ZoneView
 from fencepost.clock import Clock
 from fencepost.errors import ZoneFrozen
 from fencepost.events import Events
+from fencepost.notice import Notice
 from fencepost.plan import Plan
 
 
@@ -121,7 +122,7 @@ class Held:
         self._seen[zone] = view.fence.generation if view.fence else 0
         self._watch_lock(zone, view)
         if view.frozen is not None:
-            raise ZoneFrozen(zone, " ".join(value.strip('"') for value in view.frozen.values))
+            raise ZoneFrozen(zone, Notice.parse(" ".join(view.frozen.values).strip('"')).told)
         if zone in self._frozen:
             self._frozen.discard(zone)
             self._stands.discard(zone)

@@ -119,7 +119,7 @@ class Publisher:
             pinned=decision.pinned,
         )
         if frozen := snapshot.controls.frozen:
-            why = f"nothing is published: the automation is frozen ({frozen.text}); `fencepost thaw` ends that"
+            why = f"nothing is published: the automation is frozen ({frozen.told}); `fencepost thaw` ends that"
             return standing._replace(why=why, frozen=frozen.text, waits=decision.draft is not None), None
         if decision.draft is None:
             return standing, None

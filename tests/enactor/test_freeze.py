@@ -29,8 +29,8 @@ async def test_zone_that_is_frozen_is_noticed_without_a_plan_and_nothing_is_writ
         outcome = await enactor.tick()
         await world.clock.sleep(1)
 
-    assert [event.reason for event in enactor.saw("enactor.zone_frozen")] == [NOTICE.text]
-    assert NOTICE.text in outcome.held[ZONE]
+    assert [event.reason for event in enactor.saw("enactor.zone_frozen")] == [NOTICE.told]
+    assert NOTICE.told in outcome.held[ZONE]
     assert outcome.installed == 4
     assert enactor.store.writes[ZONE] == sent
     assert await world.root(OTHER) == tree_name(OTHER, 4)
@@ -56,7 +56,7 @@ async def test_zone_that_is_frozen_while_it_is_worked_on_takes_no_batch_any_more
     outcome = await passing
 
     assert enactor.saw("enactor.zone_frozen", ZONE)
-    assert NOTICE.text in outcome.held[ZONE]
+    assert NOTICE.told in outcome.held[ZONE]
     assert (await world.comments(ZONE))[-1] == "by hand"
     await world.operate(ZONE, delete(NOTICE.freezing(ZONE)))
     await world.clock.sleep(5)

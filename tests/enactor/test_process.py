@@ -86,7 +86,7 @@ async def test_enactor_shows_what_is_held_and_why(world, running):
 
     report = (await world.plans.reports())[NAME]
     assert report.generation == 1
-    assert "anna 1 looking" in report.held[ZONE]
+    assert "by anna since 1970-01-01 00:00:01 UTC: looking" in report.held[ZONE]
     assert running.service.state()["endpoints"][ZONE]["held"] == report.held[ZONE]
     assert running.service.state()["endpoints"][OTHER]["held"] is None
     gauge = {

@@ -54,7 +54,7 @@ async def test_frozen_planner_publishes_nothing_says_so_once_and_takes_requests(
         await planner.tick()
 
     assert (frozen.generation, frozen.error) == (1, None)
-    assert "frozen (ada 1792000000 checking the zones); `fencepost thaw` ends that" in frozen.why
+    assert "frozen (by ada since 2026-10-14 17:46:40 UTC: checking the zones); `fencepost thaw` ends" in frozen.why
     assert planner.state()["frozen"] == NOTICE.text
     assert submitting.result().outcome.settled.frozen == NOTICE.text
     assert list(await plans.requests()) == ["drain/az2-lb-1"]
