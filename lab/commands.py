@@ -1,15 +1,14 @@
 """Commands of this room: `compare`, `load`, `check` and `ablate`. Each imports what it needs when it is run."""
 
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from fencepost.guards import Guard
 from fencepost.settings import DEFAULT_PORT_BASE
 from lab.drills.commands import register as register_drills
-
-REGION_HELP: Final = "The region file; the default region is us-east-1."
+from lab.options import REGION_HELP, Enactors, JsonFile, PortBase, RegionFile, RunDir
 
 Seed = Annotated[int, typer.Option(help="Fixes every draw of world, load, delays and jitter.")]
 Which = Annotated[Literal["both", "buggy", "fixed"], typer.Option(help="Which protocols to run.")]
@@ -35,7 +34,6 @@ Without = Annotated[
 PlanRate = Annotated[float, typer.Option(help="Changes of the world, and so plans, a second.")]
 LoadRate = Annotated[float, typer.Option(help="Customers' requests a second, over all endpoints.")]
 CanaryRate = Annotated[float, typer.Option(help="Probes a second of each endpoint and address type.")]
-Enactors = Annotated[int, typer.Option(help="How many enactors, over the Availability Zones in turn.")]
 Keep = Annotated[int, typer.Option(help="How many generations' trees the cleaner leaves.")]
 Settle = Annotated[
     float | None, typer.Option(help="Bound for getting to the last plan, seconds; I5. Default: from the profile.")
@@ -48,12 +46,6 @@ BackoffBase = Annotated[
 BackoffCap = Annotated[
     float | None, typer.Option(help="Longest pause after a lost lock, seconds. Default: from the profile.")
 ]
-RegionFile = Annotated[Path | None, typer.Option(help=REGION_HELP)]
-PortBase = Annotated[int, typer.Option(help="DNS is served on it; other ports follow.")]
-RunDir = Annotated[
-    Path | None, typer.Option(help="Where histories and logs go. Default: a fresh directory under ./runs.")
-]
-JsonFile = Annotated[Path | None, typer.Option(help="Write the result there as JSON.")]
 HtmlFile = Annotated[
     Path | None, typer.Option(help="Write the page there. Default: fencepost-compare.html in the run directory.")
 ]

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from fencepost.settings import DEFAULT_PORT_BASE
+from lab.options import Enactors, JsonFile, PortBase, RegionFile, RunDir
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,13 +19,6 @@ Network = Annotated[
     Literal["none", "lan", "region", "accelerated"],
     typer.Option(help="Delays, losses and limits of the network: docs in fencepost/network.py."),
 ]
-Enactors = Annotated[int, typer.Option(help="How many enactors, over the Availability Zones in turn.")]
-RegionFile = Annotated[Path | None, typer.Option(help="The region file; the default region is us-east-1.")]
-PortBase = Annotated[int, typer.Option(help="DNS is served on it; other ports follow.")]
-RunDir = Annotated[
-    Path | None, typer.Option(help="Where history and logs go. Default: a fresh directory under ./runs.")
-]
-JsonFile = Annotated[Path | None, typer.Option(help="Write the result there as JSON.")]
 
 
 def register(parent: typer.Typer) -> None:
