@@ -258,9 +258,11 @@ async def test_follower_store_that_went_back_in_silence_is_noticed(redis_url, fo
     followed.run()
     await eventually(lambda: followed.served() == "lost")
 
-    await client.flushall()
-    for key, text in zip(keys, saved, strict=True):
-        await client.restore(key, 0, text)
+    async with client.pipeline(transaction=True) as at_once:  # a store that fails over shows no state in between
+        at_once.flushall()
+        for key, text in zip(keys, saved, strict=True):
+            at_once.restore(key, 0, text)
+        await at_once.execute()
     await client.aclose()
 
     await eventually(lambda: followed.served() == "kept", timeout_s=5)
