@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from deploy.topology import Mode, ProcessSpec, SystemOptions, check_options, process_specs
 from enactor.settings import EnactorSettings
-from fencepost.errors import StartupError
+from fencepost.errors import StartupError, UsageError
 from fencepost.guards import parse_guards
 from fencepost.network import PROFILES, Profile
 from fencepost.region import load_region
@@ -66,6 +66,8 @@ class CompareOptions:
     def check(self) -> None:
         """Refuse what cannot be run, before anything is started. Raises: StartupError naming the option."""
         rules_of(self.world)
+        if self.without and Mode.FIXED not in self.modes:
+            raise UsageError(f"--without {self.without} is for the fixed protocol; buggy has no guards to be without")
         for mode in self.modes:
             check_options(self.system(mode))
             if self.mode_dir(mode).exists():

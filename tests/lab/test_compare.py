@@ -72,6 +72,7 @@ def recorded(**changes) -> Recorded:
         ({"profile": "fast"}, "no network profile 'fast'"),
         ({"enactors": 0}, "--enactors 0"),
         ({"without": "fence,wall"}, "no guard wall; there are fence, "),
+        ({"without": "fence", "modes": (Mode.BUGGY,)}, "buggy has no guards to be without"),
         ({"plan_rate": 0.0}, "--plan-rate 0"),
         ({"duration_s": -1.0}, "--duration -1"),
         ({"region_file": Path("/no/such.toml")}, "--region"),
