@@ -32,6 +32,7 @@ from fencepost.errors import (
     NoSuchHostedZone,
     OutcomeUnknown,
     PlanUnsafe,
+    StoreError,
     TreeTaken,
     ZoneFrozen,
 )
@@ -55,7 +56,7 @@ class FixedEnactor:
         self._verifier = TreeVerifier(tools.api, tools.clock, tools.events, tools.settings)
         self._auditor = Auditor(tools.api, tools.protection, tools.clock, tools.events, self._guards)
         self._pace = CleanPace(tools.cleaning)
-        self._held = Held(tools.clock, tools.events, 2 * self._pauses.lock_ttl_s)
+        self._held = Held(tools.clock, tools.events, 2 * self._pauses.lock_ttl_s + self._pauses.verify_wait_s)
         self._plan: Plan | None = None
         self._reader = PlanReader(tools.plans)
         self._told = 0
@@ -99,15 +100,21 @@ class FixedEnactor:
     async def _each(self, endpoints: Sequence[str], work: Callable[[str], Awaitable[None]]) -> None:
         """Do some work on all endpoints side by side, so that one that waits holds up no other.
 
-        Without fairness one comes after the other, as in buggy.py. Raises: StoreError, when all have ended.
+        Without fairness one comes after the other, as in buggy.py. Raises: StoreError, when all have ended and it
+        is the same with all of them.
         """
         if Guard.FAIRNESS not in self._guards:
             for endpoint in endpoints:
                 await work(endpoint)
             return
         results = await asyncio.gather(*map(work, endpoints), return_exceptions=True)
-        if errors := [result for result in results if result is not None]:
-            raise errors[0]
+        errors = {endpoint: error for endpoint, error in zip(endpoints, results, strict=True) if error is not None}
+        for error in errors.values():
+            # A store that answers for other zones has trouble with this one alone.
+            if not isinstance(error, StoreError) or len(errors) == len(endpoints):
+                raise error
+        for endpoint, error in errors.items():
+            self._hold(endpoint, str(error))
 
     async def _read_plan(self) -> Plan | None:
         """Read the latest plan; costs what changed since the last look."""
@@ -171,6 +178,10 @@ class FixedEnactor:
                 return await self._nothing_newer(hand, plan, view, view.fence)
             keeps = view.root and view.fence is not None and view.fence.digest == short(plan.digests[hand.zone])
             # Whoever keeps its content has nothing taken away.
+            if not keeps and not self._tools.api.knows_time:
+                # What a window allows is judged by the store's time, which the lock's own commit tells.
+                await self._locked(hand, plan, view)
+                return False
             history = None if keeps else await self._tools.protection.approve(hand.zone, plan, view)
             return await self._locked(hand, plan, view) and await self._build_and_flip(hand, plan, view, history)
         except OutcomeUnknown as error:
@@ -205,11 +216,10 @@ class FixedEnactor:
             await self._tools.clock.sleep(pause_s)
             return
         self._held.wait(hand.zone, pause_s)
-        holder, most = self._held.abandoned_by(hand.zone), self._tools.settings.max_tries
-        if holder is None and hand.streak < most:
+        if hand.streak < (most := self._tools.settings.max_tries):
             return
-        reason = f"{holder} keeps its lock and moves nothing" if holder else f"its lock is lost in {most} tries or more"
-        if self._held.hold(hand.zone, reason, stands=holder is not None):
+        reason = f"its lock is lost in {most} tries or more"
+        if self._held.hold(hand.zone, reason):
             self._events.emit("enactor.lock_exhausted", zone=hand.zone, streak=hand.streak, reason=reason)
 
     async def _nothing_newer(self, hand: ZoneHand, plan: Plan, view: ZoneView, fence: Fence) -> bool:

@@ -18,10 +18,9 @@ class Wait(NamedTuple):
     generation: int | None
 
 
-class Tenure(NamedTuple):
-    """Somebody has had a zone's lock since `since_s` (monotonic); the fence stood at `generation` all along."""
+class Standstill(NamedTuple):
+    """A zone that has been held since `since_s` (monotonic); its fence stood at `generation` all along."""
 
-    holder: str
     generation: int
     since_s: float
 
@@ -30,7 +29,7 @@ class Held:
     """What is known of each zone. A freeze is told once when it is met, and once when it has ended.
 
     Args:
-        stuck_s: for how long somebody else may have a zone's lock, moving nothing, before it counts as left behind.
+        stuck_s: for how long a zone may be held, moved by nobody, before the others no longer wait for it.
     """
 
     def __init__(self, clock: Clock, events: Events, stuck_s: float) -> None:
@@ -40,7 +39,7 @@ class Held:
         self._waits: dict[str, Wait] = {}
         self._reasons: dict[str, str] = {}
         self._stands: set[str] = set()
-        self._tenures: dict[str, Tenure] = {}
+        self._standstills: dict[str, Standstill] = {}
         self._frozen: set[str] = set()
         self._trouble: dict[str, str] = {}
 
@@ -76,14 +75,20 @@ class Held:
         self._waits[zone] = Wait(self._clock.monotonic() + seconds, generation)
 
     def installed(self, plan: Plan) -> int:
-        """Return the generation that every zone of a plan has, at least; the plan's own if each of them stands still.
+        """Return the generation that every zone of a plan has, at least; the plan's own if all wait for a person.
 
-        Only a zone that waits for a person or for the planner is left out: one that is merely contended or refused for
-        now has not been reached by what is published, which must hold the planner back.
+        A zone that waits for a person or for the planner is left out. One that is merely contended, throttled or
+        refused for now has not been reached by what is published, which must hold the planner back; but not for ever:
+        one that nobody moves, an abandoned lock's say, is left out as well as long as others are moved.
         """
-        free = [self._seen.get(zone, 0) for zone in plan.digests if zone not in self._stands]
+        waiting = [zone for zone in plan.digests if zone not in self._stands]
+        moved = [zone for zone in waiting if not self._is_stuck(zone)]
         # A fence above the latest plan comes from a future that the plan store has lost.
-        return min([plan.generation, *free])
+        return min([plan.generation, *(self._seen.get(zone, 0) for zone in moved or waiting)])
+
+    def _is_stuck(self, zone: str) -> bool:
+        still = self._standstills.get(zone)
+        return still is not None and self._clock.monotonic() > still.since_s + self._stuck_s
 
     def trouble(self, zone: str, reason: str) -> None:
         """Note what went wrong in one try; it becomes the reason if no further one goes well."""
@@ -98,20 +103,16 @@ class Held:
         before = self._reasons.get(zone)
         self._reasons[zone] = reason or self._trouble.get(zone, "the zone moved on in every try")
         (self._stands.add if stands else self._stands.discard)(zone)
+        still, generation = self._standstills.get(zone), self._seen.get(zone, 0)
+        if still is None or still.generation != generation:
+            self._standstills[zone] = Standstill(generation, self._clock.monotonic())
         return self._reasons[zone] != before
-
-    def abandoned_by(self, zone: str) -> str | None:
-        """Return who has had a zone's lock for too long without moving it, None if nobody has."""
-        tenure = self._tenures.get(zone)
-        if tenure is None or self._clock.monotonic() <= tenure.since_s + self._stuck_s:
-            return None
-        return tenure.holder
 
     def arrived(self, zone: str, generation: int) -> None:
         """Note that a zone has a plan, or an equal one: nothing holds it."""
         self._at[zone] = self._seen[zone] = generation
         self._stands.discard(zone)
-        for noted in (self._reasons, self._trouble, self._waits, self._tenures):
+        for noted in (self._reasons, self._trouble, self._waits, self._standstills):
             noted.pop(zone, None)
 
     def look(self, zone: str, view: ZoneView) -> None:
@@ -120,7 +121,6 @@ class Held:
         Raises: ZoneFrozen before anything is written in vain.
         """
         self._seen[zone] = view.fence.generation if view.fence else 0
-        self._watch_lock(zone, view)
         if view.frozen is not None:
             raise ZoneFrozen(zone, Notice.parse(" ".join(view.frozen.values).strip('"')).told)
         if zone in self._frozen:
@@ -134,12 +134,3 @@ class Held:
         if error.zone not in self._frozen:
             self._frozen.add(error.zone)
             self._events.emit("enactor.zone_frozen", zone=error.zone, reason=error.by)
-
-    def _watch_lock(self, zone: str, view: ZoneView) -> None:
-        """Take note of since when somebody has the lock; whoever moves the zone with it begins anew."""
-        holder, generation = view.lock.text.split(" ")[0] if view.lock else None, self._seen[zone]
-        tenure = self._tenures.get(zone)
-        if holder is None:
-            self._tenures.pop(zone, None)
-        elif tenure is None or tenure[:2] != (holder, generation):
-            self._tenures[zone] = Tenure(holder, generation, self._clock.monotonic())

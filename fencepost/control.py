@@ -41,7 +41,7 @@ class ControlApi:
         longest_s: float = LONGEST_S,
         bucket: TokenBucket | None = None,
     ) -> None:
-        self._ahead_s = 0.0
+        self._ahead_s: float | None = None
         self._zones, self._clock, self._rng, self._events = zones, clock, rng, events
         self._pause_s, self._longest_s, self._bucket = pause_s, longest_s, bucket
 
@@ -60,7 +60,12 @@ class ControlApi:
 
         What several callers write into a zone and compare there must not depend on whose wall clock is right.
         """
-        return self._clock.epoch_s() - self._ahead_s
+        return self._clock.epoch_s() - (self._ahead_s or 0.0)
+
+    @property
+    def knows_time(self) -> bool:
+        """Whether a commit has told the store's time."""
+        return self._ahead_s is not None
 
     async def listing(self, zone: str, start: RecordKey | None = None) -> tuple[RecordSet, ...]:
         """Return every record set of a zone from `start` on. Its pages may be of different serials: prove, then act."""

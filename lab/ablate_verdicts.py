@@ -83,10 +83,9 @@ def lost_in(runs: Sequence[RunFigures], than: Sequence[RunFigures], needed: int)
     """Return in what a case is worse than another one, and whether one event is all that says so."""
     lost = Lost([], [])
     for name in worse(runs, than):
-        one, other = cell(runs, name), cell(than, name)
+        one = cell(runs, name)
         assert one is not None, name
-        assert other is not None, name
-        (lost.certain if other.total or one.runs_with >= needed else lost.perhaps).append(name)
+        (lost.certain if one.runs_with >= needed else lost.perhaps).append(name)
     return lost
 
 

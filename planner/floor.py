@@ -8,10 +8,11 @@ capacity each zone had lately is read with its fence.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from fencepost.capacity import CapacityHistory, capacity_key
-from fencepost.errors import ControlRecordInvalid, NoSuchHostedZone
+from fencepost.errors import ControlRecordInvalid, NoSuchHostedZone, StoreError
 from fencepost.fence import Fence, fence_key
 from fencepost.plan import Plan, short
 from fencepost.records import RecordSet
@@ -28,10 +29,20 @@ class ZoneSeen(NamedTuple):
 NOTHING_SEEN: Final = ZoneSeen(None, CapacityHistory())
 
 
-async def read_zones(zones: ZoneStore, names: Sequence[str]) -> dict[str, ZoneSeen]:
-    """Return what each zone says of itself; nothing for one that does not exist. Raises: StoreError."""
-    found = await asyncio.gather(*(_read_zone(zones, name) for name in names))
-    return dict(zip(names, found, strict=True))
+async def read_zones(
+    zones: ZoneStore, names: Sequence[str], known: Mapping[str, ZoneSeen] = MappingProxyType({})
+) -> dict[str, ZoneSeen]:
+    """Return what each zone says of itself; nothing for one that does not exist.
+
+    One that cannot be read just now counts as it was `known` last: it does not stop the others.
+    Raises: StoreError if none can be read.
+    """
+    results = await asyncio.gather(*(_read_zone(zones, name) for name in names), return_exceptions=True)
+    found = {name: result for name, result in zip(names, results, strict=True) if isinstance(result, ZoneSeen)}
+    for result in results:
+        if isinstance(result, BaseException) and not (found and isinstance(result, StoreError)):
+            raise result
+    return {name: found.get(name) or known.get(name, NOTHING_SEEN) for name in names}
 
 
 async def _read_zone(zones: ZoneStore, zone: str) -> ZoneSeen:

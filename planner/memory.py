@@ -5,9 +5,10 @@ published, so that many plans in a row take no more than one, before any of them
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from fencepost.capacity import NOTHING, Capacity, CapacityHistory, Sample, capacity_of
-from fencepost.plan import Forced, Plan
+from fencepost.plan import Content, Forced, Plan
 from planner.floor import ZoneSeen
 from planner.mend import mended
 
@@ -48,7 +49,13 @@ class Memory:
             self._digests[name] = digest
 
     def highest(
-        self, latest: Plan | None, zones: Mapping[str, ZoneSeen], *, now_s: float, epoch_s: float
+        self,
+        latest: Plan | None,
+        zones: Mapping[str, ZoneSeen],
+        meant: Mapping[str, Content] = MappingProxyType({}),
+        *,
+        now_s: float,
+        epoch_s: float,
     ) -> dict[str, Capacity]:
         """Return the most that each endpoint had within the window, by plans or in its zone; nothing without a window.
 
@@ -57,21 +64,31 @@ class Memory:
         Args:
             latest: the latest plan, whose marks of force count; None if there is none.
             zones: what each zone says of itself.
+            meant: digest -> content, of plans by force that are not the latest any more.
             now_s: by the clock that `note` is told.
             epoch_s: by the wall clock, which zones keep their histories by.
         """
         if not self._window_s:
             return {}
-        found, live = {}, self.live(latest, zones, epoch_s=epoch_s)
+        found, live = {}, self.live(latest, zones, meant, epoch_s=epoch_s)
         for name in sorted({*self._histories, *zones}):
             planned = self._histories.get(name, CapacityHistory()).highest(now_s, self._window_s)
             zone = live.get(name, NOTHING)
             found[name] = (max(planned[0], zone[0]), max(planned[1], zone[1]))
         return {name: most for name, most in found.items() if most != NOTHING}
 
-    def live(self, latest: Plan | None, zones: Mapping[str, ZoneSeen], *, epoch_s: float) -> dict[str, Capacity]:
+    def live(
+        self,
+        latest: Plan | None,
+        zones: Mapping[str, ZoneSeen],
+        meant: Mapping[str, Content] = MappingProxyType({}),
+        *,
+        epoch_s: float,
+    ) -> dict[str, Capacity]:
         """Return the most that each endpoint had in its zone within the window, without one: has now; as `highest`."""
-        found = {name: _live(name, zone, latest).highest(epoch_s, self._window_s) for name, zone in zones.items()}
+        found = {
+            name: _live(name, zone, latest, meant).highest(epoch_s, self._window_s) for name, zone in zones.items()
+        }
         return {name: most for name, most in found.items() if most != NOTHING}
 
 
@@ -86,10 +103,17 @@ def _lowered(history: CapacityHistory, left: Capacity) -> CapacityHistory:
     )
 
 
-def _live(name: str, zone: ZoneSeen, latest: Plan | None) -> CapacityHistory:
+def awaited_force(latest: Plan | None, zones: Mapping[str, ZoneSeen]) -> dict[str, Forced]:
+    """Return the plans by force that are not in their zones yet: what a later plan is compared with there."""
+    marks = latest.forced.items() if latest else ()
+    fences = {name: zone.fence.generation for name, zone in zones.items() if zone.fence}
+    return {name: forced for name, forced in marks if fences.get(name, 0) < forced.generation}
+
+
+def _live(name: str, zone: ZoneSeen, latest: Plan | None, meant: Mapping[str, Content]) -> CapacityHistory:
     """Return what an endpoint's zone had, as enactors see it: behind a plan by force, what that plan has instead."""
-    forced = latest.forced.get(name) if latest else None
-    if latest is None or forced is None or (zone.fence and zone.fence.generation >= forced.generation):
+    forced = awaited_force(latest, {name: zone}).get(name)
+    if latest is None or forced is None:
         return zone.capacity
-    left = latest.contents.get(forced.digest)
-    return CapacityHistory((Sample(0, capacity_of(mended(left))),)) if left else CapacityHistory()
+    left = latest.contents.get(forced.digest) or meant.get(forced.digest)
+    return CapacityHistory((Sample(0, capacity_of(mended(left))),)) if left else zone.capacity

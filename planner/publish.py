@@ -8,13 +8,13 @@ from fencepost.clock import Clock, stream
 from fencepost.errors import EndpointPinned, OutcomeUnknown, PlanConflict, PlansFrozen, StoreError
 from fencepost.events import Events
 from fencepost.guards import Guard
-from fencepost.plan import Draft
+from fencepost.plan import Content, Draft, Plan
 from fencepost.stores import PlanStore, Report, ZoneStore
 from planner.decide import Decision, Lately, Snapshot, decide
 from planner.floor import ZoneSeen, fences_of, read_zones
 from planner.lanes import Lanes
 from planner.layout import Layout
-from planner.memory import Memory
+from planner.memory import Memory, awaited_force
 from planner.observe import Observed
 from planner.requests import decode_requests
 from planner.safety import Limited
@@ -72,6 +72,7 @@ class Publisher:
         self._chance = stream(settings.seed, settings.name, "lanes")
         self._zones_interval_s = settings.look_interval_s
         self._zones_seen: dict[str, ZoneSeen] = {}
+        self._meant: Mapping[str, Content] = {}
         self._zones_until_s: float | None = None  # None: read them before anything else
         self._highest = 0  # the highest generation ever seen: the store may forget it, others will not
         self._unanswered: Draft | None = None  # sent, but whether it was published is not known
@@ -108,8 +109,9 @@ class Publisher:
     async def _attempt(self, fleet: Mapping[str, Observed]) -> tuple[Settled, Draft | None]:
         """Decide once; return also the draft that was published."""
         now_s, snapshot = self._clock.monotonic(), self.snapshot
-        highest = self._memory.highest(snapshot.latest, self._zones_seen, now_s=now_s, epoch_s=self._clock.epoch_s())
-        live = self._memory.live(snapshot.latest, self._zones_seen, epoch_s=self._clock.epoch_s())
+        seen, epoch_s = (snapshot.latest, self._zones_seen, self._meant), self._clock.epoch_s()
+        highest = self._memory.highest(*seen, now_s=now_s, epoch_s=epoch_s)
+        live = self._memory.live(*seen, epoch_s=epoch_s)
         decision = decide(self._layout, fleet, snapshot, Lately(self._zones_seen, highest, live), self._limits)
         standing = Settled(
             snapshot.generation,
@@ -141,7 +143,7 @@ class Publisher:
         """Take a snapshot. Fences come first, so that a plan published in between is not taken for a lost one."""
         now_s = self._clock.monotonic()
         if self._zones_until_s is None or now_s >= self._zones_until_s:
-            self._zones_seen = await read_zones(self._zones, self._layout.region.endpoint_names)
+            self._zones_seen = await read_zones(self._zones, self._layout.region.endpoint_names, self._zones_seen)
             self._zones_until_s = now_s + self._zones_interval_s
         texts, latest, controls, queue = await asyncio.gather(
             self._plans.requests(), self._plans.latest(self.snapshot.latest), self._plans.controls(), self._reports()
@@ -151,10 +153,18 @@ class Publisher:
             self.distrust()
         self._highest = max(self._highest, self.snapshot.generation)
         self._memory.note(latest, now_s)
+        await self._recall(latest)
         if self._unanswered and _holds(self.snapshot, self._unanswered):
             self._report(self._unanswered, self.snapshot.generation, None)
         self._unanswered = None
         self._see_queue(queue)
+
+    async def _recall(self, latest: Plan | None) -> None:
+        """Know what operators' plans by force had that are not live yet, though later plans have other contents."""
+        wanted = {forced.digest for forced in awaited_force(latest, self._zones_seen).values()}
+        missing = sorted(wanted - self._meant.keys() - (latest.contents.keys() if latest else set()))
+        found = {**self._meant, **(await self._plans.contents(missing))} if missing else self._meant
+        self._meant = {digest: content for digest, content in found.items() if digest in wanted}
 
     async def _reports(self) -> Mapping[str, Report]:
         return await self._plans.reports() if self.lanes else {}

@@ -179,9 +179,11 @@ def _too_little(name: str, value: Content | None, had: Capacity, known: Known, l
     for kind, most, has in zip(ADDRESS_TYPES, had, capacity_of(value), strict=True):
         if has < round(most * share, 6) or has == 0 < most:
             limit = f", the limit is {1 - share:.0%}" if share else ""
+            # No force takes the last address of a type.
+            help_out = remedy if has else f"bring load balancers with {kind} addresses back, in region file or health"
             return (
                 f"{begins}, and its zone has {most} {kind} capacity: a plan with {has} would take away "
-                f"{1 - has / most:.0%}{limit}; {remedy}"
+                f"{1 - has / most:.0%}{limit}; {help_out}"
             )
     return None
 

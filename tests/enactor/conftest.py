@@ -17,7 +17,7 @@ from fencepost import records
 from fencepost.batch import Change, ChangeBatch
 from fencepost.clock import Clock
 from fencepost.connect import open_plan_store, open_zone_store
-from fencepost.errors import FencepostError, OutcomeUnknown
+from fencepost.errors import FencepostError, OutcomeUnknown, StoreUnavailable
 from fencepost.events import EventBus, Recorder
 from fencepost.names import fence_name, lock_name, tree_name
 from fencepost.plan import Content, Draft, Target, content
@@ -64,6 +64,7 @@ class HeldStore:
     Attributes:
         gates: each holds the first batch that it matches, after `skip` matching ones.
         errors: raised instead of the next calls, which are not executed.
+        away: zones that the store does not answer for.
         lose_write: (zone, n, executed): the nth batch on a zone from now on ends as `OutcomeUnknown`.
         writes: batches that were sent, by zone.
     """
@@ -72,6 +73,7 @@ class HeldStore:
         self._inner, self._clock = inner, clock
         self.gates: list[Gate] = []
         self.errors: list[FencepostError] = []
+        self.away: set[str] = set()
         self.lose_write: tuple[str, int, bool] | None = None
         self.writes: dict[str, int] = {}
 
@@ -86,6 +88,8 @@ class HeldStore:
 
     async def read(self, zone: str, keys: Sequence[RecordKey]) -> ZoneRead:
         self._fail()
+        if zone in self.away:
+            raise StoreUnavailable(f"{zone} is away")
         return await self._inner.read(zone, keys)
 
     async def page(self, zone: str, start: RecordKey | None = None, limit: int = MAX_PAGE) -> ZonePage:

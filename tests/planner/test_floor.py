@@ -2,6 +2,7 @@
 
 import pytest
 
+from fencepost.errors import StoreUnavailable
 from fencepost.fence import Fence
 from fencepost.plan import Lane, Plan, short
 from fencepost.records import RecordSet
@@ -104,3 +105,29 @@ async def test_planner_looks_at_the_fences_again_after_its_interval(new_planner,
         await until(lambda: planner.publisher.snapshot.generation == 1)
         await set_fence("a.test.", "9 cccccccc other/1/1")
         await until(lambda: planner.publisher.snapshot.generation == 10)
+
+
+class Away:
+    """Zones of which some do not answer."""
+
+    def __init__(self, zones, *names: str) -> None:
+        self._zones, self._names = zones, names
+
+    async def read(self, zone, keys):
+        if zone in self._names:
+            raise StoreUnavailable(f"{zone} is away")
+        return await self._zones.read(zone, keys)
+
+
+async def test_zone_that_cannot_be_read_counts_as_it_was_last_and_stops_no_other(zones, set_fence):
+    """A shard that is down is no reason to publish nothing; a store that answers for no zone is."""
+    await set_fence("a.test.", "7 aaaaaaaa one")
+    await set_fence("b.test.", "8 bbbbbbbb one")
+    known = await read_zones(zones, ("a.test.", "b.test."))
+    await set_fence("b.test.", "9 bbbbbbbb two")
+
+    seen = await read_zones(Away(zones, "a.test."), ("a.test.", "b.test."), known)
+
+    assert {name: fence.generation for name, fence in fences_of(seen).items()} == {"a.test.": 7, "b.test.": 9}
+    with pytest.raises(StoreUnavailable):
+        await read_zones(Away(zones, "a.test.", "b.test."), ("a.test.", "b.test."), known)

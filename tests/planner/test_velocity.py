@@ -9,7 +9,7 @@ from fencepost.batch import ChangeBatch, upsert
 from fencepost.capacity import CapacityHistory, capacity_of
 from fencepost.events import EventBus
 from fencepost.fence import Fence
-from fencepost.plan import Draft, Forced, Lane, Plan, Target, content, digest
+from fencepost.plan import Content, Draft, Forced, Lane, Plan, Target, content, digest
 from fencepost.region import load_region
 from planner.floor import ZoneSeen
 from planner.layout import Layout
@@ -197,12 +197,31 @@ def test_zone_behind_a_plan_by_force_counts_with_what_that_plan_leaves():
     plan = Plan(8, 0, Lane.FAST, "", {MAIN: digest(left)}, {digest(left): left}, {MAIN: forced})
     history = CapacityHistory().noted(1000, (1800, 0), WINDOW_S)
 
-    def live(generation: int, latest: Plan = plan) -> dict[str, object]:
+    def live(generation: int, latest: Plan = plan, **meant: Content) -> dict[str, object]:
         zones = {MAIN: ZoneSeen(Fence(generation, "aaaaaaaa", "x"), history)}
-        return Memory(WINDOW_S).live(latest, zones, epoch_s=1001)
+        return Memory(WINDOW_S).live(latest, zones, {digest(value): value for value in meant.values()}, epoch_s=1001)
 
     assert live(6) == {MAIN: (1200, 0)}
     assert live(7) == {MAIN: (1800, 0)}
     other = content(5, left.targets[:6])
     gone = Plan(9, 0, Lane.FAST, "", {MAIN: digest(other)}, {digest(other): other}, {MAIN: forced})
-    assert live(6, gone) == {}
+    assert live(6, gone, meant=left) == {MAIN: (1200, 0)}
+    # What the plan store has forgotten, enactors cannot compare with either: what is live counts again.
+    assert live(6, gone) == {MAIN: (1800, 0)}
+
+
+async def test_plan_by_force_that_is_not_live_yet_counts_though_others_came_after_it(publisher_of, plans, clock):
+    """Enactors compare with what was forced until it is live; without it they would refuse this plan for ever."""
+    publisher = publisher_of()
+    await publisher.settle(dict.fromkeys(NAMES, WELL))
+    members = [lb.name for lb in LAYOUT.members[MAIN]]
+    existing = publisher.snapshot.contents[MAIN]
+    left = existing.__class__(existing.ttl, tuple(t for t in existing.targets if t.identifier in members[12:]))
+    await plans.publish(Draft({MAIN: left}, "by hand", by="ada", operator=True, force=True), expected=1)
+    await publisher.settle({**dict.fromkeys(NAMES, WELL), **dict.fromkeys(members[:14], DEAD)})
+    assert capacity(publisher) == 400
+
+    clock.now_s += WINDOW_S + 4
+    await publisher.settle({**dict.fromkeys(NAMES, WELL), **dict.fromkeys(members[:16], DEAD)})
+
+    assert capacity(publisher) == 400  # 60 % of the 600 that were forced, in whole load balancers
