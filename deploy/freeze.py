@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from fencepost.batch import ChangeBatch, create, delete
+from fencepost.batch import ChangeBatch, delete, swap
 from fencepost.client import Stores
 from fencepost.clock import Clock
 from fencepost.errors import FencepostError, InvalidChangeBatch, OutcomeUnknown
@@ -171,8 +171,8 @@ class Freezer:
 
     async def _freeze_plans(self, notice: Notice) -> Held:
         before = (await self._stores.plans.controls()).frozen
-        if before is not None:
-            return Held(None, done=True, notice=Word.of(before), already=before != _kept(notice))
+        if before is not None and before != _kept(notice):
+            return Held(None, done=True, notice=Word.of(before), already=True)
         await self._stores.plans.freeze(notice)
         self._events.emit("operator.plans_frozen", reason=notice.text)
         return Held(None, done=True, notice=Word.of(notice))
@@ -180,10 +180,12 @@ class Freezer:
     async def _freeze_zone(self, zone: str, notice: Notice) -> Held:
         read = await self._api.read(zone, [frozen_key(zone)])
         before = read_notice(read.records.get(frozen_key(zone)))
-        if before is not None:
-            return Held(zone, done=True, notice=Word.of(before), already=before != _kept(notice), serial=read.serial)
+        if before is not None and before != _kept(notice):
+            return Held(zone, done=True, notice=Word.of(before), already=True, serial=read.serial)
+        # Our own, whose outcome was not learnt, is written once more: only then do the replicas have it for certain.
+        changes = swap(read.records.get(frozen_key(zone)), notice.freezing(zone))
         comment = f"frozen by {_kept(notice).by}: {_kept(notice).why}".removesuffix(": ")
-        commit = await self._api.change(ChangeBatch(zone, (create(notice.freezing(zone)),), comment=comment))
+        commit = await self._api.change(ChangeBatch(zone, changes, comment=comment))
         self._events.emit("operator.zone_frozen", zone=zone, reason=notice.text, serial=commit.serial)
         return Held(zone, done=True, notice=Word.of(notice), serial=commit.serial)
 

@@ -194,6 +194,10 @@ async def test_freeze_of_unknown_outcome_is_read_before_anything_is_said(opened,
     assert done.complete
     assert not done.zones[0].already
     assert await frozen(opened, opened.region.endpoint_names[0]) == WHO
+    # Written once more where it was there already: what was told is what the replicas have, too.
+    comments = [commit.comment for commit in await opened.zones.commits(opened.region.endpoint_names[0])]
+    assert comments[-1].startswith("frozen by")
+    assert sum(comment.startswith("frozen by") for comment in comments) == (2 if executed else 1)
 
 
 async def test_thaw_of_unknown_outcome_says_what_it_ended(opened, freezer):
