@@ -161,7 +161,8 @@ class Protection:
         return found
 
     def _samples(self, zone: str, view: ZoneView) -> CapacityHistory:
-        return CapacityHistory.parse(zone, view.capacity) if view.capacity else CapacityHistory()
+        history = CapacityHistory.parse(zone, view.capacity) if view.capacity else CapacityHistory()
+        return history.believed(self._api.epoch_s())
 
     def _begun(self, history: CapacityHistory, found: Content) -> CapacityHistory:
         return history.noted(self._api.epoch_s(), capacity_of(found), self._settings.velocity_window_s)

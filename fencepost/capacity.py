@@ -46,14 +46,14 @@ class CapacityHistory(NamedTuple):
 
     def highest(self, now_s: float, window_s: float) -> Capacity:
         """Return the most that each type had within the last `window_s` seconds; nothing if nothing is known."""
-        return _most(sample.capacity for sample in _reaching(self._believed(now_s), now_s - window_s))
+        return _most(sample.capacity for sample in _reaching(self.believed(now_s).samples, now_s - window_s))
 
     def noted(self, now_s: float, capacity: Capacity, window_s: float) -> "CapacityHistory":
         """Return the history with what is live from now on; samples that no window can ask for any more are left out.
 
         Time that goes backwards counts as standing still, up to `MAX_SKEW_S`.
         """
-        believed = self._believed(now_s)
+        believed = self.believed(now_s).samples
         second = max([math.floor(now_s), *(sample.since_s - 1 for sample in believed[-1:])])
         earlier = [sample for sample in believed if sample.since_s < second]
         # Whatever was live at some time within this second: what it began with, and each thing noted in it.
@@ -63,8 +63,9 @@ class CapacityHistory(NamedTuple):
         samples = [*earlier, Sample(second, most), Sample(second + 1, capacity)]
         return CapacityHistory(tuple(_merged(_reaching(samples, now_s - window_s))))
 
-    def _believed(self, now_s: float) -> tuple[Sample, ...]:
-        return tuple(sample for sample in self.samples if sample.since_s <= now_s + MAX_SKEW_S)
+    def believed(self, now_s: float) -> "CapacityHistory":
+        """Return the history without samples from so far in the future that only a wrong clock can have written them."""
+        return CapacityHistory(tuple(sample for sample in self.samples if sample.since_s <= now_s + MAX_SKEW_S))
 
     def record(self, zone: str) -> RecordSet:
         """Return the TXT record that says it."""
