@@ -64,7 +64,7 @@ class CapacityHistory(NamedTuple):
         return CapacityHistory(tuple(_merged(_reaching(samples, now_s - window_s))))
 
     def believed(self, now_s: float) -> "CapacityHistory":
-        """Return the history without samples from so far in the future that only a wrong clock can have written them."""
+        """Return the history without samples from so far ahead that only a wrong clock can have written them."""
         return CapacityHistory(tuple(sample for sample in self.samples if sample.since_s <= now_s + MAX_SKEW_S))
 
     def record(self, zone: str) -> RecordSet:
