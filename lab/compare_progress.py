@@ -1,20 +1,15 @@
 """What a comparison shows while it runs: where it is, how long it still takes, and what has happened so far."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from fencepost.clock import Clock
-
-REFRESH_S: Final = 0.5
-PLAIN_EVERY_S: Final = 10.0
-"""How often a line is written where nobody sees a moving one: in a file, in a build's log."""
+from lab.shown import REFRESH_S, Shown
 
 
 class Phase(StrEnum):
@@ -82,23 +77,22 @@ class Status:
         return f"{self.mode}: {self.phase}{left}; {self.words}"
 
 
-class Display:
+class Display(Shown):
     """Shows a status until the `async with` ends: a moving bar on a terminal, a line now and then elsewhere."""
 
     def __init__(self, status: Status, console: Console, clock: Clock) -> None:
-        self._status, self._console, self._clock = status, console, clock
-        self._task: asyncio.Task[None] | None = None
+        super().__init__(console, clock)
+        self._status = status
 
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._moving() if self._console.is_terminal else self._plain())
-        return self
+    @property
+    def line(self) -> str:
+        """See `Shown.line`."""
+        return self._status.line(self._clock.monotonic())
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._task is not None
-        self._task.cancel()
-        await asyncio.wait({self._task})
+    @property
+    def here(self) -> str:
+        """The mode and its phase, once there is one."""
+        return f"{self._status.mode}: {self._status.phase}" if self._status.mode else ""
 
     async def _moving(self) -> None:
         columns = (
@@ -122,13 +116,3 @@ class Display:
                     refresh=True,
                 )
                 await self._clock.sleep(REFRESH_S)
-
-    async def _plain(self) -> None:
-        said: tuple[str, Phase] | None = None
-        next_s = 0.0
-        while True:
-            now_s, here = self._clock.monotonic(), (self._status.mode, self._status.phase)
-            if self._status.mode and (here != said or now_s >= next_s):
-                self._console.print(self._status.line(now_s), highlight=False, markup=False, soft_wrap=True)
-                said, next_s = here, now_s + PLAIN_EVERY_S
-            await self._clock.sleep(REFRESH_S)

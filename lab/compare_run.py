@@ -19,11 +19,12 @@ from fencepost.log import json_logger
 from fencepost.stores import Actor, PlanStore, ZoneStore
 from lab.clients import Tally, Target, targets_of
 from lab.compare_options import INSTALL_BOUND_S, CompareOptions, watcher_specs
-from lab.compare_progress import REFRESH_S, Phase, Status
+from lab.compare_progress import Phase, Status
 from lab.history import History, RunInfo, collect, load, save
 from lab.last_answers import LastAnswer, dig, last_answers
 from lab.lines import LinesFile
 from lab.settle import Settled, settle
+from lab.shown import REFRESH_S
 from lab.world import World, rules_of
 
 ACTOR: Final = Actor("compare", operator=True)
