@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
@@ -57,6 +58,7 @@ async def check_server(url: str, remedy: str = START_IT) -> None:
         await client.aclose()
 
 
+@cache
 def load_script(name: str) -> str:
     """Return the text of a script of ours, e.g. `change_batch`."""
     return (files("fencepost") / "lua" / f"{name}.lua").read_text("utf-8")

@@ -129,7 +129,7 @@ class RedisZoneStore:
             return None
         if head == b"committed":
             fields = (batch.generation, batch.comment, batch.changes)
-            return Commit(batch.zone, int(rest[0]), int(rest[1]), self._actor, *fields)
+            return Commit(batch.zone, rest[0], int(rest[1]), self._actor, *fields)
         raise _refusal(batch, head.decode(), rest, failures)
 
     def _arguments(

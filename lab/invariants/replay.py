@@ -204,22 +204,35 @@ def _weight(record_set: RecordSet) -> int:
     return 1 if record_set.weight is None else record_set.weight
 
 
+class Replayer:
+    """A zone's history as it grows."""
+
+    def __init__(self, zone: str) -> None:
+        self.state = ZoneState(zone)
+        self._before = self.state.view()
+        self._resolved: set[str] = set()
+        self._reached: dict[str, int] = {}
+
+    @property
+    def memory(self) -> object:
+        """What later steps depend on besides the records; equal for two that will be told the same."""
+        return frozenset(self._resolved), tuple(sorted(self._reached.items()))
+
+    def step(self, commit: Commit) -> Step:
+        """Take the next commit; return what it did."""
+        removed = self.state.apply(commit.changes)
+        before, after = self._before, self.state.view()
+        self._before = after
+        self._resolved |= {kind for kind, count in after.addresses.items() if count}
+        lost = tuple(kind for kind in ADDRESS_TYPES if kind in self._resolved and not after.addresses[kind])
+        gone = self.state.trees_without_address(removed)
+        return Step(commit, before, after, removed, gone, lost, _back_from(self._reached, after))
+
+
 def replay(zone: str, commits: Iterable[Commit]) -> tuple[Step, ...]:
     """Return what each commit of a zone did, in order."""
-    state = ZoneState(zone)
-    before = state.view()
-    resolved: set[str] = set()
-    reached: dict[str, int] = {}
-    steps = []
-    for commit in commits:
-        removed = state.apply(commit.changes)
-        after = state.view()
-        resolved |= {kind for kind, count in after.addresses.items() if count}
-        lost = tuple(kind for kind in ADDRESS_TYPES if kind in resolved and not after.addresses[kind])
-        gone = state.trees_without_address(removed)
-        steps.append(Step(commit, before, after, removed, gone, lost, _back_from(reached, after)))
-        before = after
-    return tuple(steps)
+    replayer = Replayer(zone)
+    return tuple(map(replayer.step, commits))
 
 
 def _back_from(reached: dict[str, int], after: View) -> int | None:

@@ -1,0 +1,113 @@
+"""The invariants, after every commit of a simulated zone: the checker's own rules, fed one step at a time.
+
+The shipped resolver's image of the zone is moved on by the same commits, and asked what it would answer: I1 is judged
+by both. Source: docs/invariants.md.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Final
+
+from fencepost.batch import Action, Change
+from fencepost.plan import Content
+from fencepost.records import ADDRESS_TYPES, RecordSet, decode
+from fencepost.redis_client import Argument
+from fencepost.stores import Actor, Commit
+from lab.history import History, RunInfo
+from lab.invariants.convergence import difference
+from lab.invariants.replay import Replayer, Step
+from lab.invariants.rules import frozen, never_empty, no_dangling, no_regression, only_holder, referenced_kept
+from lab.invariants.velocity import Watch
+from lab.invariants.violation import Violation
+from resolver.answer import addresses
+from resolver.zone import ZoneImage
+
+EACH: Final = (no_regression, referenced_kept, only_holder, frozen)
+"""Rules whose violations are single commits."""
+
+LASTING: Final = (never_empty, no_dangling)
+"""Rules whose violations go on until a later commit: told when they begin."""
+
+FIRST_CHANGE, CHANGE_WIDTH = 9, 5
+"""Where the changes are in the arguments of change_batch.lua."""
+
+
+@lru_cache(maxsize=65_536)
+def _change(action: str, text: bytes) -> Change:
+    return Change(Action(action), decode(text))
+
+
+def commit_of(args: Sequence[Argument], serial: int, at_us: int) -> Commit:
+    """Return the commit that a call of change_batch.lua with these ARGV made."""
+    zone, _, actor, operator, generation, comment = args[:6]
+    changes = tuple(_change(args[at], args[at + 2]) for at in range(FIRST_CHANGE, len(args), CHANGE_WIDTH))  # type: ignore[arg-type]
+    number = int(generation) if generation != "" else None
+    return Commit(str(zone), serial, at_us, Actor(str(actor), operator == 1), number, str(comment), changes)
+
+
+class ZoneJudge:
+    """One zone: its state, and what its commits have broken."""
+
+    def __init__(self, zone: str, history: History, members: int) -> None:
+        self.zone, self._history = zone, history
+        self._replayer, self._velocity = Replayer(zone), Watch(history.run, members)
+        self._image = ZoneImage(zone, 0, ())
+        self._answered: set[str] = set()
+        self._open: set[str] = set()
+        self.commits: list[Commit] = []
+        self.last: Step | None = None
+
+    def take(self, commit: Commit, forced: Sequence[int]) -> Iterator[Violation]:
+        """Take the next commit; yield what it broke."""
+        self.commits.append(commit)
+        step = self.last = self._replayer.step(commit)
+        one = (step,)
+        for rule in EACH:
+            yield from rule(self._history, one)
+        for rule in LASTING:
+            found = list(rule(self._history, one))
+            if found and rule.__name__ not in self._open:
+                yield from found
+            (self._open.add if found else self._open.discard)(rule.__name__)
+        if (taken := self._velocity.look(step, forced)) is not None:
+            yield taken
+        yield from self._answers(commit, step)
+
+    def _answers(self, commit: Commit, step: Step) -> Iterator[Violation]:
+        self._image = self._image.apply(commit)
+        for kind in ADDRESS_TYPES:
+            if addresses(self._image, self.zone, kind):
+                self._answered.add(kind)
+            elif kind in self._answered and kind not in step.lost:
+                detail = f"the resolver has no {kind} address to give, though the zone has"
+                yield Violation("I1", self.zone, detail, commit.at_us, commit.serial)
+
+    def difference(self, wanted: Content) -> str | None:
+        """Return how the zone differs from a content, in words, None if it does not."""
+        return difference(self._replayer.state, wanted)
+
+    @property
+    def memory(self) -> object:
+        """What decides about later commits besides the zone's records: what was answered, reached, and live lately."""
+        return (self._replayer.memory, self._velocity.memory, frozenset(self._answered), frozenset(self._open))
+
+    @property
+    def records(self) -> tuple[RecordSet, ...]:
+        """What the zone has, in order of the records' keys."""
+        return tuple(found for _, found in sorted(self._replayer.state.records.items()))
+
+
+class Judge:
+    """All zones of a world."""
+
+    def __init__(self, members: Mapping[str, int], run: RunInfo) -> None:
+        history = History(run=run, commits={})
+        self.zones = {zone: ZoneJudge(zone, history, count) for zone, count in members.items()}
+        self.violations: list[Violation] = []
+        self.commits = 0
+        self.forced: dict[str, list[int]] = {zone: [] for zone in members}
+
+    def take(self, commit: Commit) -> None:
+        """Take the next commit."""
+        self.commits += 1
+        self.violations += self.zones[commit.zone].take(commit, self.forced[commit.zone])

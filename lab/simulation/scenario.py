@@ -1,0 +1,135 @@
+"""A scenario: what a world is made of. Together with a list of choices it says all that happens in a simulation."""
+
+from functools import cached_property
+from typing import Final, Literal
+
+import msgspec
+from pydantic import PrivateAttr
+
+from enactor.settings import EnactorSettings
+from fencepost.guards import Guard
+from fencepost.plan import Content, Target, content
+from fencepost.region import AvailabilityZone, Endpoint, LoadBalancer, Region
+from planner.settings import PlannerSettings
+
+TTL_S: Final = 5
+NAMES: Final = "abcdefghijklmnopqrstuvwxyz"
+
+
+class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a world is made of.
+
+    Attributes:
+        mode: the enactors' protocol.
+        enactors, endpoints, balancers: how many; every load balancer is behind every endpoint.
+        generations: how many plans are published.
+        planner: whether the real planner publishes them, from changes of the fleet; else a script does.
+        operator: whether an operator freezes, thaws and rolls back meanwhile.
+        faults: how many faults a schedule may have.
+        rounds: how many rounds an enactor makes in one life; 0: no bound.
+        keep: how many generations' trees the cleaner leaves.
+        batch_records: how many record sets of a tree fit into one batch; 0: as many as Route 53's limits allow.
+        without: guards that are off, separated by commas.
+        poll_s, lock_ttl_s, backoff_base_s, backoff_cap_s, sweep_s: see `EnactorSettings`.
+        skew_s: the processes' wall clocks differ by up to so much.
+        seed: fixes every draw of the processes.
+    """
+
+    mode: Literal["buggy", "fixed"] = "fixed"
+    enactors: int = 3
+    endpoints: int = 3
+    balancers: int = 3
+    generations: int = 4
+    planner: bool = False
+    operator: bool = False
+    faults: int = 0
+    rounds: int = 0
+    keep: int = 1
+    batch_records: int = 0
+    without: str = ""
+    poll_s: float = 2.0
+    lock_ttl_s: float = 20.0
+    backoff_base_s: float = 2.0
+    backoff_cap_s: float = 8.0
+    sweep_s: float = 30.0
+    skew_s: float = 0.0
+    seed: int = 1
+
+
+class _EnactorSettings(EnactorSettings):
+    _region: Region = PrivateAttr()
+
+    def region(self) -> Region:
+        return self._region
+
+
+class Scene:
+    """What follows from a scenario, worked out once for all of its schedules."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+
+    @cached_property
+    def zones(self) -> tuple[str, ...]:
+        """The endpoints' names."""
+        return tuple(f"{NAMES[index]}.test." for index in range(self.scenario.endpoints))
+
+    @cached_property
+    def region(self) -> Region:
+        """The region file that there would be."""
+        balancers = tuple(
+            LoadBalancer(f"lb-{n}", "az1", f"10.0.0.{n}", None, 100) for n in range(1, self.scenario.balancers + 1)
+        )
+        endpoints = tuple(Endpoint(zone, "regional-ipv4", ("*",)) for zone in self.zones)
+        return Region("simulated", TTL_S, (AvailabilityZone("az1"),), balancers, endpoints)
+
+    @cached_property
+    def enactor_names(self) -> tuple[str, ...]:
+        """The enactors' names."""
+        return tuple(f"enactor-{n}" for n in range(1, self.scenario.enactors + 1))
+
+    @cached_property
+    def enactor_settings(self) -> dict[str, EnactorSettings]:
+        """Each enactor's settings."""
+        return {name: self._settings_of(name) for name in self.enactor_names}
+
+    def _settings_of(self, name: str) -> EnactorSettings:
+        given = self.scenario
+        settings = _EnactorSettings(
+            name=name,
+            protocol=given.mode,
+            keep=given.keep,
+            without=self.without,
+            small_fleet=1,
+            poll_s=given.poll_s,
+            lock_ttl_s=given.lock_ttl_s,
+            backoff_base_s=given.backoff_base_s,
+            backoff_cap_s=given.backoff_cap_s,
+            sweep_s=given.sweep_s,
+            api_requests_per_s=0.0,
+        )
+        settings._region = self.region
+        return settings
+
+    @property
+    def without(self) -> str:
+        """The guards that are off; the protocol that broke has none."""
+        return ",".join(Guard) if self.scenario.mode == "buggy" else self.scenario.without
+
+    @cached_property
+    def planner_settings(self) -> PlannerSettings:
+        """The planner's settings."""
+        return PlannerSettings(without=self.without, small_fleet=1, slow_interval_s=self.scenario.poll_s)
+
+    @cached_property
+    def contents(self) -> tuple[Content, ...]:
+        """What an endpoint may be wanted to have: all load balancers, or all but one."""
+        everybody = [Target(lb.name, "A", lb.address, 100) for lb in self.region.load_balancer]
+        fewer = [[target for target in everybody if target is not out] for out in everybody]
+        return tuple(content(TTL_S, targets) for targets in (everybody, *fewer))
+
+    @property
+    def heal_s(self) -> float:
+        """Within how long, after the last fault and the last plan, every endpoint has that plan (I5)."""
+        given = self.scenario
+        return 2 * (given.lock_ttl_s + given.backoff_cap_s + given.poll_s) + given.sweep_s

@@ -1,0 +1,233 @@
+"""A simulated world: the small server, processes of shipped code, and time that moves only when a timer goes off.
+
+Whoever drives a world chooses, one at a time, which parked call is executed and what it meets, which dead process
+starts again, or that the earliest timer goes off. Nothing else decides anything: the same choices give the same world.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+import msgspec
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+from fencepost.events import Event
+from fencepost.plan import Content, decode_content
+from lab.invariants.violation import Violation
+from lab.simulation.choice import START, TIMER, Choice, Fault
+from lab.simulation.client import Call
+from lab.simulation.judge import Judge, commit_of
+from lab.simulation.loop import WorldTime
+from lab.simulation.process import EPOCH_S, Process
+from lab.simulation.server import Server, ServerError
+
+FIRST_ENDPOINT, ENDPOINT_WIDTH = 9, 3
+"""Where the changes are in the arguments of publish_plan.lua."""
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """One choice that was taken, as a time line tells it.
+
+    Attributes:
+        at_s: the world's time, seconds.
+        choice: what was chosen.
+        detail: what the call was, in words: a batch's comment, a script's name.
+        serial: the commit that it made; None if none.
+        events: what processes said at once.
+        violations: what it broke.
+    """
+
+    at_s: float
+    choice: Choice
+    detail: str
+    zone: str
+    serial: int | None
+    events: tuple[tuple[str, Event], ...]
+    violations: tuple[Violation, ...]
+
+
+class World:
+    """See the module.
+
+    Attributes:
+        time: now.
+        processes: in the order in which ties are broken.
+        trace: the choices so far.
+        judge: the zones, and what was broken.
+        plan: endpoint -> content, of the latest plan; `generation` is its number.
+        seen: how often each event was emitted.
+        lines: what each choice did, if the world keeps a record.
+    """
+
+    def __init__(self, server: Server, time: WorldTime, judge: Judge, *, recording: bool = False) -> None:
+        self.server, self.time, self.judge = server, time, judge
+        self.processes: tuple[Process, ...] = ()
+        self._by_name: dict[str, Process] = {}
+        self.trace: list[Choice] = []
+        self.generation = 0
+        self.plan: dict[str, Content] = {}
+        self.seen: Counter[str] = Counter()
+        self.lines: list[Taken] | None = [] if recording else None
+        self.listeners: list[Callable[[str, Event], None]] = []
+        self._said: list[tuple[str, Event]] = []
+        self._tick()
+
+    def populate(self, processes: Iterable[Process]) -> None:
+        """Put processes into the world, and start them."""
+        self.processes = tuple(processes)
+        self._by_name = {process.name: process for process in self.processes}
+        for process in self.processes:
+            process.start()
+
+    def close(self) -> None:
+        """End all processes; the server is left as it is."""
+        for process in self.processes:
+            process.kill()
+
+    def hear(self, process: str, event: Event) -> None:
+        """Take note of an event."""
+        self.seen[event.name] += 1
+        for listener in self.listeners:
+            listener(process, event)
+        if self.lines is not None:
+            self._said.append((process, event))
+
+    # What may be chosen.
+
+    @property
+    def parked(self) -> list[Call]:
+        """Return all calls that wait, by process, oldest first."""
+        return [call for process in self.processes for call in process.parked]
+
+    @property
+    def dead(self) -> list[Process]:
+        """Return the processes that were killed and not started again."""
+        return [process for process in self.processes if process.killed]
+
+    @property
+    def next_timer(self) -> Process | None:
+        """Return whose timer is due next, None if there is no timer."""
+        found, when = None, float("inf")
+        for process in self.processes:
+            timer_s = process.timer_s
+            if timer_s is not None and timer_s < when:
+                found, when = process, timer_s
+        return found
+
+    def options(self) -> Iterator[Choice]:
+        """Yield everything that may happen next without a fault."""
+        for call in self.parked:
+            yield Choice(call.process, call.what)
+        for process in self.dead:
+            yield Choice(process.name, START)
+        if (timer := self.next_timer) is not None:
+            yield Choice(timer.name, TIMER)
+
+    # Choosing.
+
+    def named(self, name: str) -> Process:
+        """Return a process by its name."""
+        return self._by_name[name]
+
+    def take(self, choice: Choice) -> bool:
+        """Let a choice happen; say whether it could. Raises: what goes wrong in a process."""
+        process = self._by_name.get(choice.process)
+        if process is None:
+            return False
+        if choice.what == TIMER:
+            return process is self.next_timer and self.fire(process)
+        if choice.what == START:
+            return process.killed and self.start(process)
+        call = next((call for call in process.parked if call.what == choice.what), None)
+        return call is not None and self.run(call, choice.fault)
+
+    def fire(self, process: Process) -> bool:
+        """Let the earliest timer go off, which is that process's."""
+        timer_s = process.timer_s
+        assert timer_s is not None, f"{process.name} has a timer"
+        self.time.now_s = max(self.time.now_s, timer_s)
+        self._tick()
+        process.fire()
+        self._taken(Choice(process.name, TIMER), "", "", None, 0)
+        return True
+
+    def start(self, process: Process) -> bool:
+        """Start a dead process again."""
+        process.start()
+        self._taken(Choice(process.name, START), "", "", None, 0)
+        return True
+
+    def run(self, call: Call, fault: Fault = Fault.NONE) -> bool:
+        """Execute a parked call, or let it meet a fault."""
+        process, known = self._by_name[call.process], len(self.judge.violations)
+        serial = None
+        if fault is Fault.CRASH:
+            process.kill()
+        elif fault is Fault.ERROR:
+            process.fail(call, RedisConnectionError("the connection broke before the call was executed"))
+        else:
+            try:
+                reply = call.execute(self.server)
+            except ServerError as error:
+                process.fail(call, ResponseError(str(error)))
+            else:
+                serial = self._judge(call, reply) if call.writes else None
+                if fault is Fault.LOST:
+                    process.fail(call, RedisConnectionError("the connection broke before the reply came"))
+                else:
+                    process.answer(call, reply)
+        self._taken(Choice(call.process, call.what, fault), _detail(call), call.zone, serial, known)
+        return True
+
+    def _tick(self) -> None:
+        self.server.now_us = round((EPOCH_S + self.time.now_s) * 1e6)
+
+    def _judge(self, call: Call, reply: object) -> int | None:
+        """Let the judge see a commit, and take note of a plan; return the commit's serial."""
+        if not isinstance(reply, list):
+            return None
+        if call.name == "change_batch" and reply[0] == b"committed":
+            commit = commit_of(call.args, int(reply[1]), int(reply[2]))
+            self.judge.take(commit)
+            return commit.serial
+        if call.name == "publish_plan" and reply[0] == b"published":
+            self._note_plan(call, int(reply[1]))
+        return None
+
+    def _note_plan(self, call: Call, generation: int) -> None:
+        self.generation = generation
+        for at in range(FIRST_ENDPOINT, len(call.args), ENDPOINT_WIDTH):
+            endpoint, digest, text = call.args[at : at + ENDPOINT_WIDTH]
+            if digest == "":
+                self.plan.pop(str(endpoint), None)
+            else:
+                assert isinstance(text, bytes), text
+                self.plan[str(endpoint)] = decode_content(text)
+            if call.args[7] == 1:
+                self.judge.forced[str(endpoint)].append(generation)
+
+    def _taken(self, choice: Choice, detail: str, zone: str, serial: int | None, known: int) -> None:
+        self.trace.append(choice)
+        if self.lines is not None:
+            broken = tuple(self.judge.violations[known:])
+            self.lines.append(Taken(self.time.now_s, choice, detail, zone, serial, tuple(self._said), broken))
+            self._said.clear()
+
+    # Whether it has got where it should.
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody has still to do what ends: plans to publish, a freeze to lift."""
+        return any(process.busy for process in self.processes)
+
+    def pending(self) -> Sequence[str]:
+        """Return why some endpoint does not have the latest plan, one sentence for each; empty if all have it."""
+        found = []
+        for endpoint, wanted in sorted(self.plan.items()):
+            if problem := self.judge.zones[endpoint].difference(wanted):
+                found.append(f"{endpoint}: plan {self.generation} is not live: {problem}")
+        return found
+
+
+def _detail(call: Call) -> str:
+    return str(call.args[5]) if call.name == "change_batch" else ""
