@@ -29,8 +29,8 @@ class Untold(int):
     def _refuse(self, *_: object) -> Any:
         raise NotInSimulation("a zone's serial (in an exhaustive search)")
 
-    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __hash__ = _refuse  # type: ignore[assignment]
-    __add__ = __radd__ = __sub__ = __rsub__ = __int__ = __index__ = __bool__ = __str__ = __format__ = _refuse  # type: ignore[assignment]
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __hash__ = _refuse
+    __add__ = __radd__ = __sub__ = __rsub__ = __int__ = __index__ = __bool__ = __str__ = __format__ = _refuse
 
 
 UNTOLD: Final = Untold(0)

@@ -1,4 +1,4 @@
-"""What the shipped store adapters get for a client: each call parks, and the world says when, and whether, it is done."""
+"""What the shipped store adapters get for a client: each call parks until the world has it done, or has it fail."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -139,15 +139,16 @@ class SimClient:
     async def _command(
         self, name: str, key: str, *args: Argument, convert: Callable[[Reply], Any] | None = None
     ) -> Any:
-        return await self.park(name, (key,), (key, *args), access_of((key,), ()), None, convert)
+        return await self.park(name, (key,), (key, *args), access=access_of((key,), ()), convert=convert)
 
     async def park(
         self,
         name: str,
         keys: tuple[str, ...],
         args: tuple[Argument, ...],
+        *,
         access: Access,
-        script: Script | None,
+        script: Script | None = None,
         convert: Callable[[Reply], Any] | None = None,
     ) -> Any:
         """Wait until the world has the call executed; return its reply. Raises: RedisError, as the world has it."""
@@ -171,4 +172,4 @@ class _SimScript:
         declared = tuple(keys)
         written = declared if self._some is None else tuple(declared[at] for at in self._some)
         access = access_of(declared, written)
-        return await self._client.park(self._name, declared, tuple(args), access, self._script)
+        return await self._client.park(self._name, declared, tuple(args), access=access, script=self._script)

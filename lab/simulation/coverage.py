@@ -56,7 +56,7 @@ class Path(NamedTuple):
     """How often a path was taken."""
 
     name: str
-    count: int
+    times: int
 
 
 class Coverage:
@@ -64,7 +64,7 @@ class Coverage:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        self._events = {event: [] for event, _ in BY_EVENT.values()}
+        self._events: dict[str, list[tuple[str, Wants]]] = {event: [] for event, _ in BY_EVENT.values()}
         for name, (event, wants) in BY_EVENT.items():
             self._events[event].append((name, wants))
         self._begin()
@@ -77,7 +77,7 @@ class Coverage:
         """Forget the world before."""
         self._begin()
 
-    def hear(self, _: str, event: Event) -> None:
+    def hear(self, event: Event) -> None:
         """Take note of an event."""
         for name, wants in self._events.get(event.name, ()):
             if wants(event):
@@ -126,4 +126,4 @@ def paths(counts: Mapping[str, int]) -> tuple[Path, ...]:
 
 def never(counts: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the paths that were never taken."""
-    return tuple(path.name for path in paths(counts) if not path.count)
+    return tuple(path.name for path in paths(counts) if not path.times)

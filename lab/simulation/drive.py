@@ -30,7 +30,7 @@ class Verdict(NamedTuple):
         pending: why an endpoint has not converged, after healing.
         healed_s: how long healing took, seconds of the world; None if it did not begin.
         lasted_s: how long the world lasted in all, seconds.
-        calls: how many store calls were executed in all.
+        steps: how many steps there were in all, healing included.
     """
 
     violations: tuple[Violation, ...]
@@ -41,25 +41,33 @@ class Verdict(NamedTuple):
     steps: int = 0
 
 
-def run(world: World, strategy: Strategy, *, steps: int, heal_s: float) -> Verdict:
-    """Run one schedule of up to so many chosen steps; the world is closed by who made it.
+def run(world: World, strategy: Strategy, *, steps: int, heal_s: float, seek: frozenset[str] = frozenset()) -> Verdict:
+    """Run one schedule; the world is closed by who made it.
 
     It ends with the first broken invariant. A world that keeps them all is healed: no fault, no choice, everything in
     its turn for `heal_s` seconds at most, and I5 is broken if an endpoint does not have the latest plan then.
+
+    Args:
+        world: at its beginning.
+        strategy: chooses.
+        steps: how many steps it chooses at most.
+        heal_s: for how long the world may heal, seconds of its own.
+        seek: go on until these are broken, whatever else is; with I5 among them a broken world is healed, too.
     """
     chosen: tuple[Choice, ...] = ()
+    wanted = seek - {"I5"}
     try:
         for _ in range(steps):
-            if not strategy.step(world) or world.judge.violations:
+            if not strategy.step(world) or (world.judge.violations and world.judge.has_broken(wanted)):
                 break
         chosen = tuple(world.trace)
-        if world.judge.violations:
+        if world.judge.violations and not ("I5" in seek and world.judge.has_broken(wanted)):
             return _verdict(world, chosen)
         began_s = world.time.now_s
         pending = heal(world, heal_s)
     except Exception as error:  # noqa: BLE001  -- whatever ends a process is a finding
         return _verdict(world, chosen or tuple(world.trace), _failed(world, error))
-    if world.judge.violations:
+    if world.judge.violations and "I5" not in seek:
         return _verdict(world, tuple(world.trace))
     found = _unconverged(world, pending, world.time.now_s - began_s) if pending else ()
     return _verdict(world, chosen, *found, pending=pending, healed_s=world.time.now_s - began_s)
@@ -116,10 +124,10 @@ def _oldest(world: World) -> Call | None:
     return min(world.parked, key=lambda call: call.number, default=None)
 
 
-def verdict_of(stage: Stage, strategy: Strategy, *, steps: int) -> Verdict:
-    """Run one schedule on a stage."""
+def verdict_of(stage: Stage, strategy: Strategy, *, steps: int, seek: frozenset[str] = frozenset()) -> Verdict:
+    """Run one schedule on a stage; see `run`."""
     world = stage.world()
     try:
-        return run(world, strategy, steps=steps, heal_s=stage.scene.heal_s)
+        return run(world, strategy, steps=steps, heal_s=stage.scene.heal_s, seek=seek)
     finally:
         world.close()

@@ -116,15 +116,14 @@ class Search:
             self._depth = max(self._depth, len(self._stack))
 
     def _trace(self) -> tuple[Choice, ...]:
-        return tuple(
-            self._space.choice(frame.state, frame.taken) for frame in self._stack if frame.taken is not None
-        )
+        return tuple(self._space.choice(frame.state, frame.taken) for frame in self._stack if frame.taken is not None)
 
     def _end(self, state: State) -> None:
         """Heal a world in which nothing is left to choose: everything goes on in its turn."""
         self._ends += 1
         path: list[State] = []
-        began_s, broken = state.now_s, ()
+        began_s = state.now_s
+        broken: tuple[Violation, ...] = ()
         while (pending := self._space.pending(state)) and state.key not in self._heals:
             path.append(state)
             move = self._space.next_in_turn(state)

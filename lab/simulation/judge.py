@@ -5,8 +5,9 @@ by both. Source: docs/invariants.md.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 from fencepost.batch import Action, Change
 from fencepost.plan import Content
@@ -37,10 +38,11 @@ def _change(action: str, text: bytes) -> Change:
     return Change(Action(action), decode(text))
 
 
-def commit_of(args: Sequence[Argument], serial: int, at_us: int) -> Commit:
-    """Return the commit that a call of change_batch.lua with these ARGV made."""
+def commit_of(args: Sequence[Argument], reply: Sequence[Any]) -> Commit:
+    """Return the commit that a call of change_batch.lua with these ARGV, answered so, made."""
+    serial, at_us = reply[1], int(reply[2])
     zone, _, actor, operator, generation, comment = args[:6]
-    changes = tuple(_change(args[at], args[at + 2]) for at in range(FIRST_CHANGE, len(args), CHANGE_WIDTH))  # type: ignore[arg-type]
+    changes = tuple(_change(args[at], args[at + 2]) for at in range(FIRST_CHANGE, len(args), CHANGE_WIDTH))
     number = int(generation) if generation != "" else None
     return Commit(str(zone), serial, at_us, Actor(str(actor), operator == 1), number, str(comment), changes)
 
@@ -106,6 +108,10 @@ class Judge:
         self.violations: list[Violation] = []
         self.commits = 0
         self.forced: dict[str, list[int]] = {zone: [] for zone in members}
+
+    def has_broken(self, invariants: AbstractSet[str]) -> bool:
+        """Say whether all of these are broken."""
+        return invariants <= {violation.invariant for violation in self.violations}
 
     def take(self, commit: Commit) -> None:
         """Take the next commit."""

@@ -57,11 +57,9 @@ class ProcessLoop(asyncio.BaseEventLoop):
         """Return seconds since the world began."""
         return self._world_time.now_s
 
-    def create_task(
-        self, coro: Any, *, name: str | None = None, context: Context | None = None, **_: Any
-    ) -> asyncio.Task[Any]:
+    def create_task(self, coro: Any, *, name: object = None, context: Context | None = None) -> asyncio.Task[Any]:
         """Make a task that can be dropped with its process."""
-        task = asyncio.Task(coro, loop=self, name=name, context=context)
+        task = asyncio.Task(coro, loop=self, name=None if name is None else str(name), context=context)
         task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001  -- a crash leaves tasks pending
         self.tasks.append(task)
         return task
@@ -103,14 +101,12 @@ class ProcessLoop(asyncio.BaseEventLoop):
         """When the next timer is due, seconds since the world began; None if there is none."""
         timers = self._scheduled
         while timers and timers[0]._cancelled:  # noqa: SLF001
-            heapq.heappop(timers)._scheduled = False  # noqa: SLF001
+            heapq.heappop(timers)
         return timers[0].when() if timers else None
 
     def fire(self) -> None:
         """Let the next timer go off."""
-        timer = heapq.heappop(self._scheduled)
-        timer._scheduled = False  # noqa: SLF001
-        self._ready.append(timer)
+        self._ready.append(heapq.heappop(self._scheduled))
         self.settle()
 
     def drop(self) -> None:
@@ -140,25 +136,34 @@ class ProcessLoop(asyncio.BaseEventLoop):
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
         """Leave it on the heap; it is skipped there."""
 
-    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise NotInSimulation("a socket, a thread or a child process")
 
-    call_soon_threadsafe = _refuse
-    run_in_executor = _refuse
-    getaddrinfo = _refuse
-    getnameinfo = _refuse
-    create_connection = _refuse
-    create_server = _refuse
-    create_datagram_endpoint = _refuse
-    create_unix_connection = _refuse
-    create_unix_server = _refuse
-    subprocess_exec = _refuse
-    subprocess_shell = _refuse
-    connect_read_pipe = _refuse
-    connect_write_pipe = _refuse
-    add_signal_handler = _refuse
-    add_reader = _refuse
-    add_writer = _refuse
+REAL: Final = (
+    "call_soon_threadsafe",
+    "run_in_executor",
+    "getaddrinfo",
+    "getnameinfo",
+    "create_connection",
+    "create_server",
+    "create_datagram_endpoint",
+    "create_unix_connection",
+    "create_unix_server",
+    "subprocess_exec",
+    "subprocess_shell",
+    "connect_read_pipe",
+    "connect_write_pipe",
+    "add_signal_handler",
+    "add_reader",
+    "add_writer",
+)
+"""What of a loop leads out into the real world."""
+
+
+def _refuse(*_: Any, **__: Any) -> NoReturn:
+    raise NotInSimulation("a socket, a thread or a child process")
+
+
+for _name in REAL:
+    setattr(ProcessLoop, _name, _refuse)
 
 
 def _unwind(coro: Any) -> None:

@@ -1,15 +1,16 @@
 """What a process remembers, in a form that is equal exactly when it would do the same from here on.
 
 Everything that can be reached from some objects is walked: containers, structs, objects with attributes, bound methods
-and closures. What can be changed counts once, by the order in which it is met. Parts of the world (loop, client, clock) are
-the same for all and stand for themselves.
+and closures. What can be changed counts once, by the order in which it is met. Parts of the world (loop, client, clock)
+are the same for all and stand for themselves.
 """
 
 import asyncio
 import enum
 import random
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from hashlib import blake2b
 from types import BuiltinFunctionType, FunctionType, MappingProxyType, MethodType, ModuleType
 from typing import Any, Final
@@ -89,7 +90,7 @@ def _mapping(value: Mapping[Any, Any]) -> Iterator[Any]:
         yield item
 
 
-def _set(value: Set[Any]) -> Iterator[Any]:
+def _set(value: AbstractSet[Any]) -> Iterator[Any]:
     yield from sorted(value, key=repr)
 
 

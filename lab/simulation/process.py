@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from fencepost.clock import stream
@@ -29,7 +29,7 @@ class SimClock:
         """See `Clock.epoch_s`."""
         return self._epoch_s + self._time.now_s
 
-    def sleep(self, seconds: float) -> Awaitable[None]:
+    def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
         """See `Clock.sleep`."""
         return asyncio.sleep(seconds)
 

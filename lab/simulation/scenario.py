@@ -10,6 +10,7 @@ from enactor.settings import EnactorSettings
 from fencepost.guards import Guard
 from fencepost.plan import Content, Target, content
 from fencepost.region import AvailabilityZone, Endpoint, LoadBalancer, Region
+from fencepost.settings import load_settings
 from planner.settings import PlannerSettings
 
 TTL_S: Final = 5
@@ -58,6 +59,9 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class _EnactorSettings(EnactorSettings):
     _region: Region = PrivateAttr()
+
+    def use(self, region: Region) -> None:
+        self._region = region
 
     def region(self) -> Region:
         return self._region
@@ -108,7 +112,7 @@ class Scene:
             sweep_s=given.sweep_s,
             api_requests_per_s=0.0,
         )
-        settings._region = self.region
+        settings.use(self.region)
         return settings
 
     @property
@@ -119,7 +123,7 @@ class Scene:
     @cached_property
     def planner_settings(self) -> PlannerSettings:
         """The planner's settings."""
-        return PlannerSettings(without=self.without, small_fleet=1, slow_interval_s=self.scenario.poll_s)
+        return load_settings(PlannerSettings, without=self.without, small_fleet=1, slow_interval_s=self.scenario.poll_s)
 
     @cached_property
     def contents(self) -> tuple[Content, ...]:

@@ -14,8 +14,7 @@ from fencepost.stores import Commit
 from lab.invariants.violation import Violation
 from lab.simulation.actors import ANSWERED, FAILED, FIRED, KILLED, STARTED, Actor, Node, Told, label
 from lab.simulation.choice import START, TIMER, Choice, Fault
-from lab.simulation.client import Call
-from lab.simulation.client import access_of
+from lab.simulation.client import Call, access_of
 from lab.simulation.drive import PROCESS_FAILED
 from lab.simulation.judge import commit_of
 from lab.simulation.process import EPOCH_S
@@ -166,7 +165,8 @@ class Space:
     def after(self, state: State, move: Move) -> tuple[State, tuple[Violation, ...]]:
         """Return the state after a move, and what that broke."""
         node, actor = state.nodes[move.actor], self.actors[move.actor]
-        now_s, slots, broken = state.now_s, state.slots, ()
+        now_s, slots = state.now_s, state.slots
+        broken: tuple[Violation, ...] = ()
         if move.is_timer:
             assert node.timer_s is not None, "it is its turn"
             now_s = max(now_s, node.timer_s)
@@ -203,7 +203,7 @@ class Space:
             return Done(label(call, reply), slot, ())
         held, commits = self._server.snapshot(), slot.commits
         if call.name == "change_batch" and isinstance(reply, list) and reply[0] == b"committed":
-            commits += (commit_of(call.args, int(reply[1]), int(reply[2])),)
+            commits += (commit_of(call.args, reply),)
         elif slot.name != PLANS:
             return Done(label(call, reply), slot, ())
         following, broken = self._slot(slot.name, held, commits)

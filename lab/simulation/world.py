@@ -5,7 +5,7 @@ starts again, or that the earliest timer goes off. Nothing else decides anything
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -16,10 +16,11 @@ from fencepost.plan import Content, decode_content
 from lab.invariants.violation import Violation
 from lab.simulation.choice import START, TIMER, Choice, Fault
 from lab.simulation.client import Call
+from lab.simulation.coverage import Coverage, comment_of
 from lab.simulation.judge import Judge, commit_of
 from lab.simulation.loop import WorldTime
 from lab.simulation.process import EPOCH_S, Process
-from lab.simulation.server import Server, ServerError
+from lab.simulation.server import Reply, Server, ServerError
 
 FIRST_ENDPOINT, ENDPOINT_WIDTH = 9, 3
 """Where the changes are in the arguments of publish_plan.lua."""
@@ -56,6 +57,7 @@ class World:
         judge: the zones, and what was broken.
         plan: endpoint -> content, of the latest plan; `generation` is its number.
         seen: how often each event was emitted.
+        coverage: counts rare paths, if somebody wants to know.
         lines: what each choice did, if the world keeps a record.
     """
 
@@ -68,7 +70,7 @@ class World:
         self.plan: dict[str, Content] = {}
         self.seen: Counter[str] = Counter()
         self.lines: list[Taken] | None = [] if recording else None
-        self.listeners: list[Callable[[str, Event], None]] = []
+        self.coverage: Coverage | None = None
         self._said: list[tuple[str, Event]] = []
         self._tick()
 
@@ -87,8 +89,8 @@ class World:
     def hear(self, process: str, event: Event) -> None:
         """Take note of an event."""
         self.seen[event.name] += 1
-        for listener in self.listeners:
-            listener(process, event)
+        if self.coverage is not None:
+            self.coverage.hear(event)
         if self.lines is not None:
             self._said.append((process, event))
 
@@ -176,18 +178,20 @@ class World:
                     process.fail(call, RedisConnectionError("the connection broke before the reply came"))
                 else:
                     process.answer(call, reply)
-        self._taken(Choice(call.process, call.what, fault), _detail(call), call.zone, serial, known)
+        if self.coverage is not None:
+            self.coverage.note(call, fault, committed=serial is not None)
+        self._taken(Choice(call.process, call.what, fault), comment_of(call), call.zone, serial, known)
         return True
 
     def _tick(self) -> None:
         self.server.now_us = round((EPOCH_S + self.time.now_s) * 1e6)
 
-    def _judge(self, call: Call, reply: object) -> int | None:
+    def _judge(self, call: Call, reply: Reply) -> int | None:
         """Let the judge see a commit, and take note of a plan; return the commit's serial."""
         if not isinstance(reply, list):
             return None
         if call.name == "change_batch" and reply[0] == b"committed":
-            commit = commit_of(call.args, int(reply[1]), int(reply[2]))
+            commit = commit_of(call.args, reply)
             self.judge.take(commit)
             return commit.serial
         if call.name == "publish_plan" and reply[0] == b"published":
@@ -227,7 +231,3 @@ class World:
             if problem := self.judge.zones[endpoint].difference(wanted):
                 found.append(f"{endpoint}: plan {self.generation} is not live: {problem}")
         return found
-
-
-def _detail(call: Call) -> str:
-    return str(call.args[5]) if call.name == "change_batch" else ""
