@@ -115,7 +115,7 @@ class SimClient:
 
     async def hgetall(self, key: str) -> Any:
         """Read a hash."""
-        return await self._command("HGETALL", key, convert=replies.to_dict)
+        return await self._command("HGETALL", key, convert=replies.pairs)
 
     async def hmget(self, key: str, fields: Sequence[str]) -> Any:
         """Read fields of a hash."""
@@ -127,11 +127,11 @@ class SimClient:
 
     async def xrange(self, key: str, low: str, high: str, count: int) -> Any:
         """Read entries of a stream, oldest first."""
-        return await self._command("XRANGE", key, low, high, "COUNT", count, convert=replies.to_entries)
+        return await self._command("XRANGE", key, low, high, "COUNT", count, convert=replies.entries)
 
     async def xrevrange(self, key: str, high: str, low: str, count: int) -> Any:
         """Read entries of a stream, newest first."""
-        return await self._command("XREVRANGE", key, high, low, "COUNT", count, convert=replies.to_entries)
+        return await self._command("XREVRANGE", key, high, low, "COUNT", count, convert=replies.entries)
 
     async def aclose(self) -> None:
         """Close it; nothing is to be done."""

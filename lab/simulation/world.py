@@ -195,10 +195,11 @@ class World:
             self.judge.take(commit)
             return commit.serial
         if call.name == "publish_plan" and reply[0] == b"published":
-            self._note_plan(call, int(reply[1]))
+            self._note_plan(call, reply[1])
         return None
 
-    def _note_plan(self, call: Call, generation: int) -> None:
+    def _note_plan(self, call: Call, generation: Reply) -> None:
+        assert isinstance(generation, int), generation
         self.generation = generation
         for at in range(FIRST_ENDPOINT, len(call.args), ENDPOINT_WIDTH):
             endpoint, digest, text = call.args[at : at + ENDPOINT_WIDTH]
