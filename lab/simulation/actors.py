@@ -184,7 +184,7 @@ def label(call: Call, reply: Reply) -> Any:
     """Return a reply as what a process is told."""
     frozen = _frozen(reply)
     at = WITH_SERIAL.get(call.name)
-    if at is None or not isinstance(frozen, tuple) or len(frozen) <= at or not isinstance(frozen[at], int):
+    if at is None or not frozen or (call.writes and frozen[0] != b"committed"):
         return frozen
     return Masked((at, *frozen[:at], *frozen[at + 1 :]))
 

@@ -35,7 +35,7 @@ def cast(scene: Scene) -> dict[str, Main]:
 
 def enactor(scene: Scene) -> Main:
     """Return what an enactor's process does: see `enactor.loop`."""
-    most, reports = scene.scenario.rounds, scene.scenario.planner
+    reports = scene.scenario.planner
 
     async def main(process: Process) -> None:
         settings, plans = scene.enactor_settings[process.name], plans_of(process)
@@ -55,7 +55,7 @@ def enactor(scene: Scene) -> Main:
             events=process,
         )
         process.memory = (tools, rounds)
-        while not most or process.rounds < most:
+        while True:
             outcome = await rounds.one()
             process.rounds += 1
             await process.clock.sleep(outcome.wait_s)

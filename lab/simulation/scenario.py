@@ -27,7 +27,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         planner: whether the real planner publishes them, from changes of the fleet; else a script does.
         operator: whether an operator freezes, thaws and rolls back meanwhile.
         faults: how many faults a schedule may have.
-        rounds: how many rounds an enactor makes in one life; 0: no bound.
+        rounds: how many rounds an enactor makes before the world only heals, in an exhaustive search.
         keep: how many generations' trees the cleaner leaves.
         batch_records: how many record sets of a tree fit into one batch; 0: as many as Route 53's limits allow.
         without: guards that are off, separated by commas.
@@ -44,7 +44,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     planner: bool = False
     operator: bool = False
     faults: int = 0
-    rounds: int = 0
+    rounds: int = 2
     keep: int = 1
     batch_records: int = 0
     without: str = ""
