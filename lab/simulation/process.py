@@ -34,6 +34,17 @@ class SimClock:
         return asyncio.sleep(seconds)
 
 
+class Even(random.Random):
+    """No chance at all: what waits for some span waits for the middle of it."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def uniform(self, a: float, b: float) -> float:
+        """Return the middle."""
+        return (a + b) / 2
+
+
 Listener = Callable[[str, Event], None]
 Main = Callable[["Process"], Coroutine[Any, Any, None]]
 
@@ -46,6 +57,7 @@ class Process:
         listener: hears every event of the process, with its name.
         skew_s: by how much its wall clock is ahead.
         finite: whether it has something to do that ends.
+        even: whether its chance is none: every draw of a span is its middle.
 
     Attributes:
         parked: its store calls that wait to be executed.
@@ -67,9 +79,10 @@ class Process:
         listener: Listener,
         skew_s: float = 0.0,
         finite: bool = False,
+        even: bool = False,
     ) -> None:
         self.name, self._main, self._server, self._time, self._seed = name, main, server, time, seed
-        self._listener, self._finite = listener, finite
+        self._listener, self._finite, self._even = listener, finite, even
         self.clock = SimClock(time, skew_s)
         self.parked: list[Call] = []
         self.client = SimClient(name, server, self.parked, time.numbers)
@@ -91,6 +104,8 @@ class Process:
 
     def rng(self, purpose: str) -> random.Random:
         """Return the chance of this life of the process."""
+        if self._even:
+            return Even()
         return stream(self._seed, self.name, str(self.life), purpose)
 
     def emit(

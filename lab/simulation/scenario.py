@@ -32,6 +32,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         batch_records: how many record sets of a tree fit into one batch; 0: as many as Route 53's limits allow.
         without: guards that are off, separated by commas.
         poll_s, lock_ttl_s, backoff_base_s, backoff_cap_s, sweep_s: see `EnactorSettings`.
+        even: whether every draw of a span is its middle, so that jitter makes no more different instants.
         skew_s: the processes' wall clocks differ by up to so much.
         seed: fixes every draw of the processes.
     """
@@ -53,6 +54,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     backoff_base_s: float = 2.0
     backoff_cap_s: float = 8.0
     sweep_s: float = 30.0
+    even: bool = False
     skew_s: float = 0.0
     seed: int = 1
 

@@ -70,6 +70,7 @@ class Stage:
             listener=listener,
             skew_s=self._skews.get(name, 0.0),
             finite=name in FINITE,
+            even=self.scene.scenario.even and name not in FINITE,
         )
 
     def world(self, *, recording: bool = False) -> World:
