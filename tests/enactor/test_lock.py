@@ -62,6 +62,20 @@ def test_lock_that_was_lost_is_not_taken_back_before_it_expires(clock):
     assert not lock.may_take(record)
 
 
+def test_lock_that_is_renewed_is_good_for_a_whole_life_again(clock):
+    """Whoever works for longer than a lock's life keeps it, batch by batch."""
+    lock = ZoneLock(ZONE, "one", 2.0, clock)
+    first = taken(lock)
+    clock.now_s = 1.5
+
+    assert lock.renewing()[0] == delete(first)
+    lock.committed()
+
+    clock.now_s = 3.0
+    assert ZoneLock(ZONE, "two", 2.0, clock).may_take(first)
+    assert not ZoneLock(ZONE, "two", 2.0, clock).may_take(lock.held)
+
+
 @pytest.mark.parametrize(("skew_s", "free"), [(288.0, True), (-288.0, False)])
 async def test_lock_under_clock_skew_is_taken_early_or_late(world, skew_s, free):
     """A lock on wall clocks is only as good as these; what a thief can do with it the fence decides."""
