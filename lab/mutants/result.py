@@ -30,6 +30,9 @@ class Result(NamedTuple):
     @property
     def wrong(self) -> str:
         """What is not as the catalogue says; "" if all is."""
+        failed = [tried for tried in self.trials if tried.verdict is Verdict.FAILED]
+        if self.mutant.survives and failed:
+            return "; ".join(f"not tried by the {tried.way}{_why(tried)}" for tried in failed)
         if self.mutant.survives:
             return "" if self.survived else "caught, though the catalogue says that it survives: take that out"
         if self.caught:

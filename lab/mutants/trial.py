@@ -22,7 +22,7 @@ from lab.mutants.plant import MARK, MUTANT
 TEST_HANGS_AFTER_S: Final = 30
 """A test that a fault keeps from ending has failed."""
 STOP_S: Final = 5.0
-FAILED_TEST: Final = re.compile(r"^FAILED (\S+::.+?)(?: - .*)?$", re.MULTILINE)
+FAILED_TEST: Final = re.compile(r"^FAILED (\S+::\w+(?:\[.*\])?)(?: - .*)?$", re.MULTILINE)
 NOT_PLANTED: Final = "the code with the fault in it was never in use"
 
 

@@ -107,6 +107,21 @@ async def test_hand_whose_lock_was_taken_over_is_refused_whole_and_knows_it(worl
     assert await world.text(lock_key(ZONE).name, ZONE) is None
 
 
+async def test_hand_whose_lock_was_taken_over_unnoticed_gives_back_nothing(world):
+    """It deletes the lock exactly as it knows it: what is there now is somebody else's."""
+    await world.add_zones(ZONE)
+    one, two = world.enactor("fixed", "one"), world.enactor("fixed", "two")
+    slow, quick = one.tools.hand(ZONE), two.tools.hand(ZONE)
+    assert await slow.try_lock(None)
+    await world.clock.sleep(10)
+    assert await quick.try_lock(await quick.read_lock())
+
+    await slow.release()
+
+    assert not slow.holds
+    assert (await world.text(lock_key(ZONE).name, ZONE) or "").startswith("two ")
+
+
 @pytest.mark.parametrize("executed", [True, False])
 async def test_hand_after_an_unknown_taking_takes_the_lock_at_once(world, executed):
     """Neither outcome makes it wait for its own lock to expire."""
