@@ -87,11 +87,17 @@ class MutationCheck:
     clock: Clock = field(default_factory=SystemClock)
     baseline: list[Tried] = field(default_factory=list)
     tried: list[Tried] = field(default_factory=list)
-    began_s: float = 0.0
+    _wall_s: float = 0.0
 
     async def run(self) -> int:
         """Try everything, and return the exit code."""
-        self.began_s = self.clock.monotonic()
+        began_s = self.clock.monotonic()
+        try:
+            return await self._run()
+        finally:
+            self._wall_s = round(self.clock.monotonic() - began_s, 1)
+
+    async def _run(self) -> int:
         said = "the code as it ships: it has to pass whatever is to catch a fault"
         self.progress.print(Text(said), soft_wrap=True)
         limit_s = BASELINE_LIMITS * self.options.limit_s
@@ -150,8 +156,7 @@ class MutationCheck:
 
     def document(self) -> dict[str, Any]:
         """Return the results for programs."""
-        wall_s = round(self.clock.monotonic() - self.began_s, 1)
-        return document(self.results, self.baseline, wall_s=wall_s)
+        return document(self.results, self.baseline, wall_s=self._wall_s)
 
 
 def _results(options: MutantsOptions, tried: Iterable[Tried]) -> Iterable[Result]:

@@ -21,7 +21,7 @@ from lab.mutants.catalogue import ROOT, SUBJECTS, Mutant, load_catalogue
 from lab.mutants.check import MutantsOptions, MutationCheck, chosen
 from lab.mutants.plant import MARK, MUTANT, Planter, install
 from lab.mutants.result import line, result_of
-from lab.mutants.trial import Trial, Tried, Verdict, Way, caught_by_explorer, caught_by_tests, make
+from lab.mutants.trial import Trial, Tried, Verdict, Way, _judge, caught_by_explorer, caught_by_tests, make
 
 CATALOGUE = load_catalogue()
 FENCEPOST = Path(sys.executable).with_name("fencepost")
@@ -202,6 +202,25 @@ class TestTrial:
 
         assert caught_by_tests(said) == "tests/a/test_b.py::test_c[1 - 2]"
         assert caught_by_tests("ERROR tests/a/test_b.py::test_c - OSError\n1 error\n") == ""
+
+    @pytest.mark.parametrize(
+        ("code", "explored", "verdict", "words"),
+        [
+            (1, {"violations": [{"invariant": "I3"}], "schedules": 5}, Verdict.CAUGHT, "I3 after 5 schedules"),
+            (0, {"violations": [], "schedules": 5}, Verdict.SURVIVED, ""),
+            (1, {"violations": [], "schedules": 5}, Verdict.FAILED, "exit code 1: error: no such scenario"),
+            (2, None, Verdict.FAILED, "exit code 2: error: no such scenario"),
+            (None, None, Verdict.FAILED, "no end within 9 s"),
+        ],
+    )
+    def test_exploration_has_caught_a_fault_only_by_a_violation(self, tmp_path, code, explored, verdict, words):
+        """An exit code of 1 without one is an error of ours, as every other is."""
+        (tmp_path / "mark").touch()
+        (tmp_path / "log").write_text("starting\nerror: no such scenario\n", "utf-8")
+        if explored is not None:
+            (tmp_path / "explored.json").write_text(json.dumps(explored), "utf-8")
+
+        assert _judge(Trial("x", Way.EXPLORER, ()), code, tmp_path, 9.0) == (verdict, words)
 
     def test_violations_of_an_exploration_are_told_with_their_schedules(self):
         """Which invariants, and how long it took."""
