@@ -149,8 +149,9 @@ class MutationCheck:
         for tried in self.misleading:
             words = f"the code as it ships does not pass its {tried.way}: {tried.by or tried.problem}"
             self.console.print(Text(f"{words}; no fault was planted", style="bold red"), soft_wrap=True)
-        if self.results:
-            self.console.print(table(self.results))
+        if not self.results:
+            return
+        self.console.print(table(self.results))
         for words, style in summary(self.results, judged=self.options.explore_with is None):
             self.console.print(Text(words, style=style), soft_wrap=True)
 

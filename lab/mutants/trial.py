@@ -23,6 +23,7 @@ TEST_HANGS_AFTER_S: Final = 30
 """A test that a fault keeps from ending has failed."""
 STOP_S: Final = 5.0
 FAILED_TEST: Final = re.compile(r"^FAILED (\S+::\w+(?:\[.*\])?)(?: - .*)?$", re.MULTILINE)
+FRAME: Final = " \u2500\u2502\u256d\u256e\u2570\u256f"
 NOT_PLANTED: Final = "the code with the fault in it was never in use"
 
 
@@ -145,10 +146,9 @@ def _judge(trial: Trial, code: int | None, place: Path, limit_s: float) -> tuple
 
 
 def _last_line(said: str) -> str:
-    return next(
-        (line.strip(" \u2500\u2502\u256d\u256e\u2570\u256f") for line in reversed(said.splitlines()) if line.strip()),
-        "",
-    )
+    """Return the last words of an output, without the frame in which a command line tells its errors."""
+    lines = (line.strip(FRAME) for line in reversed(said.splitlines()))
+    return next(filter(None, lines), "it ended without a word")
 
 
 def caught_by_tests(said: str) -> str:

@@ -216,7 +216,7 @@ class TestTrial:
     def test_exploration_has_caught_a_fault_only_by_a_violation(self, tmp_path, code, explored, verdict, words):
         """An exit code of 1 without one is an error of ours, as every other is."""
         (tmp_path / "mark").touch()
-        (tmp_path / "log").write_text("starting\nerror: no such scenario\n", "utf-8")
+        (tmp_path / "log").write_text("starting\n\u2502 error: no such scenario \u2502\n\u2570\u2500\u256f\n", "utf-8")
         if explored is not None:
             (tmp_path / "explored.json").write_text(json.dumps(explored), "utf-8")
 
@@ -292,6 +292,7 @@ class TestCheck:
 
         assert code == 1
         assert check.tried == []
+        assert "mutants caught" not in check.console.file.getvalue()
         assert "the code as it ships does not pass its tests" in check.console.file.getvalue()
 
     def test_exploration_is_asked_for_once_on_the_code_as_it_ships(self):
