@@ -8,6 +8,7 @@ import typer
 from fencepost.guards import Guard
 from fencepost.settings import DEFAULT_PORT_BASE
 from lab.drills.commands import register as register_drills
+from lab.mutants.commands import register as register_mutants
 from lab.options import REGION_HELP, Enactors, JsonFile, PortBase, RegionFile, RunDir
 
 Seed = Annotated[int, typer.Option(help="Fixes every draw of world, load, delays and jitter.")]
@@ -61,6 +62,7 @@ def register(app: typer.Typer) -> None:
     app.command()(check)
     register_drills(app)
     app.command()(ablate)
+    register_mutants(app)
 
 
 def compare(
