@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from lab.simulation.client import Call
 from lab.simulation.loop import NotInSimulation, WorldTime
-from lab.simulation.memory import digest_of
+from lab.simulation.memory import mind_of
 from lab.simulation.process import Listener, Process
 from lab.simulation.server import Reply
 
@@ -127,14 +127,19 @@ class Actor:
             child.failed = f"{type(error).__name__}: {error}"
         self._look(child, running)
         child.rounds = node.rounds + (process.rounds - before if told.how is not STARTED else 0)
-        if process.rounds != before and not child.calls and told.how is not STARTED and not child.failed:
-            key = (digest_of(process.memory), child.timer_s, child.rounds, process.life)
-            known = self._remembered.setdefault(key, child)
+        if not child.failed:
+            known = self._remembered.setdefault(self._mind(process, child), child)
             if known is not child:
                 process.kill()
                 return known
         self._keep(child, running)
         return child
+
+    def _mind(self, process: Process, node: Node) -> object:
+        """Return what is equal for two nodes that are one."""
+        calls = tuple((call.name, call.keys, call.args) for call in node.calls)
+        mind = () if process.killed else mind_of(process)
+        return mind, calls, node.timer_s, node.rounds, node.dead, node.busy, process.life
 
     def _look(self, node: Node, running: tuple[Process, WorldTime, list[str]]) -> None:
         process, _, said = running

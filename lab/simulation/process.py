@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from fencepost.clock import stream
@@ -96,6 +96,16 @@ class Process:
     def timer_s(self) -> float | None:
         """When its next timer is due; None if it has none, or does not run."""
         return self._loop.timer_s if self._loop is not None else None
+
+    @property
+    def tasks(self) -> Sequence[asyncio.Task[Any]]:
+        """Its tasks that are not done."""
+        return [] if self._loop is None else [task for task in self._loop.tasks if not task.done()]
+
+    @property
+    def timers(self) -> Sequence[asyncio.TimerHandle]:
+        """Its timers, in the order in which its loop keeps them."""
+        return [] if self._loop is None else self._loop.timers
 
     @property
     def busy(self) -> bool:
