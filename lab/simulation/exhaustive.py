@@ -10,9 +10,12 @@ from typing import Final, NamedTuple
 
 from lab.invariants.violation import Violation
 from lab.simulation.choice import Choice
-from lab.simulation.space import Move, Space, State
+from lab.simulation.space import Move, Moves, Space, State
 
 HEAL_MOVES: Final = 5_000
+"""A world that is not healed after so many moves will not be."""
+
+ASK_EVERY: Final = 1024
 
 
 class Found(NamedTuple):
@@ -33,11 +36,12 @@ class Extent(NamedTuple):
 
 
 class _Frame:
+    """A state on the way to where the search is: what is asleep there, was tried, and is still to be tried."""
+
     __slots__ = ("done", "sleep", "state", "taken", "todo")
 
-    def __init__(self, state: State, todo: list[Move], sleep: frozenset[Move]) -> None:
-        self.state, self.todo, self.sleep = state, todo, sleep
-        self.done: list[Move] = []
+    def __init__(self, state: State, todo: list[Move], sleep: int) -> None:
+        self.state, self.todo, self.sleep, self.done = state, todo, sleep, 0
         self.taken: Move | None = None
 
 
@@ -45,20 +49,23 @@ class Search:
     """A search of a space.
 
     Args:
-        reduce: whether moves may sleep; without, every move is tried in every state.
         healing_s: within how long a world heals that has come to its end (I5).
+        reduce: whether moves may sleep; without, every move is tried in every state.
+        most_found: after so many schedules that break something the search ends.
 
     Attributes:
         complete: whether the whole space was searched.
+        longest_heal_s: the longest that a world took to heal.
         found: schedules that break something; the search does not go on past them.
     """
 
     def __init__(self, space: Space, *, healing_s: float, reduce: bool = True, most_found: int = 1) -> None:
         self._space, self._healing_s, self._reduce, self._most_found = space, healing_s, reduce, most_found
-        self._slept: dict[tuple[float | int, ...], frozenset[Move]] = {}
-        self._heals: dict[tuple[float | int, ...], float] = {}
+        self._moves = Moves()
+        self._slept: dict[bytes, int] = {}
+        self._heals: dict[bytes, float] = {}
         self._stack: list[_Frame] = []
-        self._moves = self._sleeping = self._ends = self._depth = 0
+        self._made = self._sleeping = self._ends = self._depth = 0
         self.complete = False
         self.longest_heal_s = 0.0
         self.found: list[Found] = []
@@ -66,15 +73,15 @@ class Search:
     @property
     def extent(self) -> Extent:
         """How much was searched so far."""
-        return Extent(len(self._slept), self._moves, self._sleeping, self._ends, self._depth)
+        return Extent(len(self._slept), self._made, self._sleeping, self._ends, self._depth)
 
     def run(self, go_on: Callable[[], bool]) -> None:
         """Search until all is searched, enough is found, or `go_on` (asked now and then) says no."""
-        self._enter(self._space.beginning, frozenset())
+        self._enter(self._space.beginning, 0)
         asked = 0
         while self._stack:
             asked += 1
-            if asked % 1024 == 0 and not go_on():
+            if asked % ASK_EVERY == 0 and not go_on():
                 return
             frame = self._stack[-1]
             if not frame.todo:
@@ -83,33 +90,34 @@ class Search:
             self._move(frame, frame.todo.pop())
             if len(self.found) >= self._most_found:
                 return
-        self.complete = True
+        self.complete = not self.found
 
     def _move(self, frame: _Frame, move: Move) -> None:
         frame.taken = move
-        self._moves += 1
+        self._made += 1
         state, broken = self._space.after(frame.state, move)
         if broken:
             self.found.append(Found(self._trace(), broken))
+        elif self._reduce:
+            self._enter(state, (frame.sleep | frame.done) & self._moves.commuting(move))
         else:
-            asleep = (other for other in (*frame.sleep, *frame.done) if other.commutes(move)) if self._reduce else ()
-            self._enter(state, frozenset(asleep))
-        frame.done.append(move)
+            self._enter(state, 0)
+        frame.done |= self._moves.bit(move)
 
-    def _enter(self, state: State, sleep: frozenset[Move]) -> None:
+    def _enter(self, state: State, sleep: int) -> None:
         """Go on from a state with what is awake and was not tried there before."""
-        key = state.key
+        key, moves = state.key, self._moves
         slept = self._slept.get(key)
         if slept is None:
-            moves = self._space.moves(state)
-            todo = [move for move in moves if move not in sleep]
+            able = self._space.moves(state)
+            todo = [move for move in able if not moves.bit(move) & sleep]
             self._slept[key] = sleep
-            if not moves:
+            self._sleeping += len(able) - len(todo)
+            if not able:
                 self._end(state)
         else:
-            todo = sorted(slept - sleep)
+            todo = moves.listed(slept & ~sleep)
             self._slept[key] = slept & sleep
-        self._sleeping += len(sleep)
         if todo:
             todo.reverse()
             self._stack.append(_Frame(state, todo, sleep))

@@ -32,17 +32,24 @@ from typing import Any, Final
 
 import msgspec
 
+from enactor.tree import Manifest
+from fencepost.batch import Change, ChangeBatch
+from fencepost.fence import Fence
+from fencepost.plan import Content, Plan, Target
+from fencepost.records import RecordSet
 from fencepost.redis_client import Scripts
 from fencepost.redis_plans import RedisPlanStore
 from fencepost.redis_zones import RedisZoneStore
+from fencepost.region import Region
 from fencepost.settings import Settings
 from lab.simulation.client import SimClient
 from lab.simulation.loop import ProcessLoop
 from lab.simulation.process import Even, Process, SimClock
+from lab.simulation.scenario import Scene
 
 PLAIN: Final = frozenset({str, int, float, bytes, bool, type(None)})
 WORLD: Final = (
-    *(Process, SimClock, SimClient, AbstractEventLoop, Settings, Even),
+    *(Process, SimClock, SimClient, AbstractEventLoop, Settings, Scene, Region, Even),
     *(RedisZoneStore, RedisPlanStore, Scripts),
     *(ModuleType, type, FrameType, TracebackType, Context),
 )
@@ -51,6 +58,10 @@ WORLD: Final = (
 _ITERATED: Final = ([], (), {}, {}.items(), {}.values(), set(), range(0), "", b"", reversed([]))
 ITERATORS: Final = (*(type(iter(of)) for of in _ITERATED), zip, map, enumerate)
 FUTURE_ITERATOR: Final = type(asyncio.Future(loop=asyncio.new_event_loop()).__await__())
+
+
+WHOLE: Final = frozenset({str, bytes, type(None), RecordSet, Change, ChangeBatch, Content, Target, Fence, Manifest})
+"""Kinds of values that are compared by all that they consist of, and hold nothing but such."""
 
 
 class Unreadable(AssertionError):
@@ -91,7 +102,11 @@ class _Walk:
             if isinstance(value, enum.Enum):
                 add(value.name)
             return
-        if not is_value:
+        if is_value:
+            if _is_whole(value):
+                add(value)
+                return
+        else:
             number = self._met.get(id(value))
             if number is not None:
                 add(number)
@@ -102,6 +117,13 @@ class _Walk:
         add(len(parts))
         for part in parts:
             self.take(part)
+
+
+def _is_whole(value: Any) -> bool:
+    """Say whether a value can stand for itself: it is compared by all that it consists of."""
+    if isinstance(value, tuple):
+        return all(type(part) in WHOLE for part in value)
+    return type(value) in WHOLE
 
 
 Read = Callable[[Any], "list[Any] | tuple[Any, ...]"]
@@ -139,8 +161,13 @@ def _suspended(value: Any) -> list[Any]:
     if frame is None:
         return [value.__qualname__]
     # The garbage collector's own view is complete; what is not bound is missing in it, hence the names.
-    return [value.__qualname__, frame.f_lasti, sorted(frame.f_locals), *get_referents(value), waits_for]
+    bound = frame.f_locals
+    held = [part for part in get_referents(value) if part is not bound and type(part) not in STATIC]
+    return [value.__qualname__, frame.f_lasti, tuple(bound), *held, waits_for]
 
+
+STATIC: Final = frozenset({CodeType, FrameType})
+"""What a frame has besides values: the qualified name and the instruction say it already."""
 
 SUSPENDED: Final[Mapping[type, Callable[[Any], tuple[FrameType | None, Any]]]] = {
     CoroutineType: lambda value: (value.cr_frame, value.cr_await),
@@ -175,8 +202,10 @@ def _attributes(kind: type) -> Read:
     names = [name for name in slots if name not in {"__dict__", "__weakref__"}]
 
     def read(value: Any) -> list[Any]:
-        found = [part for pair in sorted(getattr(value, "__dict__", {}).items()) for part in pair]
-        return [*found, *(getattr(value, name, None) for name in names)]
+        own = getattr(value, "__dict__", None)
+        if not own:
+            return [getattr(value, name, None) for name in names]
+        return [tuple(own), *own.values(), *(getattr(value, name, None) for name in names)]
 
     return read
 
@@ -185,6 +214,7 @@ READINGS: Final[tuple[tuple[Any, bool, Read], ...]] = (
     (tuple, True, lambda value: value),
     (frozenset, True, _members),
     ((range, slice, complex), True, lambda value: [repr(value)]),
+    (Plan, True, lambda value: [value.generation, value.published_ms, value.reason, value.forced, value.digests]),
     (msgspec.Struct, True, lambda value: [getattr(value, name) for name in value.__struct_fields__]),
     ((list, deque), False, list),
     ((dict, OrderedDict, Counter, MappingProxyType), False, _items),

@@ -6,6 +6,7 @@ is learnt once: what a call does to a slot, what a process does when it is told 
 
 from collections.abc import Sequence
 from functools import partial
+from struct import pack
 from typing import Any, Final, NamedTuple
 
 from fencepost.plan import Content, decode_content
@@ -61,9 +62,10 @@ class State(NamedTuple):
     left: int
 
     @property
-    def key(self) -> tuple[float | int, ...]:
-        """What tells it from others."""
-        return (self.now_s, self.left, *(s.number for s in self.slots), *(n.number for n in self.nodes))
+    def key(self) -> bytes:
+        """What tells it from others: the numbers of its parts, four bytes each, behind the time."""
+        parts = (self.left, *[slot.number for slot in self.slots], *[node.number for node in self.nodes])
+        return pack(f"<d{len(parts)}I", self.now_s, *parts)
 
 
 class Move(NamedTuple):
@@ -85,6 +87,41 @@ class Move(NamedTuple):
         if self.actor == other.actor or self.is_timer or other.is_timer or (self.fault and other.fault):
             return False
         return self.slot != other.slot or not (self.writes or other.writes)
+
+
+class Moves:
+    """Numbers for moves, and for each which others it commutes with, as bits: a set of moves is one integer."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Move, int] = {}
+        self._moves: list[Move] = []
+        self._commuting: list[int] = []
+
+    def bit(self, move: Move) -> int:
+        """Return the integer that has only this move's bit."""
+        number = self._numbers.get(move)
+        if number is None:
+            number = self._numbers[move] = len(self._moves)
+            self._moves.append(move)
+            self._commuting.append(0)
+            for other, before in enumerate(self._moves):
+                if move.commutes(before):
+                    self._commuting[number] |= 1 << other
+                    self._commuting[other] |= 1 << number
+        return 1 << number
+
+    def commuting(self, move: Move) -> int:
+        """Return the set of moves that commute with one."""
+        return self._commuting[self._numbers[move]]
+
+    def listed(self, bits: int) -> list[Move]:
+        """Return the moves of a set, in order of their numbers."""
+        found = []
+        while bits:
+            low = bits & -bits
+            found.append(self._moves[low.bit_length() - 1])
+            bits ^= low
+        return found
 
 
 UNSEEN: Final = ("meta", "stream", "order", "counts")
