@@ -7,6 +7,7 @@ import typer
 
 from fencepost.guards import Guard
 from fencepost.settings import DEFAULT_PORT_BASE
+from lab.bench.commands import register as register_bench
 from lab.drills.commands import register as register_drills
 from lab.options import REGION_HELP, Enactors, JsonFile, PortBase, RegionFile, RunDir
 
@@ -61,6 +62,7 @@ def register(app: typer.Typer) -> None:
     app.command()(check)
     register_drills(app)
     app.command()(ablate)
+    register_bench(app)
 
 
 def compare(
