@@ -7,6 +7,7 @@ import typer
 
 from fencepost.guards import Guard
 from fencepost.settings import DEFAULT_PORT_BASE
+from lab.bench.commands import register as register_bench
 from lab.drills.commands import register as register_drills
 from lab.mutants.commands import register as register_mutants
 from lab.options import REGION_HELP, Enactors, JsonFile, PortBase, RegionFile, RunDir
@@ -63,6 +64,7 @@ def register(app: typer.Typer) -> None:
     register_drills(app)
     app.command()(ablate)
     register_mutants(app)
+    register_bench(app)
 
 
 def compare(

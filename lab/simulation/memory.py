@@ -43,7 +43,6 @@ from fencepost.redis_zones import RedisZoneStore
 from fencepost.region import Region
 from fencepost.settings import Settings
 from lab.simulation.client import SimClient
-from lab.simulation.loop import ProcessLoop
 from lab.simulation.process import Even, Process, SimClock
 from lab.simulation.scenario import Scene
 
