@@ -16,11 +16,6 @@ from lab.simulation.server import Access, Server, ServerError, Stream
 NOTHING: frozenset[str] = frozenset()
 
 
-async def contents_of(client: redis.asyncio.Redis) -> dict[str, Any]:
-    """Return everything in a real server as `Server.contents` gives it."""
-    return {key.decode(): await _value_of(client, key) for key in sorted(await client.keys())}
-
-
 async def _value_of(client: redis.asyncio.Redis, key: bytes) -> Any:
     kind = await client.type(key)
     if kind == b"string":
@@ -57,7 +52,11 @@ class Both:
 
     def contents(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return what is in both."""
-        return self.small.contents(), self.runner.run(contents_of(self.real))
+        return self.small.contents(), self.runner.run(self.real_contents())
+
+    async def real_contents(self) -> dict[str, Any]:
+        """Return everything in the real server as `Server.contents` gives it."""
+        return {key.decode(): await _value_of(self.real, key) for key in sorted(await self.real.keys())}
 
     async def _real(self, text: str, keys: Sequence[str], args: Sequence[str]) -> Any:
         try:
