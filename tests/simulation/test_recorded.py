@@ -118,16 +118,14 @@ class Stage:
     async def publish(self) -> None:
         """Publish plan after plan until there are batches enough; an operator freezes a zone for a third of them."""
         freeze, number = create(Notice("ann", 1_790_000_000, "a drill").freezing(ZONES[1])), 0
-        steps = iter(((BATCHES // 3, freeze), (2 * BATCHES // 3, delete(freeze.record_set))))
-        at, change = next(steps)
+        steps = [(BATCHES // 3, freeze), (2 * BATCHES // 3, delete(freeze.record_set))]
         while len(self.log) < BATCHES:
             number += 1
             targets = [Target(f"lb-{n}", "A", f"10.0.0.{n}", 1 + number % 200) for n in range(1, 5)]
             draft = Draft(dict.fromkeys(ZONES, content(5, targets)), "test")
             await self.plans.publish(draft, expected=await self.plans.latest_generation())
-            if len(self.log) >= at:
-                await self.operate(change)
-                at, change = next(steps, (BATCHES, change))
+            if steps and len(self.log) >= steps[0][0]:
+                await self.operate(steps.pop(0)[1])
             await self.clock.sleep(PLAN_EVERY_S)
 
     async def operate(self, change: Change) -> None:
