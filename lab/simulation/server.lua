@@ -40,7 +40,7 @@ end
 local function str(value)
   if type(value) == 'string' then return value end
   if type(value) == 'number' then return text_of_number(value) end
-  fail('ERR Lua redis lib command arguments must be strings or integers')
+  fail('ERR Command arguments must be strings or integers')
 end
 
 -- Return the number that a text is the canonical form of, as the server reads integers: no plus, space or zero to spare.
@@ -217,6 +217,7 @@ local function range(key, from, to, backwards, rest, count)
   local first, last = start_of(stream or NO_STREAM, from), end_of(stream or NO_STREAM, to)
   local reply = {}
   if not stream then return reply end
+  if most == 0 then return false end
   if backwards then
     for at = last, math.max(first, last - most + 1), -1 do reply[#reply + 1] = shown(stream.entries[at]) end
   else
@@ -249,9 +250,8 @@ local function cut_out(key, stream, at)
     return
   end
   local entries = {}
-  for place = mine.first, mine.last do entries[place < at and place or place - 1] = mine.entries[place] end
-  -- The last one was written to its new place, too: it must not be there for `append` to find.
-  entries[mine.last] = nil
+  for place = mine.first, at - 1 do entries[place] = mine.entries[place] end
+  for place = at + 1, mine.last do entries[place - 1] = mine.entries[place] end
   mine.entries, mine.last = entries, mine.last - 1
 end
 
