@@ -5,17 +5,40 @@ reached again with other moves asleep is searched for those that slept then and 
 Source: Godefroid, "Partial-Order Methods for the Verification of Concurrent Systems", 1996, chapters 5 and 6.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
+
+import msgspec
 
 from lab.invariants.violation import Violation
 from lab.simulation.choice import Choice
+from lab.simulation.scenario import Scenario
 from lab.simulation.space import Move, Moves, Space, State
 
 HEAL_MOVES: Final = 5_000
 """A world that is not healed after so many moves will not be."""
 
 ASK_EVERY: Final = 1024
+
+
+STEP_S: Final = 20.0
+
+
+def coarse(scenario: Scenario) -> Scenario:
+    """Return a scenario with few different instants, so that its space is small; nothing is left out of the order.
+
+    All pauses are one step and have no jitter. A lock lives for less than a step, so that it may expire while its
+    holder is slow; every second round looks at zones that have the latest plan.
+    """
+    return msgspec.structs.replace(
+        scenario,
+        even=True,
+        poll_s=STEP_S,
+        backoff_base_s=STEP_S,
+        backoff_cap_s=STEP_S,
+        lock_ttl_s=0.75 * STEP_S,
+        sweep_s=1.5 * STEP_S,
+    )
 
 
 class Found(NamedTuple):
@@ -51,6 +74,7 @@ class Search:
     Args:
         healing_s: within how long a world heals that has come to its end (I5).
         reduce: whether moves may sleep; without, every move is tried in every state.
+        at_end: hears every state in which nothing is left to choose, before it heals.
         most_found: after so many schedules that break something the search ends.
 
     Attributes:
@@ -59,7 +83,16 @@ class Search:
         found: schedules that break something; the search does not go on past them.
     """
 
-    def __init__(self, space: Space, *, healing_s: float, reduce: bool = True, most_found: int = 1) -> None:
+    def __init__(
+        self,
+        space: Space,
+        *,
+        healing_s: float,
+        reduce: bool = True,
+        most_found: int = 1,
+        at_end: Callable[[State], None] | None = None,
+    ) -> None:
+        self._at_end = at_end
         self._space, self._healing_s, self._reduce, self._most_found = space, healing_s, reduce, most_found
         self._moves = Moves()
         self._slept: dict[bytes, int] = {}
@@ -74,6 +107,11 @@ class Search:
     def extent(self) -> Extent:
         """How much was searched so far."""
         return Extent(len(self._slept), self._made, self._sleeping, self._ends, self._depth)
+
+    @property
+    def visited(self) -> Collection[bytes]:
+        """The keys of all states that were visited."""
+        return self._slept.keys()
 
     def run(self, go_on: Callable[[], bool]) -> None:
         """Search until all is searched, enough is found, or `go_on` (asked now and then) says no."""
@@ -129,6 +167,8 @@ class Search:
     def _end(self, state: State) -> None:
         """Heal a world in which nothing is left to choose: everything goes on in its turn."""
         self._ends += 1
+        if self._at_end is not None:
+            self._at_end(state)
         path: list[State] = []
         began_s = state.now_s
         broken: tuple[Violation, ...] = ()
@@ -148,13 +188,3 @@ class Search:
         for passed in path:
             self._heals[passed.key] = healed_s
         self.longest_heal_s = max(self.longest_heal_s, healed_s - began_s)
-
-
-def summary(extent: Extent) -> Iterator[str]:
-    """Yield how much was searched, in words."""
-    yield f"{extent.states:,} states, {extent.moves:,} moves between them, {extent.ends:,} ends that healed"
-
-
-def by_length(found: Sequence[Found]) -> Sequence[Found]:
-    """Return schedules, the shortest first."""
-    return sorted(found, key=lambda one: len(one.trace))

@@ -43,6 +43,7 @@ from fencepost.redis_zones import RedisZoneStore
 from fencepost.region import Region
 from fencepost.settings import Settings
 from lab.simulation.client import SimClient
+from lab.simulation.loop import ProcessLoop, WorldTime
 from lab.simulation.process import Even, Process, SimClock
 from lab.simulation.scenario import Scene
 
@@ -54,9 +55,19 @@ WORLD: Final = (
 )
 """What is not memory: parts of the world, what is never changed, and code. Stores know but which scripts they have."""
 
-_ITERATED: Final = ([], (), {}, {}.items(), {}.values(), set(), range(0), "", b"", reversed([]))
+_ITERATED: Final[tuple[Any, ...]] = ([], (), {}, {}.items(), {}.values(), set(), range(0), "", b"", reversed([]))
 ITERATORS: Final = (*(type(iter(of)) for of in _ITERATED), zip, map, enumerate)
-FUTURE_ITERATOR: Final = type(asyncio.Future(loop=asyncio.new_event_loop()).__await__())
+
+
+def _future_iterator() -> type:
+    loop = ProcessLoop(WorldTime())
+    try:
+        return type(asyncio.Future(loop=loop).__await__())
+    finally:
+        loop.close()
+
+
+FUTURE_ITERATOR: Final = _future_iterator()
 
 
 WHOLE: Final = frozenset({str, bytes, type(None), RecordSet, Change, ChangeBatch, Content, Target, Fence, Manifest})
@@ -176,11 +187,12 @@ SUSPENDED: Final[Mapping[type, Callable[[Any], tuple[FrameType | None, Any]]]] =
 
 
 def _future(value: Any) -> list[Any]:
+    """Return a future's or task's state, and whom it wakes; a task's frames come with its coroutine."""
     found = [value._state, [callback for callback, _ in value._callbacks or ()]]  # noqa: SLF001
     if value.done() and not value.cancelled():
         found += [value.exception() or value.result()]
     if isinstance(value, asyncio.Task):
-        found += [value.get_coro(), value._fut_waiter, value._must_cancel]  # noqa: SLF001
+        found += [value.get_coro(), *(getattr(value, name) for name in ("_fut_waiter", "_must_cancel"))]
     children = getattr(value, "_children", None)  # of asyncio.gather
     return [*found, children]
 
@@ -190,7 +202,7 @@ def _exception(value: BaseException) -> list[Any]:
 
 
 def _timer(value: TimerHandle) -> list[Any]:
-    return [value.when(), value.cancelled(), value._callback, value._args]  # noqa: SLF001
+    return [value.when(), value.cancelled(), *(getattr(value, name) for name in ("_callback", "_args"))]
 
 
 def _attributes(kind: type) -> Read:

@@ -45,7 +45,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     planner: bool = False
     operator: bool = False
     faults: int = 0
-    rounds: int = 2
+    rounds: int = 1
     keep: int = 1
     batch_records: int = 0
     without: str = ""

@@ -139,7 +139,7 @@ class Space:
     """
 
     def __init__(self, stage: Stage) -> None:
-        self._stage, self._server = stage, stage.server
+        self.stage, self._server = stage, stage.server
         self._rounds = stage.scene.scenario.rounds
         self._slot_at = {name: index for index, name in enumerate((PLANS, *stage.scene.zones))}
         self._numbers: dict[tuple[Any, ...], int] = {}
@@ -153,6 +153,11 @@ class Space:
             slots.append(self._slot(name, held, commits)[0])
         self.beginning = State(0.0, tuple(slots), tuple(a.root for a in self.actors), stage.scene.scenario.faults)
 
+    def close(self) -> None:
+        """End all processes that are kept to go on from."""
+        for actor in self.actors:
+            actor.close()
+
     @property
     def slots(self) -> int:
         """How many different contents slots have had."""
@@ -163,7 +168,7 @@ class Space:
         broken: tuple[Violation, ...] = ()
         memory: object = None
         if name != PLANS:
-            judge = self._stage.judge_of(name)
+            judge = self.stage.judge_of(name)
             for commit in commits:
                 broken = tuple(judge.take(commit, ()))
             memory = judge.memory
@@ -177,7 +182,8 @@ class Space:
     def moves(self, state: State) -> list[Move]:
         """Return what may happen in a state."""
         found, faults = [], state.left > 0
-        for index, node in enumerate(state.nodes):
+        # Who publishes comes last: stale plans are met first then, which is where faults of the protocol are.
+        for index, node in reversed(list(enumerate(state.nodes))):
             if node.dead:
                 found.append(Move(index, 0, Fault.NONE, -1, writes=False))
             for place, call in enumerate(node.calls):
@@ -284,7 +290,7 @@ class Space:
         wanted = current_content(self._server, zone.name)
         if wanted is None:
             return None
-        judge = self._stage.judge_of(zone.name)
+        judge = self.stage.judge_of(zone.name)
         for commit in zone.commits:
             tuple(judge.take(commit, ()))
         return judge.difference(wanted)
