@@ -70,8 +70,8 @@ class Server:
     def __init__(self) -> None:
         self.now_us = 0
         lua = LuaRuntime(encoding=None, register_eval=False, register_builtins=False)
-        text = (files("lab.simulation") / "server.lua").read_bytes()
-        self._lua = lua.execute(text, _digest, name=b"server.lua")
+        values = lua.execute(_source("values"), _digest)
+        self._lua = lua.execute(_source("server"), values, lua.execute(_source("commands"), values))
         self._run, self._run_large, self._command = self._lua.run, self._lua.run_large, self._lua.command
         self._table = lua.table_from
         self._scripts: dict[str, Script] = {}
@@ -91,7 +91,7 @@ class Server:
 
         Raises: Undeclared, ServerError.
         """
-        words = [word if type(word) is bytes else _encoded(word) for word in (*keys, *args)]
+        words = [word.encode() if type(word) is str else _encoded(word) for word in (*keys, *args)]
         granted = self._accesses.get(access) or self._grant(access)
         if len(words) <= MOST_AT_ONCE:
             return self._answer(self._run(script.number, self.now_us, granted, len(keys), *words))
@@ -121,7 +121,7 @@ class Server:
 
     def contents(self) -> dict[str, Any]:
         """Return everything as plain Python, by key: bytes, dict (hash), tuple of (member, score), or Stream."""
-        return {key.decode(): _contents(self._lua.contents(key)) for key in self._keys()}
+        return {key.decode(): _contents(self._lua.shown_value(key)) for key in self._keys()}
 
     def flush(self) -> None:
         """Forget everything but compiled scripts and the clock."""
@@ -146,6 +146,10 @@ class Server:
         if kind == LARGE:
             return _nested(first[place] for place in range(1, rest[0] + 1))
         raise (Undeclared if kind == UNDECLARED else ServerError)(first.decode())
+
+
+def _source(name: str) -> bytes:
+    return (files("lab.simulation") / f"{name}.lua").read_bytes()
 
 
 def _encoded(word: Argument) -> bytes:

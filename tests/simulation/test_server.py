@@ -160,7 +160,7 @@ def test_time_is_the_clock_that_was_set(server):
 
 def test_command_that_is_not_there_is_named(server):
     """Who uses a new command in a script is told where to add it."""
-    with pytest.raises(ServerError, match=r"INCR: lab/simulation/server\.lua does not have this command; add it"):
+    with pytest.raises(ServerError, match=r"INCR: lab/simulation/commands\.lua does not have this command; add it"):
         run(server, "return redis.call('INCR', KEYS[1])")
 
 
