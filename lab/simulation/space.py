@@ -124,9 +124,9 @@ class Moves:
         return found
 
 
-UNSEEN: Final = ("meta", "stream", "order", "counts")
-"""Parts of a zone that a state need not tell: its serial, which nobody looks at; its history, which the judge has seen;
-and what follows from its records."""
+UNSEEN: Final = ("meta", "stream")
+"""Parts of a zone that a state need not tell: its serial, which nobody looks at, and its history, which the judge has
+seen."""
 
 
 class Space:
