@@ -1,0 +1,366 @@
+"""The time line of a failure: who did what to which endpoint, with which plan, and what the zone then held."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
+from typing import Final
+
+import msgspec
+
+from fencepost.names import generation_of, tree_name
+from fencepost.records import RecordSet
+from fencepost.stores import Commit
+from lab.history import History
+from lab.invariants import Violation, check
+from lab.invariants.replay import Step, View, ZoneState, replay
+from lab.simulation.choice import Choice, Fault
+from lab.simulation.drive import Verdict, run
+from lab.simulation.scenario import Scenario
+from lab.simulation.stage import Stage
+from lab.simulation.strategies import Replayed
+from lab.simulation.words import BEGIN, READ, WAIT, Deed, clauses, deed_of, label_of, refusal, third, tree_label
+from lab.simulation.world import Taken, World
+
+QUIET: Final = (READ, WAIT, BEGIN)
+"""What changes no zone: it is told together with what its process does next, if nobody else acts in between."""
+
+MOST_NOTES: Final = 12
+"""So many things that happen while a world heals are told, at most."""
+
+
+class Holding(msgspec.Struct, frozen=True):
+    """What a zone held after a step.
+
+    Attributes:
+        root, rollback: what they point to, without the zone's name; "" if they point nowhere.
+        missing: which of these targets are not there.
+        addresses: how many addresses the root answers.
+        trees: generation -> how many record sets.
+        lock: who holds it, "" if nobody does.
+        fence: the generation that it says, None if there is no fence.
+        records: all of them, in the order in which ListResourceRecordSets has them.
+    """
+
+    zone: str
+    serial: int
+    root: str
+    rollback: str
+    missing: tuple[str, ...]
+    addresses: int
+    trees: dict[int, int]
+    lock: str
+    fence: int | None
+    frozen: bool
+    records: tuple[RecordSet, ...]
+
+    @property
+    def generation(self) -> int | None:
+        """The generation that the root points to, None if it points to no tree."""
+        return generation_of(f"{self.root}.{self.zone}", self.zone)
+
+    @property
+    def text(self) -> str:
+        """What the zone held, in one line."""
+        parts = [f"root -> {self._target(self.root)}", f"rollback -> {self._target(self.rollback)}"]
+        parts += [f"trees {', '.join(map(str, self.trees)) or 'none'}", f"lock {self.lock or 'free'}"]
+        parts += [f"fence {self.fence}"] if self.fence is not None else []
+        return "; ".join([*parts, *(["frozen"] if self.frozen else [])])
+
+    def _target(self, target: str) -> str:
+        return (f"{target} (not there)" if target in self.missing else target) or "nothing"
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """One step of a time line: what one process did in a row, until it changed something or another one went on.
+
+    Attributes:
+        number: from 1 on.
+        first, last: which choices it tells of, from 1 on.
+        kind: see `words`; of what it ended with.
+        zone: the endpoint that it was about, "" if about none.
+        generation: the plan that the process carries, None if none that is known.
+        deleted: the generations whose trees it deleted from.
+        refused: whether it was refused.
+        holding: what the zone held then, where the step changed it.
+    """
+
+    number: int
+    first: int
+    last: int
+    at_s: float
+    who: str
+    kind: str
+    text: str
+    zone: str = ""
+    generation: int | None = None
+    deleted: tuple[int, ...] = ()
+    fault: Fault = Fault.NONE
+    refused: bool = False
+    holding: Holding | None = None
+    violations: tuple[Violation, ...] = ()
+
+
+class Note(msgspec.Struct, frozen=True):
+    """Something that happened while the world healed: at first when, by whom, and how often."""
+
+    at_s: float
+    who: str
+    text: str
+    times: int
+
+
+class Healing(msgspec.Struct, frozen=True):
+    """What became of a world that was left in peace.
+
+    Attributes:
+        lasted_s: for how long, seconds of the world.
+        notes: what happened, each thing once, in order; `more` further ones are left out.
+        silent: endpoints that answer nothing in the end, though they had answered.
+        pending: why an endpoint does not have the latest plan; empty if all have.
+    """
+
+    lasted_s: float
+    notes: tuple[Note, ...]
+    more: int
+    silent: tuple[str, ...]
+    pending: tuple[str, ...]
+
+
+class Story(msgspec.Struct, frozen=True, kw_only=True):
+    """A schedule, told.
+
+    Attributes:
+        trace: the choices that were made; `left_out` of those given could not be.
+        wanted: which invariants it is to break; see `Story.holds`.
+        processes, zones: whose lanes there are.
+        healing: None if it was not healed.
+        violations: all of them, in order, in the checker's words.
+        digest: of choices, commits and violations: equal for two runs in which the same happened.
+    """
+
+    scenario: Scenario
+    trace: tuple[Choice, ...]
+    left_out: int
+    wanted: tuple[str, ...]
+    processes: tuple[str, ...]
+    zones: tuple[str, ...]
+    moments: tuple[Moment, ...]
+    beginning: tuple[Holding, ...]
+    ending: tuple[Holding, ...]
+    healing: Healing | None
+    violations: tuple[Violation, ...]
+    digest: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether what it is to break is broken no more."""
+        return not set(self.wanted) <= {violation.invariant for violation in self.violations}
+
+    @property
+    def in_brief(self) -> str:
+        """How long it is, in words."""
+        choices, steps = len(self.trace), len(self.moments)
+        return f"{choices} choices" + (f", told in {steps} steps" if steps != choices else "")
+
+
+def tell(scenario: Scenario, trace: Sequence[Choice], wanted: frozenset[str]) -> Story:
+    """Replay a schedule and tell it; it is healed if I5 is wanted, or if the choices break nothing."""
+    stage, strategy = Stage(scenario), Replayed(trace)
+    world = stage.world(recording=True)
+    try:
+        verdict = run(world, strategy, steps=len(trace), heal_s=stage.scene.heal_s, seek=wanted)
+        return _Teller(scenario, world, verdict, wanted).story(strategy.left_out + strategy.left)
+    finally:
+        world.close()
+
+
+class _Teller:
+    """Puts a recorded world into words."""
+
+    def __init__(self, scenario: Scenario, world: World, verdict: Verdict, wanted: frozenset[str]) -> None:
+        assert world.lines is not None, "the world keeps a record"
+        self._scenario, self._world, self._verdict, self._wanted = scenario, world, verdict, wanted
+        self._lines: Sequence[Taken] = world.lines
+        self._commits: Mapping[str, tuple[Commit, ...]] = {z: tuple(j.commits) for z, j in world.judge.zones.items()}
+        steps = (step for zone, commits in self._commits.items() for step in replay(zone, commits))
+        self._steps = {(step.commit.zone, step.commit.serial): step for step in steps}
+        self._holdings = {(held.zone, held.serial): held for z in self._commits for held in self._held(z)}
+        self._violations = self._in_final_words()
+
+    def _held(self, zone: str) -> Iterator[Holding]:
+        state = ZoneState(zone)
+        for commit in self._commits[zone]:
+            state.apply(commit.changes)
+            yield holding_of(state, commit.serial, self._steps[zone, commit.serial].after)
+
+    def _in_final_words(self) -> Sequence[Violation]:
+        """Return the violations as the checker has them, which knows how it went on; the judge's own where it has none.
+
+        A violation that lasts is told by the judge when it begins.
+        """
+        run_info = msgspec.structs.replace(self._world.judge.run, stopped_us=self._world.server.now_us)
+        history = History(run=run_info, commits=dict(self._commits))
+        checked = check(history, convergence_bound_s=0.0)
+        final = {(v.invariant, v.endpoint, v.serial, _subject(v)): v for v in checked}
+        return [final.get((v.invariant, v.endpoint, v.serial, _subject(v)), v) for v in self._verdict.violations]
+
+    def story(self, left_out: int) -> Story:
+        """Return all of it."""
+        chosen = len(self._verdict.trace)
+        zones = tuple(self._commits)
+        return Story(
+            scenario=self._scenario,
+            trace=self._verdict.trace,
+            left_out=left_out,
+            wanted=tuple(sorted(self._wanted)),
+            processes=tuple(process.name for process in self._world.processes),
+            zones=zones,
+            moments=tuple(self._moments(chosen)),
+            beginning=tuple(self._holdings[zone, 1] for zone in zones),
+            ending=tuple(self._holdings[zone, len(self._commits[zone])] for zone in zones),
+            healing=None if self._verdict.healed_s is None else self._healing(chosen),
+            violations=tuple(self._violations),
+            digest=self._digest(),
+        )
+
+    def _moments(self, chosen: int) -> Iterator[Moment]:
+        carried: dict[str, int | None] = {}
+        for number, (first, last) in enumerate(_groups(self._lines[:chosen]), 1):
+            yield self._moment(number, first, last, carried)
+
+    def _moment(self, number: int, first: int, last: int, carried: dict[str, int | None]) -> Moment:
+        lines = self._lines[first : last + 1]
+        deeds = [(taken, self._deed(taken)) for taken in lines]
+        end, deed = deeds[-1]
+        who = end.choice.process
+        words = [clause for taken, one in deeds for clause in clauses(taken, one)]
+        for taken, one in deeds:
+            _carry(carried, taken, one)
+        zone = next((t.call.zone for t in reversed(lines) if t.call and t.call.zone in self._commits), "")
+        return Moment(
+            number,
+            first + 1,
+            last + 1,
+            end.at_s,
+            who,
+            deed.kind,
+            joined(words),
+            zone,
+            carried.get(who),
+            deed.trees if end.serial is not None else (),
+            end.choice.fault,
+            bool(refusal(end)),
+            self._holdings[zone, end.serial] if end.serial is not None else None,
+            tuple(self._final(violation) for taken in lines for violation in taken.violations),
+        )
+
+    def _deed(self, taken: Taken) -> Deed:
+        step = None
+        if taken.call is not None and taken.serial is not None:
+            step = self._steps[taken.call.zone, taken.serial]
+        return deed_of(taken, step)
+
+    def _final(self, violation: Violation) -> Violation:
+        return self._violations[self._verdict.violations.index(violation)]
+
+    def _healing(self, chosen: int) -> Healing:
+        notes: dict[str, tuple[float, str]] = {}
+        times: Counter[str] = Counter()
+        for taken in self._lines[chosen:]:
+            deed = self._deed(taken)
+            if deed.kind in QUIET or not (text := _news(taken, deed, self._commits)):
+                continue
+            notes.setdefault(text, (taken.at_s, taken.choice.process))
+            times[text] += 1
+        told = tuple(Note(at_s, who, text, times[text]) for text, (at_s, who) in notes.items())
+        silent = tuple(z for z in self._commits if self._steps[z, len(self._commits[z])].lost)
+        lasted_s = self._verdict.healed_s or 0.0
+        pending = tuple(self._verdict.pending)
+        return Healing(lasted_s, told[:MOST_NOTES], max(0, len(told) - MOST_NOTES), silent, pending)
+
+    def _digest(self) -> str:
+        said = (self._verdict.trace, sorted(self._commits.items()), self._verdict.violations, self._world.generation)
+        return blake2b(msgspec.json.encode(said), digest_size=8).hexdigest()
+
+
+def holding_of(state: ZoneState, serial: int, view: View) -> Holding:
+    """Return what a zone holds."""
+    zone, trees = state.zone, Counter[int]()
+    for key in state.records:
+        if (generation := generation_of(key.name, zone)) is not None and key.name == tree_name(zone, generation):
+            trees[generation] += 1
+    owners = {owner: [p for p in view.pointers if p.owner == owner] for owner in ("root", "rollback")}
+    root, rollback = (" and ".join(sorted({label_of(p.target, zone) for p in owners[o]})) for o in owners)
+    return Holding(
+        zone,
+        serial,
+        root,
+        rollback,
+        tuple(sorted({label_of(pointer.target, zone) for pointer in view.pointers if not pointer.sets})),
+        sum(view.addresses.values()),
+        dict(sorted(trees.items())),
+        (view.lock or "").partition(" ")[0],
+        view.fenced_generation,
+        view.frozen is not None,
+        tuple(sorted(state.records.values(), key=lambda record_set: record_set.order)),
+    )
+
+
+def _groups(lines: Sequence[Taken]) -> Iterator[tuple[int, int]]:
+    """Yield which lines, first and last, make a step.
+
+    Reads are told with the write that they lead to, as long as nobody else acts in between and nothing was broken,
+    refused or hit by a fault: the order of what processes do to each other stays as it was.
+    """
+    first = 0
+    for at, taken in enumerate(lines):
+        following = lines[at + 1] if at + 1 < len(lines) else None
+        quiet = deed_of(taken, None).kind in QUIET and not taken.violations and not taken.choice.fault
+        if quiet and following is not None and _goes_on(taken, following):
+            continue
+        yield first, at
+        first = at + 1
+
+
+def _goes_on(taken: Taken, following: Taken) -> bool:
+    """Say whether the next choice is the same process's, and about nothing else."""
+    zones = {t.call.zone for t in (taken, following) if t.call is not None and t.call.zone != "plans"}
+    return following.choice.process == taken.choice.process and len(zones) <= 1
+
+
+def _carry(carried: dict[str, int | None], taken: Taken, deed: Deed) -> None:
+    """Note the plan that a process is at: what it read last, or set out with; none once it is through or dead."""
+    who = taken.choice.process
+    if taken.choice.fault is Fault.CRASH:
+        carried[who] = None
+    elif deed.generation is not None:
+        carried[who] = deed.generation
+    for name, event in taken.events:
+        if name == who and event.name in ("enactor.pass_completed", "enactor.pass_failed"):
+            carried[who] = None
+
+
+def _news(taken: Taken, deed: Deed, zones: Mapping[str, object]) -> str:
+    """Return what is worth telling of a step of healing: plans, flips, deleted trees, refusals; "" for the rest."""
+    zone = taken.call.zone if taken.call is not None else ""
+    place = f"{zone} " if zone in zones else ""
+    if why := refusal(taken):
+        return f"{place}refuses to {deed.verb} {deed.rest}: {why}" if place else f"cannot {deed.verb} {deed.rest}: {why}"
+    if deed.kind in ("publish", "flip", "clean", "control"):
+        return f"{third(deed.verb)} {deed.rest}" + (f" of {zone}" if place else "")
+    return ""
+
+
+def _subject(violation: Violation) -> str:
+    """Return which of several things a violation is about that one commit broke: root or rollback, for I3."""
+    return "rollback" if "rollback pointed" in violation.detail else ""
+
+
+def joined(words: Sequence[str]) -> str:
+    """Return clauses as one sentence without its subject."""
+    if len(words) < 2:  # noqa: PLR2004  -- one clause stands alone
+        return "".join(words)
+    return ", ".join(words[:-1]) + f", and {words[-1]}"
+
+
+__all__ = ["Healing", "Holding", "Moment", "Note", "Story", "holding_of", "joined", "tell", "tree_label"]
