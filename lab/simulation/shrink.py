@@ -7,13 +7,14 @@ IEEE TSE 2002 (delta debugging).
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import Final, NamedTuple
 
 import msgspec
 
 from lab.invariants.violation import Violation
-from lab.simulation.choice import START, Choice, Fault
+from lab.simulation.choice import START, TIMER, Choice, Fault
+from lab.simulation.client import WRITING
 from lab.simulation.drive import PROCESS_FAILED, Strategy, Verdict, run
 from lab.simulation.scenario import Scenario, Scene
 from lab.simulation.stage import Stage
@@ -117,10 +118,30 @@ def _breaks(verdict: Verdict, wanted: frozenset[str]) -> bool:
     return wanted <= {violation.invariant for violation in verdict.violations}
 
 
-def size(trace: Sequence[Choice]) -> tuple[int, int, int]:
-    """Return how hard a schedule is to read: its faults, its choices, and how often another process goes on."""
+def size(trace: Sequence[Choice]) -> tuple[int, int, int, int]:
+    """Return how hard a schedule is to read.
+
+    Its faults, its choices, how often another process goes on, and how many looks are left hanging then: what somebody
+    saw is told best with what it does about it.
+    """
     faults = sum(choice.fault is not Fault.NONE for choice in trace)
-    return faults, len(trace), len(list(groupby(choice.process for choice in trace)))
+    blocks = _blocks(trace)
+    return faults, len(trace), len(blocks), sum(map(_hanging, blocks))
+
+
+def _blocks(trace: Sequence[Choice]) -> list[Trace]:
+    """Return what each process does in a row."""
+    return [tuple(block) for _, block in groupby(trace, key=lambda choice: choice.process)]
+
+
+def _hanging(block: Trace) -> int:
+    """Return how many choices at the end of a block change nothing."""
+    return sum(1 for _ in takewhile(_is_quiet, reversed(block)))
+
+
+def _is_quiet(choice: Choice) -> bool:
+    name = choice.what.partition(" ")[0]
+    return not choice.fault and (name in (TIMER, START) or WRITING.get(name, ()) == ())
 
 
 class _Shrinker:
@@ -265,15 +286,19 @@ def _error_of(verdict: Verdict) -> str:
 
 
 def _joined(trace: Trace) -> Iterator[Trace]:
-    """Yield the traces in which one block of a process is moved to the block before it, or that one to it."""
-    blocks = [tuple(block) for _, block in groupby(trace, key=lambda choice: choice.process)]
+    """Yield the traces in which one block of a process is moved to the block before it, or that one or its end to it."""
+    blocks = _blocks(trace)
     for late in range(len(blocks)):
         early = next((at for at in range(late - 1, -1, -1) if blocks[at][0].process == blocks[late][0].process), None)
         if early is not None:
             between = blocks[early + 1 : late]
             forward = [*blocks[:early], *between, blocks[early], *blocks[late:]]
             back = [*blocks[: early + 1], blocks[late], *between, *blocks[late + 1 :]]
-            for order in (back, forward):
+            looks = (
+                [*blocks[:early], blocks[early][:-n], *between, blocks[early][-n:] + blocks[late], *blocks[late + 1 :]]
+                for n in range(_hanging(blocks[early]), 0, -1)
+            )
+            for order in (back, forward, *looks):
                 yield tuple(choice for block in order for choice in block)
 
 
