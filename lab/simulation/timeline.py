@@ -18,8 +18,28 @@ from lab.simulation.drive import Verdict, run
 from lab.simulation.scenario import Scenario
 from lab.simulation.stage import Stage
 from lab.simulation.strategies import Replayed
-from lab.simulation.words import BEGIN, READ, WAIT, Deed, clauses, deed_of, label_of, refusal, third, tree_label
+from lab.simulation.words import (
+    BEGIN,
+    CLEAN,
+    CONTROL,
+    FLIP,
+    PUBLISH,
+    READ,
+    WAIT,
+    Deed,
+    clauses,
+    deed_of,
+    label_of,
+    refusal,
+    third,
+)
 from lab.simulation.world import Taken, World
+
+CONTENTS: Final = "HMGET"
+"""The call that reads what a plan wants, after the one that reads its number."""
+
+NEWS: Final = (PUBLISH, FLIP, CLEAN, CONTROL)
+"""What is told of a world that heals."""
 
 QUIET: Final = (READ, WAIT, BEGIN)
 """What changes no zone: it is told together with what its process does next, if nobody else acts in between."""
@@ -104,7 +124,7 @@ class Note(msgspec.Struct, frozen=True):
     """Something that happened while the world healed: at first when, by whom, and how often."""
 
     at_s: float
-    who: str
+    who: tuple[str, ...]
     text: str
     times: int
 
@@ -233,7 +253,7 @@ class _Teller:
         deeds = [(taken, self._deed(taken)) for taken in lines]
         end, deed = deeds[-1]
         who = end.choice.process
-        words = [clause for taken, one in deeds for clause in clauses(taken, one)]
+        words = [clause for taken, one in deeds for clause in clauses(taken, one) if _is_told(taken, lines)]
         for taken, one in deeds:
             _carry(carried, taken, one)
         zone = next((t.call.zone for t in reversed(lines) if t.call and t.call.zone in self._commits), "")
@@ -264,15 +284,15 @@ class _Teller:
         return self._violations[self._verdict.violations.index(violation)]
 
     def _healing(self, chosen: int) -> Healing:
-        notes: dict[str, tuple[float, str]] = {}
-        times: Counter[str] = Counter()
+        since: dict[str, float] = {}
+        whose: dict[str, Counter[str]] = {}
         for taken in self._lines[chosen:]:
             deed = self._deed(taken)
             if deed.kind in QUIET or not (text := _news(taken, deed, self._commits)):
                 continue
-            notes.setdefault(text, (taken.at_s, taken.choice.process))
-            times[text] += 1
-        told = tuple(Note(at_s, who, text, times[text]) for text, (at_s, who) in notes.items())
+            since.setdefault(text, taken.at_s)
+            whose.setdefault(text, Counter())[taken.choice.process] += 1
+        told = tuple(Note(at_s, tuple(sorted(whose[text])), text, whose[text].total()) for text, at_s in since.items())
         silent = tuple(z for z in self._commits if self._steps[z, len(self._commits[z])].lost)
         lasted_s = self._verdict.healed_s or 0.0
         pending = tuple(self._verdict.pending)
@@ -328,6 +348,11 @@ def _goes_on(taken: Taken, following: Taken) -> bool:
     return following.choice.process == taken.choice.process and len(zones) <= 1
 
 
+def _is_told(taken: Taken, lines: Sequence[Taken]) -> bool:
+    """Say whether a choice is worth its words: the second half of reading a plan is not, beside the first."""
+    return taken.call is None or taken.call.name != CONTENTS or bool(taken.choice.fault) or len(lines) == 1
+
+
 def _carry(carried: dict[str, int | None], taken: Taken, deed: Deed) -> None:
     """Note the plan that a process is at: what it read last, or set out with; none once it is through or dead."""
     who = taken.choice.process
@@ -343,12 +368,9 @@ def _carry(carried: dict[str, int | None], taken: Taken, deed: Deed) -> None:
 def _news(taken: Taken, deed: Deed, zones: Mapping[str, object]) -> str:
     """Return what is worth telling of a step of healing: plans, flips, deleted trees, refusals; "" for the rest."""
     zone = taken.call.zone if taken.call is not None else ""
-    place = f"{zone} " if zone in zones else ""
     if why := refusal(taken):
-        return f"{place}refuses to {deed.verb} {deed.rest}: {why}" if place else f"cannot {deed.verb} {deed.rest}: {why}"
-    if deed.kind in ("publish", "flip", "clean", "control"):
-        return f"{third(deed.verb)} {deed.rest}" + (f" of {zone}" if place else "")
-    return ""
+        return f"wants to {deed.verb} {deed.rest}, and is refused{f' by {zone}' if zone in zones else ''}: {why}"
+    return f"{third(deed.verb)} {deed.rest}{f' in {zone}' if zone in zones else ''}" if deed.kind in NEWS else ""
 
 
 def _subject(violation: Violation) -> str:
@@ -362,5 +384,3 @@ def joined(words: Sequence[str]) -> str:
         return "".join(words)
     return ", ".join(words[:-1]) + f", and {words[-1]}"
 
-
-__all__ = ["Healing", "Holding", "Moment", "Note", "Story", "holding_of", "joined", "tell", "tree_label"]

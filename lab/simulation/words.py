@@ -8,7 +8,7 @@ from fencepost.event_names import EVENT_NAMES
 from fencepost.events import Event
 from fencepost.names import fence_name, frozen_name, generation_of, lock_name, order_key, rollback_name, tree_name
 from fencepost.records import RecordSet, decode
-from lab.invariants.replay import Step, View
+from lab.invariants.replay import Step
 from lab.invariants.violation import counted
 from lab.simulation.choice import START, Fault
 from lab.simulation.client import Call
@@ -304,8 +304,3 @@ def third(verb: str) -> str:
     first, *rest = verb.split(" ")
     ending = "es" if first.endswith(("sh", "ch", "s", "x")) else "s"
     return " ".join([first + ending, *(third(word) if word != "or" else word for word in rest)])
-
-
-def is_pointing_nowhere(view: View) -> bool:
-    """Say whether root or rollback points to what is not there."""
-    return any(not pointer.sets for pointer in view.pointers)
