@@ -1,4 +1,4 @@
-"""Commands of this room: `compare`, `load`, `check`, `ablate` and `replay`. Each imports what it needs when it is run."""
+"""Commands of this room: `compare`, `load`, `check`, `ablate`, `replay`. Each imports what it needs when it is run."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -229,7 +229,9 @@ def replay(
     step: Annotated[
         bool, typer.Option("--step", help="Step by step: Enter for the next, with all that the zone holds after it.")
     ] = False,
-    at: Annotated[int | None, typer.Option(help="Show this step only, with all that every zone holds after it.")] = None,
+    at: Annotated[
+        int | None, typer.Option(help="Show this step only, with all that every zone holds after it.")
+    ] = None,
     json: JsonFile = None,
     html: Annotated[Path | None, typer.Option(help="Write the time line there, as one self-contained page.")] = None,
 ) -> int:

@@ -5,7 +5,7 @@ from typing import ClassVar, Final
 
 from lab.report.svg import escaped, tag
 from lab.simulation.choice import Fault
-from lab.simulation.timeline import Holding, Moment, Story
+from lab.simulation.story import Holding, Moment, Story
 from lab.simulation.words import PUBLISH, READ
 
 PLANS: Final = "plans"

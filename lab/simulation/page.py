@@ -9,7 +9,7 @@ import msgspec
 from lab.invariants import Violation
 from lab.report.svg import escaped, tag
 from lab.simulation.lanes import LEGEND, Lanes
-from lab.simulation.timeline import Moment, Story
+from lab.simulation.story import Moment, Story
 from lab.simulation.told import broken_words, healing_words, scenario_words
 
 MOST_STEPS: Final = 150

@@ -14,7 +14,8 @@ from fencepost.show import console
 from lab.history import RUN_FILE
 from lab.simulation.page import page
 from lab.simulation.saved import Saved, load
-from lab.simulation.timeline import Holding, Story, tell
+from lab.simulation.story import Holding, Story
+from lab.simulation.timeline import tell
 from lab.simulation.told import broken_words, ending_lines, headline, print_story, state_tables, table
 
 
@@ -44,6 +45,8 @@ def replay_path(path: Path, options: ReplayOptions, *, replay_run: ReplayRun | N
     """
     if path.is_dir():
         return _replay_directory(path, options, replay_run)
+    if options.step and options.at is not None:
+        raise UsageError("--step shows every step and --at one of them: leave one out")
     saved = load(path)
     story = tell(saved.scenario, saved.choices, frozenset(saved.wanted))
     screen = console()

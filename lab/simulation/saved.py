@@ -10,7 +10,7 @@ from fencepost.guards import parse_guards
 from lab.invariants import Violation
 from lab.simulation.choice import Choice
 from lab.simulation.scenario import NAMES, Scenario, Scene
-from lab.simulation.timeline import Story
+from lab.simulation.story import Story
 
 FORMAT: Final = 1
 """The version of the file's format; another one is refused."""
@@ -60,9 +60,20 @@ class NotSaved(UsageError):
 def save(path: Path, story: Story) -> None:
     """Write a failure into a file. Raises: StartupError if that cannot be."""
     try:
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(Saved.of(story)), indent=1) + b"\n")
+        path.write_text(_text(Saved.of(story)), "utf-8")
     except OSError as error:
         raise StartupError(f"{path}: {error.strerror}; name a file that can be written") from error
+
+
+def _text(saved: Saved) -> str:
+    """Return a file's text: one line for each choice, and every option, as its default may be another one some day."""
+    fields = msgspec.structs.asdict(saved) | {"scenario": msgspec.structs.asdict(saved.scenario)}
+    return "{\n" + ",\n".join(f'"{name}": {_value(value)}' for name, value in fields.items()) + "\n}\n"
+
+
+def _value(value: Any) -> str:
+    lines = (msgspec.json.encode(item).decode() for item in value) if isinstance(value, tuple) else None
+    return msgspec.json.encode(value).decode() if lines is None else "[\n " + ",\n ".join(lines) + "\n]"
 
 
 def load(path: Path) -> Saved:

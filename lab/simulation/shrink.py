@@ -6,31 +6,29 @@ IEEE TSE 2002 (delta debugging).
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby, takewhile
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 import msgspec
 
 from lab.invariants.violation import Violation
-from lab.simulation.choice import START, TIMER, Choice, Fault
-from lab.simulation.client import WRITING
+from lab.simulation.choice import START, Choice, Fault
 from lab.simulation.drive import PROCESS_FAILED, Strategy, Verdict, run
-from lab.simulation.scenario import Scenario, Scene
+from lab.simulation.scenario import Scenario
+from lab.simulation.shorter import Trace, joined, size, smaller
 from lab.simulation.stage import Stage
 from lab.simulation.strategies import Replayed
 from lab.simulation.world import World
 
-BUDGET_S: Final = 0.7
-"""So long it may take, seconds: nobody waits for a failure to get a little shorter still."""
+BUDGETS_S: Final = {"buggy": 0.7, "fixed": 10.0}
+"""So long it may take, seconds, by mode: what always fails is shown at once; what never should is worth a wait."""
 
 STUCK: Final = "I5"
 """The one invariant that only healing shows."""
 
 MOST_MORE: Final = 3
 """So many steps are put in, at most, to see whether that makes a schedule shorter."""
-
-Trace = tuple[Choice, ...]
 
 
 class Shrunk(NamedTuple):
@@ -88,7 +86,7 @@ def shrink(
     trace: Sequence[Choice],
     wanted: frozenset[str],
     *,
-    budget_s: float = BUDGET_S,
+    budget_s: float | None = None,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Shrunk:
     """Return the shortest schedule found that breaks at least the wanted invariants.
@@ -97,12 +95,13 @@ def shrink(
     of those heals, every candidate is healed. Raises: NotReproduced.
 
     Args:
-        trace: choices that break them all.
+        scenario: what the world is made of.
+        trace: choices that break all of them.
         wanted: numbers of invariants, or `drive.PROCESS_FAILED`.
-        budget_s: the shortest one that was found within so many seconds is returned.
+        budget_s: the shortest one that was found within so many seconds is returned; None: see `BUDGETS_S`.
         monotonic: tells the seconds of the budget.
     """
-    deadline_s = monotonic() + budget_s
+    deadline_s = monotonic() + (BUDGETS_S[scenario.mode] if budget_s is None else budget_s)
     quickly = _Shrinker(scenario, tuple(trace), wanted - {STUCK} or wanted, deadline_s, monotonic)
     finished = quickly.work()
     found = quickly.verdict(quickly.scenario, quickly.trace, wanted)
@@ -116,32 +115,6 @@ def shrink(
 
 def _breaks(verdict: Verdict, wanted: frozenset[str]) -> bool:
     return wanted <= {violation.invariant for violation in verdict.violations}
-
-
-def size(trace: Sequence[Choice]) -> tuple[int, int, int, int]:
-    """Return how hard a schedule is to read.
-
-    Its faults, its choices, how often another process goes on, and how many looks are left hanging then: what somebody
-    saw is told best with what it does about it.
-    """
-    faults = sum(choice.fault is not Fault.NONE for choice in trace)
-    blocks = _blocks(trace)
-    return faults, len(trace), len(blocks), sum(map(_hanging, blocks))
-
-
-def _blocks(trace: Sequence[Choice]) -> list[Trace]:
-    """Return what each process does in a row."""
-    return [tuple(block) for _, block in groupby(trace, key=lambda choice: choice.process)]
-
-
-def _hanging(block: Trace) -> int:
-    """Return how many choices at the end of a block change nothing."""
-    return sum(1 for _ in takewhile(_is_quiet, reversed(block)))
-
-
-def _is_quiet(choice: Choice) -> bool:
-    name = choice.what.partition(" ")[0]
-    return not choice.fault and (name in (TIMER, START) or WRITING.get(name, ()) == ())
 
 
 class _Shrinker:
@@ -176,7 +149,7 @@ class _Shrinker:
 
     def work(self) -> bool:
         """Shrink until nothing gets shorter; return False if the time was up before."""
-        passes = (self._leave_out_processes, self._leave_out_chunks, self._leave_out_of_each, self._leave_out_faults)
+        passes = (self._leave_out_processes, self._leave_out_faults, self._leave_out_chunks, self._leave_out_of_each)
         try:
             self._shrink_scenario()
             before = None
@@ -225,7 +198,10 @@ class _Shrinker:
     def _leave_out_of_each(self) -> None:
         """Leave out what one process does in a row, whoever else acts in between."""
         for name in sorted({choice.process for choice in self.trace}):
-            self._cut(lambda name=name: [at for at, choice in enumerate(self.trace) if choice.process == name])
+            self._cut(partial(self._places_of, name))
+
+    def _places_of(self, name: str) -> Sequence[int]:
+        return [at for at, choice in enumerate(self.trace) if choice.process == name]
 
     def _cut(self, places: Callable[[], Sequence[int]]) -> None:
         """Leave out chunks of these places of the trace: half of them first, single ones last, late ones first."""
@@ -254,7 +230,7 @@ class _Shrinker:
         """Let a process go on where it stopped, or stop later, so that the processes alternate less."""
         progress = True
         while progress:
-            progress = any(self._try(candidate) for candidate in _joined(self.trace))
+            progress = any(self._try(candidate) for candidate in joined(self.trace))
 
     def _go_on_otherwise(self) -> None:
         """Let one process do a little more where another took over, and then only one of them go on.
@@ -277,53 +253,9 @@ class _Shrinker:
     def _shrink_scenario(self) -> None:
         progress = True
         while progress:
-            progress = any(self._try(trace, scenario) for scenario, trace in _smaller(self.scenario, self.trace))
+            progress = any(self._try(trace, scenario) for scenario, trace in smaller(self.scenario, self.trace))
 
 
 def _error_of(verdict: Verdict) -> str:
     """Return the type of the error that ended a process, "" if none did."""
     return next((v.detail.partition(":")[0] for v in verdict.violations if v.invariant == PROCESS_FAILED), "")
-
-
-def _joined(trace: Trace) -> Iterator[Trace]:
-    """Yield the traces in which one block of a process is moved to the block before it, or that one or its end to it."""
-    blocks = _blocks(trace)
-    for late in range(len(blocks)):
-        early = next((at for at in range(late - 1, -1, -1) if blocks[at][0].process == blocks[late][0].process), None)
-        if early is not None:
-            between = blocks[early + 1 : late]
-            forward = [*blocks[:early], *between, blocks[early], *blocks[late:]]
-            back = [*blocks[: early + 1], blocks[late], *between, *blocks[late + 1 :]]
-            looks = (
-                [*blocks[:early], blocks[early][:-n], *between, blocks[early][-n:] + blocks[late], *blocks[late + 1 :]]
-                for n in range(_hanging(blocks[early]), 0, -1)
-            )
-            for order in (back, forward, *looks):
-                yield tuple(choice for block in order for choice in block)
-
-
-def _smaller(scenario: Scenario, trace: Trace) -> Iterator[tuple[Scenario, Trace]]:
-    """Yield smaller scenarios, the smallest first, each with the trace in the names that it has."""
-    replace = msgspec.structs.replace
-    scene = Scene(scenario)
-    acting = [name for name in scene.enactor_names if any(choice.process == name for choice in trace)]
-    for count in range(max(1, len(acting)), scenario.enactors):
-        names = dict(zip(acting, scene.enactor_names, strict=False))
-        renamed = tuple(replace(choice, process=names.get(choice.process, choice.process)) for choice in trace)
-        yield replace(scenario, enactors=count), renamed
-        yield replace(scenario, enactors=count), trace
-    if scenario.endpoints > 1:
-        for zone in scene.zones:
-            yield replace(scenario, endpoints=1), tuple(_in_one_zone(trace, zone, scene.zones))
-        yield replace(scenario, endpoints=scenario.endpoints - 1), trace
-    if scenario.generations > 1:
-        yield replace(scenario, generations=scenario.generations - 1), trace
-
-
-def _in_one_zone(trace: Trace, zone: str, zones: Sequence[str]) -> Iterator[Choice]:
-    for choice in trace:
-        name, _, place = choice.what.partition(" ")
-        if place == zone:
-            yield msgspec.structs.replace(choice, what=f"{name} {zones[0]}")
-        elif place not in zones:
-            yield choice

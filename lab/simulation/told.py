@@ -11,7 +11,7 @@ from fencepost.show import shown_value
 from lab.invariants import Violation
 from lab.invariants.violation import counted
 from lab.simulation.scenario import Scenario
-from lab.simulation.timeline import Healing, Holding, Moment, Story
+from lab.simulation.story import Healing, Holding, Moment, Story
 
 
 def headline(story: Story) -> str:

@@ -1,6 +1,7 @@
 """What a choice did, in plain words: from the call, the reply, the commit and the events themselves, never by guess."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from fencepost.batch import Action, Change, failed_change
@@ -80,6 +81,12 @@ UNTOLD: Final = frozenset(
 )
 """Events that say again what the call itself did."""
 
+LONGEST: Final = 90
+"""A longer reason is what the server answered, which is told already."""
+
+HELD_UNTIL: Final = re.compile(r" [0-9]{9,}$")
+"""When a lock expires, epoch seconds: nothing for a person."""
+
 BY_EVENT: Final[Mapping[str, str]] = {
     "enactor.pass_started": "sets out with plan {generation}",
     "enactor.pass_completed": "is through with plan {generation}",
@@ -118,18 +125,9 @@ def deed_of(taken: Taken, step: Step | None) -> Deed:
         return Deed(WAIT, "wait", f"until {taken.at_s:.1f} s")
     if call.name == "change_batch":
         return _change_deed(call, step)
-    if call.name == "publish_plan":
-        return _publish_deed(call, reply)
-    if call.name == "read_plan":
-        return Deed(READ, "look", "for the latest plan", *_plan_seen(reply))
-    if call.name == "HMGET":
-        return Deed(READ, "read", "what that plan wants")
-    if call.name == "read_records":
-        return _read_deed(call, reply)
-    if call.name == "page_records":
-        return Deed(READ, "list", "the zone", _listing_seen(call.zone, reply))
-    kind = CONTROL if call.writes else READ
-    return Deed(kind, *CONTROLS.get(call.name, ("call", call.name)))
+    if call.name in DEEDS:
+        return DEEDS[call.name](call, reply)
+    return Deed(CONTROL if call.writes else READ, *CONTROLS.get(call.name, ("call", call.name)))
 
 
 def _publish_deed(call: Call, reply: Any) -> Deed:
@@ -137,6 +135,15 @@ def _publish_deed(call: Call, reply: Any) -> Deed:
     number = published or int(call.args[0]) + 1
     endpoints = [str(call.args[at]) for at in range(FIRST_ENDPOINT, len(call.args), ENDPOINT_WIDTH)]
     return Deed(PUBLISH, "publish", f"plan {number}, which changes {', '.join(endpoints)}", generation=number)
+
+
+def _plan_deed(_: Call, reply: Any) -> Deed:
+    return Deed(READ, "look", "for the latest plan", *_plan_seen(reply))
+
+
+def is_still(reply: Any) -> bool:
+    """Say whether a reader of plans was told that it has the latest one already."""
+    return isinstance(reply, list) and reply[0] == b"delta" and not reply[2]
 
 
 def _plan_seen(reply: Any) -> tuple[str, int | None]:
@@ -147,8 +154,7 @@ def _plan_seen(reply: Any) -> tuple[str, int | None]:
     if reply[0] == b"missing":
         return "it is not kept any more", None
     generation = int(reply[1][0])
-    still = reply[0] == b"delta" and not reply[2]
-    return f"it is still plan {generation}" if still else f"it is plan {generation}", generation
+    return f"it is still plan {generation}" if is_still(reply) else f"it is plan {generation}", generation
 
 
 def _read_deed(call: Call, reply: Any) -> Deed:
@@ -178,12 +184,23 @@ def _lock_seen(zone: str, found: Mapping[str, RecordSet]) -> str:
     return f"{lock.text.split()[0]} has the lock" if lock else "the lock is free"
 
 
-def _listing_seen(zone: str, reply: Any) -> str:
-    if not isinstance(reply, list) or not reply:
-        return ""
-    names = (decode(text).name for text in reply[1:])
-    trees = sorted({generation for name in names if (generation := generation_of(name, zone)) is not None})
-    return f"the trees there are {', '.join(map(str, trees))}" if trees else "there is no tree"
+def _listing_deed(call: Call, reply: Any) -> Deed:
+    seen = ""
+    if isinstance(reply, list) and reply:
+        names = (decode(text).name for text in reply[1:])
+        trees = sorted({g for name in names if (g := generation_of(name, call.zone)) is not None})
+        seen = f"the trees there are {', '.join(map(str, trees))}" if trees else "there is no tree"
+    return Deed(READ, "list", "the zone", seen)
+
+
+DEEDS: Final[Mapping[str, Callable[[Call, Any], Deed]]] = {
+    "publish_plan": _publish_deed,
+    "read_plan": _plan_deed,
+    "HMGET": lambda *_: Deed(READ, "read", "what that plan wants"),
+    "read_records": _read_deed,
+    "page_records": _listing_deed,
+}
+"""By call, what it is, with its reply."""
 
 
 # Change batches: the comment says what a batch is for, the commit what it did.
@@ -192,26 +209,33 @@ def _listing_seen(zone: str, reply: Any) -> str:
 def _change_deed(call: Call, step: Step | None) -> Deed:
     zone, comment, changes = call.zone, comment_of(call), changes_of(call.args)
     number = int(call.args[4]) if call.args[4] != "" else None
-    first = comment.split(" ", 1)[0]
-    if comment == "lock taken":
-        return Deed(LOCK, "take", "the lock" + _from_whom(step, changes))
-    if comment == "lock kept":
-        return Deed(LOCK, "renew", "its lock")
-    if comment == "lock released":
-        return Deed(RELEASE, "release", "the lock")
-    if first == "tree":
-        return Deed(BUILD, "build", _built(zone, comment, changes), generation=number)
-    if first in ("flip", "flip_committed"):
-        return Deed(FLIP, "flip", _flipped(zone, number, step), generation=number)
-    if first == "fence_advanced":
-        return Deed(FLIP, "move", f"the fence on to {number}, as the content stays", generation=number)
-    if first == "clean":
-        trees = tuple(sorted({g for c in changes if (g := generation_of(c.record_set.name, zone)) is not None}))
-        return Deed(CLEAN, "delete", "the old " + " and ".join(map(tree_label, trees)), trees=trees)
-    if any(change.record_set.name == frozen_name(zone) for change in changes):
-        freezes = changes[-1].action is not Action.DELETE
-        return Deed(CONTROL, "freeze" if freezes else "thaw", "the zone")
-    return Deed(CONTROL, "commit", f"\N{LEFT DOUBLE QUOTATION MARK}{comment}\N{RIGHT DOUBLE QUOTATION MARK}")
+    match comment.split(" "):
+        case ["lock", what]:
+            kind, verb, rest = LOCK_DEEDS[what]
+            found = Deed(kind, verb, rest + (_from_whom(step, changes) if what == "taken" else ""))
+        case ["tree", _, *_]:
+            found = Deed(BUILD, "build", _built(zone, comment, changes), generation=number)
+        case ["flip" | "flip_committed", *_]:
+            found = Deed(FLIP, "flip", _flipped(zone, number, step), generation=number)
+        case ["fence_advanced", *_]:
+            found = Deed(FLIP, "move", f"the fence on to {number}, as the content stays", generation=number)
+        case ["clean", *_]:
+            trees = tuple(sorted({g for c in changes if (g := generation_of(c.record_set.name, zone)) is not None}))
+            found = Deed(CLEAN, "delete", "the old " + " and ".join(map(tree_label, trees)), trees=trees)
+        case _ if any(change.record_set.name == frozen_name(zone) for change in changes):
+            freezes = changes[-1].action is not Action.DELETE
+            found = Deed(CONTROL, "freeze" if freezes else "thaw", "the zone")
+        case _:
+            found = Deed(CONTROL, "commit", f"\N{LEFT DOUBLE QUOTATION MARK}{comment}\N{RIGHT DOUBLE QUOTATION MARK}")
+    return found
+
+
+LOCK_DEEDS: Final = {
+    "taken": (LOCK, "take", "the lock"),
+    "kept": (LOCK, "renew", "its lock"),
+    "released": (RELEASE, "release", "the lock"),
+}
+"""What is done with a lock, by the second word of a batch's comment."""
 
 
 def _from_whom(step: Step | None, changes: Sequence[Change]) -> str:
@@ -235,7 +259,8 @@ def _flipped(zone: str, generation: int | None, step: Step | None) -> str:
 
 def refusal(taken: Taken) -> str:
     """Return why the server refused a call, "" if it did not."""
-    call, reply = taken.call, taken.reply
+    call = taken.call
+    reply: Any = taken.reply
     if call is None or not isinstance(reply, list) or not reply or not isinstance(reply[0], bytes):
         return taken.error
     head = reply[0].decode()
@@ -290,7 +315,7 @@ def _event_words(event: Event) -> str:
         return ""
     if event.name == "enactor.flip_refused":
         return "knows now that its plan is stale" if event.fields.get("stale") else ""
-    reason = event.reason if len(event.reason) <= 90 else ""  # noqa: PLR2004  -- the refusal has said it
+    reason = HELD_UNTIL.sub("", event.reason) if len(event.reason) <= LONGEST else ""
     text = BY_EVENT.get(event.name)
     if text is None:
         return f"notes: {EVENT_NAMES.get(event.name, event.name).partition(';')[0]}"
