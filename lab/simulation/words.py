@@ -299,14 +299,16 @@ def clauses(taken: Taken, deed: Deed) -> Iterator[str]:
     elif fault is Fault.ERROR:
         yield f"wants to {deed.verb}{rest}, but the connection breaks before that"
     elif why := refusal(taken):
-        yield f"wants to {deed.verb}{rest} and is refused: {why}"
+        unheard = ", but never hears so" if fault is Fault.LOST else ""
+        yield f"wants to {deed.verb}{rest} and is refused: {why}{unheard}"
+    elif fault is Fault.LOST:
+        yield f"{third(deed.verb)}{rest}, but never hears so, as the connection breaks"
     else:
         seen = f": {deed.seen}" if deed.seen else ""
         yield f"{third(deed.verb)}{rest}{seen}"
-    if fault is Fault.LOST:
-        yield "never hears what came of it, as the connection breaks"
     for who, event in taken.events:
-        if who == taken.choice.process and (words := _event_words(event)):
+        said = event.name == "enactor.lock_missed" and refusal(taken)
+        if who == taken.choice.process and not said and (words := _event_words(event)):
             yield words
 
 
