@@ -6,7 +6,7 @@ from typing import ClassVar, Final
 from lab.report.svg import escaped, tag
 from lab.simulation.choice import Fault
 from lab.simulation.story import Holding, Moment, Story
-from lab.simulation.words import PUBLISH, READ
+from lab.simulation.words import BEGIN, PUBLISH, READ, WAIT
 
 PLANS: Final = "plans"
 MIDDLE: Final = 16
@@ -76,9 +76,9 @@ class Lanes:
 
     def _arrow(self, moment: Moment) -> Iterator[str]:
         """Yield what goes from the process to the store, or from there to it; a call that failed does not arrive."""
-        store = moment.zone or (PLANS if moment.generation is not None or moment.kind in (PUBLISH, READ) else "")
-        if not store:
+        if moment.kind in (WAIT, BEGIN):
             return
+        store = moment.zone or PLANS
         sign = 1 if self.names.index(store) > self.names.index(moment.who) else -1
         at_process, at_store = self._x(moment.who, 0.24 * sign), self._x(store, -0.24 * sign)
         failed = moment.refused or moment.fault in (Fault.ERROR, Fault.CRASH)

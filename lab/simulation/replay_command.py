@@ -4,16 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from fencepost.client import write_json
-from fencepost.errors import StartupError, UsageError
+from fencepost.errors import UsageError
 from fencepost.exit_codes import EXIT_CHECK_FAILED, EXIT_FINE, EXIT_NOT_STARTED
 from fencepost.show import console
 from lab.history import RUN_FILE
-from lab.simulation.page import page
-from lab.simulation.saved import Saved, load
+from lab.simulation.saved import Saved, load, write_text
 from lab.simulation.story import Holding, Story
 from lab.simulation.timeline import tell
 from lab.simulation.told import broken_words, ending_lines, headline, print_story, state_tables, table
@@ -77,7 +76,8 @@ def _replay_directory(path: Path, options: ReplayOptions, replay_run: ReplayRun 
 
 def _end(screen: Console, saved: Saved, story: Story, options: ReplayOptions, *, command: str) -> int:
     differences = differing(saved, story)
-    write_json(options.json, document(saved, story))
+    if options.json is not None:
+        write_text(options.json, msgspec.json.format(msgspec.json.encode(document(saved, story))).decode() + "\n")
     if options.html is not None:
         write_page(options.html, story, command)
     if story.holds:
@@ -139,10 +139,9 @@ def _step_document(story: Story, number: int) -> Mapping[str, Any]:
 
 def write_page(path: Path, story: Story, command: str) -> None:
     """Write a story as a page. Raises: StartupError if that cannot be."""
-    try:
-        path.write_text(page(story, command=command), "utf-8")
-    except OSError as error:
-        raise StartupError(f"{path}: {error.strerror}; name a file that can be written") from error
+    from lab.simulation.page import page
+
+    write_text(path, page(story, command=command))
 
 
 # Step by step.

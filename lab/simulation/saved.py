@@ -59,8 +59,13 @@ class NotSaved(UsageError):
 
 def save(path: Path, story: Story) -> None:
     """Write a failure into a file. Raises: StartupError if that cannot be."""
+    write_text(path, _text(Saved.of(story)))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that was asked for. Raises: StartupError if that cannot be."""
     try:
-        path.write_text(_text(Saved.of(story)), "utf-8")
+        path.write_text(text, "utf-8")
     except OSError as error:
         raise StartupError(f"{path}: {error.strerror}; name a file that can be written") from error
 

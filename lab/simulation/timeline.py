@@ -32,6 +32,7 @@ from lab.simulation.words import (
     is_still,
     label_of,
     refusal,
+    sayings,
     third,
 )
 from lab.simulation.world import Taken, World
@@ -122,8 +123,13 @@ class _Teller:
         deeds = [(taken, self._deed(taken)) for taken in lines]
         end, deed = deeds[-1]
         who = end.choice.process
-        told = (clause for taken, one in deeds for clause in clauses(taken, one) if _is_told(taken, lines))
-        words = list(dict.fromkeys(told))
+        telling = [_is_news(taken) for taken in lines]
+        telling[-1] |= not any(telling)
+        words = dict.fromkeys(
+            clause
+            for news, (taken, one) in zip(telling, deeds, strict=True)
+            for clause in (clauses(taken, one) if news else sayings(taken))
+        )
         for taken, one in deeds:
             _carry(carried, taken, one)
         zone = next((t.call.zone for t in reversed(lines) if t.call and t.call.zone in self._commits), "")
@@ -134,7 +140,7 @@ class _Teller:
             end.at_s,
             who,
             deed.kind,
-            joined(words),
+            joined([*words]),
             zone,
             carried.get(who),
             deed.trees if end.serial is not None else (),
@@ -218,12 +224,12 @@ def _goes_on(taken: Taken, following: Taken) -> bool:
     return following.choice.process == taken.choice.process and len(zones) <= 1
 
 
-def _is_told(taken: Taken, lines: Sequence[Taken]) -> bool:
-    """Say whether a choice is worth its words: beside others, the second half of reading a plan is not.
+def _is_news(taken: Taken) -> bool:
+    """Say whether a choice is worth its words beside others.
 
-    Nor is to find that a plan is still the latest.
+    The second half of reading a plan is not, nor is finding that a plan is still the latest.
     """
-    if taken.call is None or taken.choice.fault or len(lines) == 1 or taken.events:
+    if taken.call is None or taken.choice.fault:
         return True
     return taken.call.name != CONTENTS and not (taken.call.name == LATEST and is_still(taken.reply))
 

@@ -292,20 +292,28 @@ def _short(call: Call, changes: Sequence[Change], at: int, reason: str) -> str:
 
 def clauses(taken: Taken, deed: Deed) -> Iterator[str]:
     """Yield what happened, clause by clause; the subject is who did it."""
-    rest = f" {deed.rest}" if deed.rest else ""
-    fault = taken.choice.fault
+    yield _done(taken, deed)
+    yield from sayings(taken)
+
+
+def _done(taken: Taken, deed: Deed) -> str:
+    """Return what became of what somebody meant to do."""
+    meant = f"{deed.verb} {deed.rest}" if deed.rest else deed.verb
+    done = third(deed.verb) + meant.removeprefix(deed.verb)
+    fault, why = taken.choice.fault, refusal(taken)
     if fault is Fault.CRASH:
-        yield f"dies when it is about to {deed.verb}{rest}"
-    elif fault is Fault.ERROR:
-        yield f"wants to {deed.verb}{rest}, but the connection breaks before that"
-    elif why := refusal(taken):
-        unheard = ", but never hears so" if fault is Fault.LOST else ""
-        yield f"wants to {deed.verb}{rest} and is refused: {why}{unheard}"
-    elif fault is Fault.LOST:
-        yield f"{third(deed.verb)}{rest}, but never hears so, as the connection breaks"
-    else:
-        seen = f": {deed.seen}" if deed.seen else ""
-        yield f"{third(deed.verb)}{rest}{seen}"
+        return f"dies when it is about to {meant}"
+    if fault is Fault.ERROR:
+        return f"wants to {meant}, but the connection breaks before that"
+    if why:
+        return f"wants to {meant} and is refused: {why}" + (", but never hears so" if fault is Fault.LOST else "")
+    if fault is Fault.LOST:
+        return f"{done}, but never hears so, as the connection breaks"
+    return f"{done}: {deed.seen}" if deed.seen else done
+
+
+def sayings(taken: Taken) -> Iterator[str]:
+    """Yield what the process itself said then, where that adds something."""
     for who, event in taken.events:
         said = event.name == "enactor.lock_missed" and refusal(taken)
         if who == taken.choice.process and not said and (words := _event_words(event)):

@@ -194,3 +194,15 @@ def test_fixed_protocol_with_the_outage_choices_breaks_nothing():
 
     assert story.holds
     assert story.violations == ()
+
+
+def test_looks_that_find_nothing_are_told_only_where_nothing_else_is():
+    """An enactor that looks again and again finds the same plan; one that did only that is said to."""
+    looks = ("read_plan plans", "read_plan plans", "HMGET plans")
+    choices = (PUBLISH, *(Choice("enactor-1", what) for what in (*looks[:1], *looks[2:], *looks[:1])))
+    fixed = Scenario(mode="fixed", enactors=1, endpoints=1, generations=1)
+
+    story = tell(fixed, (*choices, *(Choice("enactor-1", "read_plan plans") for _ in range(2))), frozenset({"I1"}))
+
+    assert all(moment.text for moment in story.moments)
+    assert story.moments[1].text.startswith("looks for the latest plan: it is plan 1, and sets out with plan 1")
