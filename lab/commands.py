@@ -1,4 +1,4 @@
-"""Commands of this room: `compare`, `load`, `check` and `ablate`. Each imports what it needs when it is run."""
+"""Commands of this room: `compare`, `load`, `check`, `ablate`, `replay`. Each imports what it needs when it is run."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -65,6 +65,7 @@ def register(app: typer.Typer) -> None:
     app.command()(ablate)
     register_mutants(app)
     register_bench(app)
+    app.command()(replay)
 
 
 def compare(
@@ -224,3 +225,29 @@ def ablate(
         keep=keep_runs,
     )
     return run_ablate(options, Outputs(json))
+
+
+def replay(
+    file: Annotated[Path, typer.Argument(help="What `fencepost explore --save FILE` has written.")],
+    *,
+    step: Annotated[
+        bool, typer.Option("--step", help="Step by step: Enter for the next, with all that the zone holds after it.")
+    ] = False,
+    at: Annotated[
+        int | None, typer.Option(help="Show this step only, with all that every zone holds after it.")
+    ] = None,
+    json: JsonFile = None,
+    html: Annotated[Path | None, typer.Option(help="Write the time line there, as one self-contained page.")] = None,
+) -> int:
+    """Replay a failure that `fencepost explore` has found and saved, exactly, and print it as a time line.
+
+    The shipped enactors, adapters and scripts run in this process again, and the saved choices say what happens next.
+    Each row is what one process did in a row; reads are told with the write that they lead to, as long as nobody else
+    acts in between.
+
+    Exit code: 1 when the failure is still there, just as it was saved; 0 when it is not there any more; 3 when it is
+    there, but came out otherwise, as the code has changed since; 2 when FILE is no such file.
+    """
+    from lab.simulation.replay_command import ReplayOptions, replay_path
+
+    return replay_path(file, ReplayOptions(step, at, json, html))

@@ -38,11 +38,16 @@ def _change(action: str, text: bytes) -> Change:
     return Change(Action(action), decode(text))
 
 
+def changes_of(args: Sequence[Argument]) -> tuple[Change, ...]:
+    """Return the changes in the arguments of change_batch.lua."""
+    return tuple(_change(args[at], args[at + 2]) for at in range(FIRST_CHANGE, len(args), CHANGE_WIDTH))
+
+
 def commit_of(args: Sequence[Argument], reply: Sequence[Any]) -> Commit:
     """Return the commit that a call of change_batch.lua with these ARGV, answered so, made."""
     serial, at_us = reply[1], int(reply[2])
     zone, _, actor, operator, generation, comment = args[:6]
-    changes = tuple(_change(args[at], args[at + 2]) for at in range(FIRST_CHANGE, len(args), CHANGE_WIDTH))
+    changes = changes_of(args)
     number = int(generation) if generation != "" else None
     return Commit(str(zone), serial, at_us, Actor(str(actor), operator == 1), number, str(comment), changes)
 
@@ -103,6 +108,7 @@ class Judge:
     """All zones of a world."""
 
     def __init__(self, members: Mapping[str, int], run: RunInfo) -> None:
+        self.run = run
         history = History(run=run, commits={})
         self.zones = {zone: ZoneJudge(zone, history, count) for zone, count in members.items()}
         self.violations: list[Violation] = []

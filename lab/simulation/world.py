@@ -16,7 +16,7 @@ from fencepost.plan import Content, decode_content
 from lab.invariants.violation import Violation
 from lab.simulation.choice import START, TIMER, Choice, Fault
 from lab.simulation.client import Call
-from lab.simulation.coverage import Coverage, comment_of
+from lab.simulation.coverage import Coverage
 from lab.simulation.judge import Judge, commit_of
 from lab.simulation.loop import WorldTime
 from lab.simulation.process import EPOCH_S, Process
@@ -32,19 +32,21 @@ class Taken(msgspec.Struct, frozen=True):
     Attributes:
         at_s: the world's time, seconds.
         choice: what was chosen.
-        detail: what the call was, in words: a batch's comment, a script's name.
         serial: the commit that it made; None if none.
         events: what processes said at once.
         violations: what it broke.
+        call: what was executed, or met a fault; None for a timer and a start.
+        reply: what the server answered, None if it did not, or nothing; `error` if it answered so.
     """
 
     at_s: float
     choice: Choice
-    detail: str
-    zone: str
     serial: int | None
     events: tuple[tuple[str, Event], ...]
     violations: tuple[Violation, ...]
+    call: Call | None
+    reply: Reply
+    error: str
 
 
 class World:
@@ -72,6 +74,7 @@ class World:
         self.lines: list[Taken] | None = [] if recording else None
         self.coverage: Coverage | None = None
         self._said: list[tuple[str, Event]] = []
+        self._told = 0
         self._tick()
 
     def populate(self, processes: Iterable[Process]) -> None:
@@ -149,38 +152,46 @@ class World:
         assert timer_s is not None, f"{process.name} has a timer"
         self.time.now_s = max(self.time.now_s, timer_s)
         self._tick()
-        process.fire()
-        self._taken(Choice(process.name, TIMER), "", "", None, 0)
+        try:
+            process.fire()
+        finally:
+            self._taken(Choice(process.name, TIMER))
         return True
 
     def start(self, process: Process) -> bool:
         """Start a dead process again."""
-        process.start()
-        self._taken(Choice(process.name, START), "", "", None, 0)
+        try:
+            process.start()
+        finally:
+            self._taken(Choice(process.name, START))
         return True
 
     def run(self, call: Call, fault: Fault = Fault.NONE) -> bool:
         """Execute a parked call, or let it meet a fault."""
-        process, known = self._by_name[call.process], len(self.judge.violations)
-        serial = None
-        if fault is Fault.CRASH:
-            process.kill()
-        elif fault is Fault.ERROR:
-            process.fail(call, RedisConnectionError("the connection broke before the call was executed"))
-        else:
-            try:
-                reply = call.execute(self.server)
-            except ServerError as error:
-                process.fail(call, ResponseError(str(error)))
+        process = self._by_name[call.process]
+        serial, reply, problem = None, None, ""
+        # What ends a process with an error that nobody foresaw is a choice of the schedule, too.
+        try:
+            if fault is Fault.CRASH:
+                process.kill()
+            elif fault is Fault.ERROR:
+                process.fail(call, RedisConnectionError("the connection broke before the call was executed"))
             else:
-                serial = self._judge(call, reply) if call.writes else None
-                if fault is Fault.LOST:
-                    process.fail(call, RedisConnectionError("the connection broke before the reply came"))
+                try:
+                    reply = call.execute(self.server)
+                except ServerError as error:
+                    problem = str(error)
+                    process.fail(call, ResponseError(problem))
                 else:
-                    process.answer(call, reply)
-        if self.coverage is not None:
-            self.coverage.note(call, fault, committed=serial is not None)
-        self._taken(Choice(call.process, call.what, fault), comment_of(call), call.zone, serial, known)
+                    serial = self._judge(call, reply) if call.writes else None
+                    if fault is Fault.LOST:
+                        process.fail(call, RedisConnectionError("the connection broke before the reply came"))
+                    else:
+                        process.answer(call, reply)
+        finally:
+            if self.coverage is not None:
+                self.coverage.note(call, fault, committed=serial is not None)
+            self._taken(Choice(call.process, call.what, fault), call, serial, reply, problem)
         return True
 
     def _tick(self) -> None:
@@ -211,12 +222,15 @@ class World:
             if call.args[7] == 1:
                 self.judge.forced[str(endpoint)].append(generation)
 
-    def _taken(self, choice: Choice, detail: str, zone: str, serial: int | None, known: int) -> None:
+    def _taken(
+        self, choice: Choice, call: Call | None = None, serial: int | None = None, reply: Reply = None, error: str = ""
+    ) -> None:
         self.trace.append(choice)
         if self.lines is not None:
-            broken = tuple(self.judge.violations[known:])
-            self.lines.append(Taken(self.time.now_s, choice, detail, zone, serial, tuple(self._said), broken))
+            broken = tuple(self.judge.violations[self._told :])
+            self.lines.append(Taken(self.time.now_s, choice, serial, tuple(self._said), broken, call, reply, error))
             self._said.clear()
+            self._told = len(self.judge.violations)
 
     # Whether it has got where it should.
 
