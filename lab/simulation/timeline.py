@@ -133,6 +133,9 @@ class _Teller:
         for taken, one in deeds:
             _carry(carried, taken, one)
         zone = next((t.call.zone for t in reversed(lines) if t.call and t.call.zone in self._commits), "")
+        held = self._holdings[zone, end.serial] if end.serial is not None else None
+        # Where the zone's state is told, its name is told with it.
+        place = f" ({zone})" if zone and held is None and len(self._commits) > 1 else ""
         return Moment(
             number,
             first + 1,
@@ -140,13 +143,13 @@ class _Teller:
             end.at_s,
             who,
             deed.kind,
-            joined([*words]),
+            joined([*words]) + place,
             zone,
             carried.get(who),
             deed.trees if end.serial is not None else (),
             end.choice.fault,
             bool(refusal(end)),
-            self._holdings[zone, end.serial] if end.serial is not None else None,
+            held,
             tuple(self._final(violation) for taken in lines for violation in taken.violations),
         )
 

@@ -90,7 +90,7 @@ def test_shrink_without_time_returns_what_it_was_given():
     """When the time is up the shortest so far is returned, and that it may not be the shortest is said."""
     seconds = iter(range(1000))
 
-    shrunk = shrink(OUTAGE.scenario, OUTAGE.choices, WANTED, budget_s=0.5, monotonic=lambda: next(seconds))
+    shrunk = shrink(OUTAGE.scenario, OUTAGE.choices, WANTED, budget_s=0.5, clock_s=lambda: next(seconds))
 
     assert shrunk.trace == OUTAGE.choices
     assert not shrunk.finished

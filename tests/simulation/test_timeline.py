@@ -206,3 +206,14 @@ def test_looks_that_find_nothing_are_told_only_where_nothing_else_is():
 
     assert all(moment.text for moment in story.moments)
     assert story.moments[1].text.startswith("looks for the latest plan: it is plan 1, and sets out with plan 1")
+
+
+def test_look_at_one_of_several_zones_is_told_with_the_zone():
+    """With more than one endpoint a look says at whose zone it was."""
+    pair = Scenario(mode="buggy", enactors=1, endpoints=2, generations=1)
+    reads = ("read_plan plans", "HMGET plans", "read_records a.test.", "read_records b.test.")
+
+    story = tell(pair, (PUBLISH, *(Choice("enactor-1", what) for what in reads)), frozenset({"I1"}))
+
+    assert [moment.zone for moment in story.moments[1:]] == ["a.test.", "b.test."]
+    assert story.moments[1].text.endswith("looks at the root: it points nowhere yet (a.test.)")
