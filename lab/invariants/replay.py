@@ -125,6 +125,8 @@ class ZoneState:
         self._sets: dict[tuple[str, str], dict[str, RecordSet]] = {}
         self._versions: dict[tuple[str, str], int] = {}
         self._live: tuple[object, Content] = (None, Content(0, ()))
+        self._view: View | None = None
+        self._moved = True
 
     def at(self, name: str, record_type: str) -> Collection[RecordSet]:
         """Return the record sets of a name and type."""
@@ -135,6 +137,7 @@ class ZoneState:
         there: dict[RecordKey, bool] = {}
         for action, record_set in ((change.action, change.record_set) for change in changes):
             key = record_set.key
+            self._moved = self._moved or key.type in ADDRESS_TYPES
             there.setdefault(key, key in self.records)
             self._versions[key.name, key.type] = self._versions.get((key.name, key.type), 0) + 1
             if action is Action.DELETE:
@@ -171,10 +174,21 @@ class ZoneState:
         return self._live[1]
 
     def view(self) -> View:
-        """Return what the checker needs of this state."""
+        """Return what the checker needs of this state.
+
+        Most commits touch control records only: what does not follow from those is then the very same as before.
+        """
+        texts = (self._text(name(self.zone)) for name in (lock_name, fence_name, frozen_name))
+        if self._moved or self._view is None:
+            self._view, self._moved = self._served(*texts), False
+        else:
+            self._view = View(self._view.pointers, self._view.addresses, self._view.live, *texts)
+        return self._view
+
+    def _served(self, *texts: str | None) -> View:
         owners = ((ROOT, self.zone), (ROLLBACK, rollback_name(self.zone)))
         return View(
-            pointers=tuple(
+            tuple(
                 Pointer(
                     owner, kind, found.alias, generation_of(found.alias, self.zone), len(self.at(found.alias, kind))
                 )
@@ -183,11 +197,9 @@ class ZoneState:
                 for found in self.at(name, kind)
                 if found.alias is not None
             ),
-            addresses={kind: self.addresses(self.zone, kind) for kind in ADDRESS_TYPES},
-            live=self.live(),
-            lock=self._text(lock_name(self.zone)),
-            fence=self._text(fence_name(self.zone)),
-            frozen=self._text(frozen_name(self.zone)),
+            {kind: self.addresses(self.zone, kind) for kind in ADDRESS_TYPES},
+            self.live(),
+            *texts,
         )
 
     def trees_without_address(self, keys: Iterable[RecordKey]) -> int:

@@ -141,7 +141,7 @@ class SimClient:
     ) -> Any:
         return await self.park(name, (key,), (key, *args), access=access_of((key,), ()), convert=convert)
 
-    async def park(
+    def park(
         self,
         name: str,
         keys: tuple[str, ...],
@@ -150,15 +150,15 @@ class SimClient:
         access: Access,
         script: Script | None = None,
         convert: Callable[[Reply], Any] | None = None,
-    ) -> Any:
-        """Wait until the world has the call executed; return its reply. Raises: RedisError, as the world has it."""
+    ) -> "asyncio.Future[Any]":
+        """Let a call wait until the world has it executed. Its reply or error, a RedisError, is the future's."""
         if self.dead:
             raise Killed
-        future = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Any] = asyncio.Future()
         call = Call(self._process, name, keys, args, access=access, script=script, convert=convert, future=future)
         call.number = next(self._numbers)
         self._parked.append(call)
-        return await future
+        return future
 
 
 class _SimScript:

@@ -71,17 +71,20 @@ class ZoneJudge:
         one = (step,)
         for rule in EACH:
             yield from rule(self._history, one)
+        if (taken := self._velocity.look(step, forced)) is not None:
+            yield taken
+        self._image = self._image.apply(commit)
+        # What is served is the very same as before: nothing that goes by it alone can have begun or ended.
+        if step.after.pointers is step.before.pointers:
+            return
         for rule in LASTING:
             found = list(rule(self._history, one))
             if found and rule.__name__ not in self._open:
                 yield from found
             (self._open.add if found else self._open.discard)(rule.__name__)
-        if (taken := self._velocity.look(step, forced)) is not None:
-            yield taken
         yield from self._answers(commit, step)
 
     def _answers(self, commit: Commit, step: Step) -> Iterator[Violation]:
-        self._image = self._image.apply(commit)
         for kind in ADDRESS_TYPES:
             if addresses(self._image, self.zone, kind):
                 self._answered.add(kind)

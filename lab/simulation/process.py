@@ -143,17 +143,15 @@ class Process:
 
     def answer(self, call: Call, reply: Any) -> None:
         """Hand over the reply to a parked call. Raises: what goes wrong in the process."""
-        self._let(call).answer(reply)
+        self.parked.remove(call)
+        call.answer(reply)
         self._settle()
 
     def fail(self, call: Call, error: Exception) -> None:
         """Let a parked call end with an error of the client. Raises: as `answer`."""
-        self._let(call).fail(error)
-        self._settle()
-
-    def _let(self, call: Call) -> Call:
         self.parked.remove(call)
-        return call
+        call.fail(error)
+        self._settle()
 
     def fire(self) -> None:
         """Let its next timer go off. Raises: as `answer`."""

@@ -91,7 +91,11 @@ class Server:
 
         Raises: Undeclared, ServerError.
         """
-        words = [word.encode() if type(word) is str else _encoded(word) for word in (*keys, *args)]
+        words = [
+            # Most words are texts; a call for each would cost more than to encode them.
+            word if type(word) is bytes else word.encode() if type(word) is str else _encoded(word)
+            for word in (*keys, *args)
+        ]
         granted = self._accesses.get(access) or self._grant(access)
         if len(words) <= MOST_AT_ONCE:
             return self._answer(self._run(script.number, self.now_us, granted, len(keys), *words))
