@@ -64,7 +64,9 @@ class ProcessLoop(asyncio.BaseEventLoop):
         self.tasks.append(task)
         return task
 
-    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+    def call_soon(  # type: ignore[override]  # its generic signature would say no more here
+        self, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
         """Put a callback behind what is ready; as the base class does it, without its checks of the caller."""
         handle = asyncio.Handle(callback, args, self, context)
         self._ready.append(handle)
