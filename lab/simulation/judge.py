@@ -20,6 +20,7 @@ from lab.invariants.replay import Replayer, Step
 from lab.invariants.rules import frozen, never_empty, no_dangling, no_regression, only_holder, referenced_kept
 from lab.invariants.velocity import Watch
 from lab.invariants.violation import Violation
+from lab.simulation.promises import Promises
 from resolver.answer import addresses
 from resolver.zone import ZoneImage
 
@@ -108,6 +109,7 @@ class Judge:
         self.violations: list[Violation] = []
         self.commits = 0
         self.forced: dict[str, list[int]] = {zone: [] for zone in members}
+        self.promises: Sequence[Promises] = ()
 
     def has_broken(self, invariants: AbstractSet[str]) -> bool:
         """Say whether all of these are broken."""
@@ -116,4 +118,13 @@ class Judge:
     def take(self, commit: Commit) -> None:
         """Take the next commit."""
         self.commits += 1
-        self.violations += self.zones[commit.zone].take(commit, self.forced[commit.zone])
+        zone = self.zones[commit.zone]
+        self.violations += zone.take(commit, self.forced[commit.zone])
+        if not commit.actor.operator:
+            for promises in self.promises:
+                self.violations += promises.broken_by_commit(commit, zone.difference)
+
+    def take_plan(self, by: str, changes: Mapping[str, str], at_us: int) -> None:
+        """Take a plan that an automation has published; see `Promises.broken_by_plan`."""
+        for promises in self.promises:
+            self.violations += promises.broken_by_plan(by, changes, at_us)

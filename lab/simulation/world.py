@@ -5,7 +5,7 @@ starts again, or that the earliest timer goes off. Nothing else decides anything
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -56,6 +56,7 @@ class World:
         trace: the choices so far.
         judge: the zones, and what was broken.
         plan: endpoint -> content, of the latest plan; `generation` is its number.
+        wanted: endpoint -> what the latest plan has to have at last; empty where any will do.
         seen: how often each event was emitted.
         coverage: counts rare paths, if somebody wants to know.
         lines: what each choice did, if the world keeps a record.
@@ -68,6 +69,7 @@ class World:
         self.trace: list[Choice] = []
         self.generation = 0
         self.plan: dict[str, Content] = {}
+        self.wanted: Mapping[str, Content] = {}
         self.seen: Counter[str] = Counter()
         self.lines: list[Taken] | None = [] if recording else None
         self.coverage: Coverage | None = None
@@ -78,6 +80,7 @@ class World:
         """Put processes into the world, and start them."""
         self.processes = tuple(processes)
         self._by_name = {process.name: process for process in self.processes}
+        self.judge.promises = [process.promises for process in self.processes if process.promises is not None]
         for process in self.processes:
             process.start()
 
@@ -201,6 +204,13 @@ class World:
     def _note_plan(self, call: Call, generation: Reply) -> None:
         assert isinstance(generation, int), generation
         self.generation = generation
+        if call.args[6] != 1:
+            endpoints, digests = (
+                call.args[FIRST_ENDPOINT::ENDPOINT_WIDTH],
+                call.args[FIRST_ENDPOINT + 1 :: ENDPOINT_WIDTH],
+            )
+            changes = {str(endpoint): str(digest) for endpoint, digest in zip(endpoints, digests, strict=True)}
+            self.judge.take_plan(call.process, changes, self.server.now_us)
         for at in range(FIRST_ENDPOINT, len(call.args), ENDPOINT_WIDTH):
             endpoint, digest, text = call.args[at : at + ENDPOINT_WIDTH]
             if digest == "":
@@ -227,7 +237,11 @@ class World:
 
     def pending(self) -> Sequence[str]:
         """Return why some endpoint does not have the latest plan, one sentence for each; empty if all have it."""
-        found = []
+        found = [
+            f"{endpoint}: plan {self.generation} is not what the fleet asks for"
+            for endpoint, wanted in self.wanted.items()
+            if self.plan.get(endpoint) != wanted
+        ]
         for endpoint, wanted in sorted(self.plan.items()):
             if problem := self.judge.zones[endpoint].difference(wanted):
                 found.append(f"{endpoint}: plan {self.generation} is not live: {problem}")
