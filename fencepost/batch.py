@@ -132,6 +132,7 @@ def failed_change(zone: str, index: int, change: Change, reason: str, problem: s
         set_identifier=record_set.set_identifier,
         zone=zone,
         problem=problem,
+        **LIMITS.get()._asdict(),
     )
     return FailedChange(index, reason, record_set.name, record_set.type, text)
 
