@@ -52,7 +52,7 @@ class ZoneJudge:
     """One zone: its state, and what its commits have broken."""
 
     def __init__(self, zone: str, history: History, members: int) -> None:
-        self.zone, self._history = zone, history
+        self.zone, self._history, self._members = zone, history, members
         self._replayer, self._velocity = Replayer(zone), Watch(history.run, members)
         self._image = ZoneImage(zone, 0, ())
         self._answered: set[str] = set()
@@ -84,6 +84,13 @@ class ZoneJudge:
             elif kind in self._answered and kind not in step.lost:
                 detail = f"the resolver has no {kind} address to give, though the zone has"
                 yield Violation("I1", self.zone, detail, commit.at_us, commit.serial)
+
+    def without(self, last: int, forced: Sequence[int]) -> "ZoneJudge":
+        """Return a judge who has never seen the last so many commits: a zone that forgets them is judged from there."""
+        found = ZoneJudge(self.zone, self._history, self._members)
+        for commit in self.commits[:-last]:
+            tuple(found.take(commit, forced))
+        return found
 
     def difference(self, wanted: Content) -> str | None:
         """Return how the zone differs from a content, in words, None if it does not."""
@@ -123,6 +130,10 @@ class Judge:
         if not commit.actor.operator:
             for promises in self.promises:
                 self.violations += promises.broken_by_commit(commit, zone.difference)
+
+    def forget(self, zone: str, commits: int) -> None:
+        """Take back a zone's last so many commits."""
+        self.zones[zone] = self.zones[zone].without(commits, self.forced[zone])
 
     def take_plan(self, by: str, changes: Mapping[str, str], at_us: int) -> None:
         """Take a plan that an automation has published; see `Promises.broken_by_plan`."""

@@ -34,6 +34,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         operator: whether an operator freezes, thaws, rolls back, repairs and publishes meanwhile.
         deeds: how many things an operator does.
         faults: how many faults a schedule may have.
+        forgets: how often a store may fail over that forgets its last writes to a zone, or of the plans. That takes the
+            real planner, who raises the floor; and no operator, since nobody would thaw a second time.
         rounds: how many rounds an enactor makes before the world only heals, in an exhaustive search.
         keep: how many generations' trees the cleaner leaves.
         batch_records: how many record sets of a tree fit into one batch; 0: as many as Route 53's limits allow.
@@ -53,6 +55,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     operator: bool = False
     deeds: int = 3
     faults: int = 0
+    forgets: int = 0
     rounds: int = 2
     keep: int = 1
     batch_records: int = 0
@@ -64,6 +67,11 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sweep_s: float = 30.0
     skew_s: float = 0.0
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what could not heal."""
+        if self.forgets and (self.operator or not self.planner):
+            raise ValueError("plans that were forgotten take `planner`, and no `operator`: see `Scenario.forgets`")
 
 
 class _EnactorSettings(EnactorSettings):

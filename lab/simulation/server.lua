@@ -684,6 +684,19 @@ function server.restore(snapshot)
   database, epoch, ordered_keys = copy, epoch + 1, nil
 end
 
+-- Put back one hash slot alone, as a failover does that has lost its last writes.
+function server.restore_slot(snapshot, slot)
+  local prefix = '{' .. slot .. '}:'
+  local function within(key) return string.sub(key, 1, #prefix) == prefix end
+  for key in pairs(database) do
+    if within(key) then database[key] = nil end
+  end
+  for key, value in pairs(snapshot) do
+    if within(key) then database[key] = value end
+  end
+  epoch, ordered_keys = epoch + 1, nil
+end
+
 function server.flush() database, epoch, ordered_keys = {}, epoch + 1, nil end
 
 local function keys_in_order()

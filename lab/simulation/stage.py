@@ -8,6 +8,7 @@ from lab.history import History, RunInfo
 from lab.simulation.cast import FINITE, OPERATOR, cast
 from lab.simulation.judge import Judge, ZoneJudge
 from lab.simulation.loop import WorldTime
+from lab.simulation.past import Past
 from lab.simulation.process import EPOCH_S, Listener, Process
 from lab.simulation.promises import Promises
 from lab.simulation.scenario import Scenario, Scene
@@ -81,6 +82,7 @@ class Stage:
         self.server.restore(self._beginning)
         for commit in self._commits:
             world.judge.take(commit)
+        world.past = Past() if self.scene.scenario.forgets else None
         if self.scene.scenario.planner:
             # At last the fleet is as it was at first, and an operator has let go of everything.
             world.wanted = dict.fromkeys(self.scene.zones, self.scene.contents[0])

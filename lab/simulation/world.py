@@ -13,13 +13,17 @@ from redis.exceptions import ResponseError
 
 from fencepost.events import Event
 from fencepost.plan import Content, decode_content
+from fencepost.redis_plans import CONTENTS, CURRENT, HEAD
 from lab.invariants.violation import Violation
-from lab.simulation.choice import START, TIMER, Choice, Fault
-from lab.simulation.client import Call
+from lab.simulation.choice import FORGET, START, TIMER, Choice, Fault
+from lab.simulation.client import Call, access_of
 from lab.simulation.coverage import Coverage, comment_of
 from lab.simulation.judge import Judge, commit_of
 from lab.simulation.loop import WorldTime
+from lab.simulation.past import Past
 from lab.simulation.process import EPOCH_S, Process
+from lab.simulation.promises import PLANS
+from lab.simulation.replies import pairs
 from lab.simulation.server import Reply, Server, ServerError
 
 FIRST_ENDPOINT, ENDPOINT_WIDTH = 9, 3
@@ -60,6 +64,7 @@ class World:
         seen: how often each event was emitted.
         coverage: counts rare paths, if somebody wants to know.
         lines: what each choice did, if the world keeps a record.
+        past: what can be forgotten, if anything may be.
     """
 
     def __init__(self, server: Server, time: WorldTime, judge: Judge, *, recording: bool = False) -> None:
@@ -73,6 +78,7 @@ class World:
         self.seen: Counter[str] = Counter()
         self.lines: list[Taken] | None = [] if recording else None
         self.coverage: Coverage | None = None
+        self.past: Past | None = None
         self._said: list[tuple[str, Event]] = []
         self._tick()
 
@@ -136,6 +142,8 @@ class World:
 
     def take(self, choice: Choice) -> bool:
         """Let a choice happen; say whether it could. Raises: what goes wrong in a process."""
+        if choice.what.startswith(FORGET):
+            return self.forget(choice.process, int(choice.what.removeprefix(FORGET)))
         process = self._by_name.get(choice.process)
         if process is None:
             return False
@@ -171,12 +179,15 @@ class World:
         elif fault is Fault.ERROR:
             process.fail(call, RedisConnectionError("the connection broke before the call was executed"))
         else:
+            before = self.server.snapshot() if self.past is not None and call.writes else None
             try:
                 reply = call.execute(self.server)
             except ServerError as error:
                 process.fail(call, ResponseError(str(error)))
             else:
                 serial = self._judge(call, reply) if call.writes else None
+                if before is not None and self.past is not None and (serial is not None or call.zone == PLANS):
+                    self.past.note(call.zone, before)
                 if fault is Fault.LOST:
                     process.fail(call, RedisConnectionError("the connection broke before the reply came"))
                 else:
@@ -185,6 +196,26 @@ class World:
             self.coverage.note(call, fault, committed=serial is not None)
         self._taken(Choice(call.process, call.what, fault), comment_of(call), call.zone, serial, known)
         return True
+
+    def forget(self, slot: str, writes: int) -> bool:
+        """Let the store fail over, and have forgotten a slot's last writes."""
+        if self.past is None or not 0 < writes <= self.past.writes(slot):
+            return False
+        self.server.restore_slot(self.past.back(slot, writes), slot)
+        if slot == PLANS:
+            self._read_plan()
+        else:
+            self.judge.forget(slot, writes)
+        self._taken(Choice(slot, f"{FORGET} {writes}"), "", slot, None, len(self.judge.violations))
+        return True
+
+    def _read_plan(self) -> None:
+        """Take note of the plan that is the latest after the plan store has forgotten some."""
+        access = access_of((HEAD, CURRENT, CONTENTS), ())
+        self.generation = int(self.server.command("HGET", HEAD, "generation", access=access) or 0)  # type: ignore[arg-type]  # bytes
+        digests = pairs(self.server.command("HGETALL", CURRENT, access=access))
+        texts = pairs(self.server.command("HGETALL", CONTENTS, access=access))
+        self.plan = {endpoint.decode(): decode_content(texts[digest]) for endpoint, digest in digests.items()}
 
     def _tick(self) -> None:
         self.server.now_us = round((EPOCH_S + self.time.now_s) * 1e6)
