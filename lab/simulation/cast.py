@@ -5,32 +5,39 @@ from typing import Final
 from enactor.loop import PROTOCOLS
 from enactor.protocol import Tools
 from enactor.rounds import Rounds
-from fencepost.errors import OutcomeUnknown, PlanError, StoreError
+from fencepost.batch import LIMITS, Limits
+from fencepost.errors import EndpointPinned, OutcomeUnknown, PlanError, PlansFrozen, StoreError
 from fencepost.plan import Draft
 from fencepost.redis_plans import RedisPlanStore
-from fencepost.redis_zones import RedisZoneStore
-from fencepost.stores import Actor
+from lab.simulation.operating import RETRY_S, operator
+from lab.simulation.planning import planner
 from lab.simulation.process import Main, Process
 from lab.simulation.scenario import Scene
+from lab.simulation.stores import plans_of, zones_of
 
 PUBLISHER: Final = "publisher"
-FINITE: Final = frozenset({PUBLISHER})
+OPERATOR: Final = "operator"
+FINITE: Final = frozenset({PUBLISHER, OPERATOR})
 """Who has something to do that ends."""
-
-
-def plans_of(process: Process) -> RedisPlanStore:
-    """Return the plan store as a process has it open."""
-    return RedisPlanStore(process.client)  # type: ignore[arg-type]  # the part of a client that it uses
-
-
-def zones_of(process: Process, *, operator: bool = False) -> RedisZoneStore:
-    """Return the zones as a process has them open."""
-    return RedisZoneStore(process.client, Actor(process.name, operator))  # type: ignore[arg-type]  # as above
 
 
 def cast(scene: Scene) -> dict[str, Main]:
     """Return who acts in a scene: name -> what it does."""
-    return {PUBLISHER: publisher(scene)} | {name: enactor(scene) for name in scene.enactor_names}
+    found = {name: planner(scene) for name in scene.planner_names} or {PUBLISHER: publisher(scene)}
+    if scene.scenario.operator:
+        found[OPERATOR] = operator(scene)
+    found |= {name: enactor(scene) for name in scene.enactor_names}
+    return {name: within(scene.limits, main) for name, main in found.items()}
+
+
+def within(limits: Limits, main: Main) -> Main:
+    """Return what does the same where batches may be only so large."""
+
+    async def limited(process: Process) -> None:
+        LIMITS.set(limits)  # for this process alone: its tasks have a context of their own
+        await main(process)
+
+    return limited
 
 
 def enactor(scene: Scene) -> Main:
@@ -68,12 +75,15 @@ def publisher(scene: Scene) -> Main:
 
     async def main(process: Process) -> None:
         plans, rng = plans_of(process), process.rng("plans")
-        latest = await plans.latest_generation() if process.life > 1 else 0
+        latest = await _known(plans, process) if process.life > 1 else 0
         while latest < scene.scenario.generations:
             changed = [zone for zone in scene.zones if latest == 0 or rng.random() < 0.6] or [rng.choice(scene.zones)]  # noqa: PLR2004
             draft = Draft({zone: rng.choice(scene.contents) for zone in changed}, f"plan {latest + 1}")
             try:
                 latest = await plans.publish(draft, expected=latest)
+            except (PlansFrozen, EndpointPinned):
+                await process.clock.sleep(RETRY_S)
+                latest = await _known(plans, process)
             except (OutcomeUnknown, PlanError):
                 latest = await _known(plans, process)
 
@@ -85,4 +95,4 @@ async def _known(plans: RedisPlanStore, process: Process) -> int:
         try:
             return await plans.latest_generation()
         except StoreError:
-            await process.clock.sleep(1.0)
+            await process.clock.sleep(RETRY_S)

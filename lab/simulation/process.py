@@ -9,6 +9,7 @@ from fencepost.clock import stream
 from fencepost.events import Event
 from lab.simulation.client import Call, SimClient
 from lab.simulation.loop import ProcessLoop, WorldTime
+from lab.simulation.promises import Promises
 from lab.simulation.server import Server
 
 EPOCH_S: Final = 1_792_000_000.0
@@ -66,6 +67,7 @@ class Process:
         killed: whether it was, and was not started again.
         rounds: how many rounds it has made in this life.
         memory: what it goes by from one round to the next; None if it makes no rounds.
+        promises: what its person was told and relies on, which outlives the process; None if it has none.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Process:
         skew_s: float = 0.0,
         finite: bool = False,
         even: bool = False,
+        promises: Promises | None = None,
     ) -> None:
         self.name, self._main, self._server, self._time, self._seed = name, main, server, time, seed
         self._listener, self._finite, self._even = listener, finite, even
@@ -91,6 +94,7 @@ class Process:
         self.killed = False
         self.rounds = 0
         self.memory: object = None
+        self.promises = promises
 
     @property
     def timer_s(self) -> float | None:

@@ -140,7 +140,7 @@ end
 
 local server, scripts = {}, {}
 
-for _, name in ipairs({'access', 'snapshot', 'restore', 'flush', 'fingerprint', 'key_names', 'shown_value'}) do
+for _, name in ipairs({'access', 'snapshot', 'restore', 'restore_slot', 'flush', 'fingerprint', 'key_names', 'shown_value'}) do
   server[name] = values[name]
 end
 

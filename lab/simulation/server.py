@@ -115,6 +115,10 @@ class Server:
         """Put everything back to where it was at a snapshot, the clock apart."""
         self._lua.restore(snapshot.tables)
 
+    def restore_slot(self, snapshot: Snapshot, slot: str) -> None:
+        """Put the keys of one hash slot, `{slot}:...`, back to where they were at a snapshot."""
+        self._lua.restore_slot(snapshot.tables, slot.encode())
+
     def fingerprint(self, skip: Collection[str] = ()) -> bytes:
         """Return 16 bytes that are equal exactly if the contents are, keys in `skip` apart.
 

@@ -5,7 +5,7 @@ starts again, or that the earliest timer goes off. Nothing else decides anything
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -14,13 +14,17 @@ from redis.exceptions import ResponseError
 
 from fencepost.events import Event
 from fencepost.plan import Content, decode_content
+from fencepost.redis_plans import CONTENTS, CURRENT, HEAD
 from lab.invariants.violation import Violation
-from lab.simulation.choice import START, TIMER, Choice, Fault
-from lab.simulation.client import Call
+from lab.simulation.choice import FORGET, START, TIMER, Choice, Fault
+from lab.simulation.client import Call, access_of
 from lab.simulation.coverage import Coverage
 from lab.simulation.judge import Judge, commit_of
 from lab.simulation.loop import WorldTime
+from lab.simulation.past import Past
 from lab.simulation.process import EPOCH_S, Process
+from lab.simulation.promises import PLANS
+from lab.simulation.replies import pairs
 from lab.simulation.server import Reply, Server, ServerError
 
 FIRST_ENDPOINT, ENDPOINT_WIDTH = 9, 3
@@ -63,9 +67,11 @@ class World:
         trace: the choices so far.
         judge: the zones, and what was broken.
         plan: endpoint -> content, of the latest plan; `generation` is its number.
+        wanted: endpoint -> what the latest plan has to have at last; empty where any will do.
         seen: how often each event was emitted.
         coverage: counts rare paths, if somebody wants to know.
         lines: what each choice did, if the world keeps a record.
+        past: what can be forgotten, if anything may be.
     """
 
     def __init__(self, server: Server, time: WorldTime, judge: Judge, *, recording: bool = False) -> None:
@@ -75,9 +81,11 @@ class World:
         self.trace: list[Choice] = []
         self.generation = 0
         self.plan: dict[str, Content] = {}
+        self.wanted: Mapping[str, Content] = {}
         self.seen: Counter[str] = Counter()
         self.lines: list[Taken] | None = [] if recording else None
         self.coverage: Coverage | None = None
+        self.past: Past | None = None
         self._said: list[tuple[str, Event]] = []
         self._told = 0
         self._known: dict[str, dict[tuple[Any, ...], Reply]] = {}
@@ -87,6 +95,7 @@ class World:
         """Put processes into the world, and start them."""
         self.processes = tuple(processes)
         self._by_name = {process.name: process for process in self.processes}
+        self.judge.promises = [process.promises for process in self.processes if process.promises is not None]
         for process in self.processes:
             process.start()
 
@@ -142,6 +151,8 @@ class World:
 
     def take(self, choice: Choice) -> bool:
         """Let a choice happen; say whether it could. Raises: what goes wrong in a process."""
+        if choice.what.startswith(FORGET):
+            return self.forget(choice.process, int(choice.what.removeprefix(FORGET)))
         process = self._by_name.get(choice.process)
         if process is None:
             return False
@@ -183,6 +194,7 @@ class World:
             elif fault is Fault.ERROR:
                 process.fail(call, RedisConnectionError("the connection broke before the call was executed"))
             else:
+                before = self.server.snapshot() if self.past is not None and call.writes else None
                 try:
                     reply = self._execute(call)
                 except ServerError as error:
@@ -190,6 +202,8 @@ class World:
                     process.fail(call, ResponseError(problem))
                 else:
                     serial = self._judge(call, reply) if call.writes else None
+                    if before is not None and self.past is not None and (serial is not None or call.zone == PLANS):
+                        self.past.note(call.zone, before)
                     if fault is Fault.LOST:
                         process.fail(call, RedisConnectionError("the connection broke before the reply came"))
                     else:
@@ -211,6 +225,27 @@ class World:
             known[key] = call.execute(self.server)
         return known[key]
 
+    def forget(self, slot: str, writes: int) -> bool:
+        """Let the store fail over, and have forgotten a slot's last writes."""
+        if self.past is None or not 0 < writes <= self.past.writes(slot):
+            return False
+        self.server.restore_slot(self.past.back(slot, writes), slot)
+        if slot == PLANS:
+            self._read_plan()
+        else:
+            self.judge.forget(slot, writes)
+        self._known.pop(slot, None)
+        self._taken(Choice(slot, f"{FORGET} {writes}"))
+        return True
+
+    def _read_plan(self) -> None:
+        """Take note of the plan that is the latest after the plan store has forgotten some."""
+        access = access_of((HEAD, CURRENT, CONTENTS), ())
+        self.generation = int(self.server.command("HGET", HEAD, "generation", access=access) or 0)  # type: ignore[arg-type]  # bytes
+        digests = pairs(self.server.command("HGETALL", CURRENT, access=access))
+        texts = pairs(self.server.command("HGETALL", CONTENTS, access=access))
+        self.plan = {endpoint.decode(): decode_content(texts[digest]) for endpoint, digest in digests.items()}
+
     def _tick(self) -> None:
         self.server.now_us = round((EPOCH_S + self.time.now_s) * 1e6)
 
@@ -229,6 +264,13 @@ class World:
     def _note_plan(self, call: Call, generation: Reply) -> None:
         assert isinstance(generation, int), generation
         self.generation = generation
+        if call.args[6] != 1:
+            endpoints, digests = (
+                call.args[FIRST_ENDPOINT::ENDPOINT_WIDTH],
+                call.args[FIRST_ENDPOINT + 1 :: ENDPOINT_WIDTH],
+            )
+            changes = {str(endpoint): str(digest) for endpoint, digest in zip(endpoints, digests, strict=True)}
+            self.judge.take_plan(call.process, changes, self.server.now_us)
         for at in range(FIRST_ENDPOINT, len(call.args), ENDPOINT_WIDTH):
             endpoint, digest, text = call.args[at : at + ENDPOINT_WIDTH]
             if digest == "":
@@ -258,7 +300,11 @@ class World:
 
     def pending(self) -> Sequence[str]:
         """Return why some endpoint does not have the latest plan, one sentence for each; empty if all have it."""
-        found = []
+        found = [
+            f"{endpoint}: plan {self.generation} is not what the fleet asks for"
+            for endpoint, wanted in self.wanted.items()
+            if self.plan.get(endpoint) != wanted
+        ]
         for endpoint, wanted in sorted(self.plan.items()):
             if problem := self.judge.zones[endpoint].difference(wanted):
                 found.append(f"{endpoint}: plan {self.generation} is not live: {problem}")

@@ -85,7 +85,7 @@ async def test_tree_of_three_batches_built_by_two_enactors_is_gone_on_with_from_
 
 
 async def test_tree_that_loses_its_manifest_before_the_flip_does_not_go_live_until_it_is_whole_again(world):
-    """Half of a tree never goes live: the flip carries the manifest, and what is left is cleared and built anew."""
+    """Half of a tree never goes live: the flip carries the manifest, and what is lacking is built before the next."""
     await world.add_zones(ZONE)
     enactor = world.enactor("fixed", "one")
     await world.publish(b=world.targets(3))
@@ -104,7 +104,7 @@ async def test_tree_that_loses_its_manifest_before_the_flip_does_not_go_live_unt
 
     assert [event.fields["stale"] for event in enactor.saw("enactor.flip_refused", ZONE)] == [False]
     assert len(await world.leaves(ZONE, 1)) == 3
-    assert "tree 1 cleared" in await world.comments(ZONE)
+    assert "tree 1 completed" in await world.comments(ZONE)
     assert await world.violations() == ()
 
 
