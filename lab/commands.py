@@ -1,4 +1,7 @@
-"""Commands of this room: `compare`, `load`, `check` and `ablate`. Each imports what it needs when it is run."""
+"""Commands of this room: `compare`, `load`, `check`, `ablate`; of rooms below it `drill` and `odds`.
+
+Each imports what it needs when it is run.
+"""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,6 +11,7 @@ import typer
 from fencepost.guards import Guard
 from fencepost.settings import DEFAULT_PORT_BASE
 from lab.drills.commands import register as register_drills
+from lab.odds.commands import register as register_odds
 from lab.options import REGION_HELP, Enactors, JsonFile, PortBase, RegionFile, RunDir
 
 Seed = Annotated[int, typer.Option(help="Fixes every draw of world, load, delays and jitter.")]
@@ -61,6 +65,7 @@ def register(app: typer.Typer) -> None:
     app.command()(check)
     register_drills(app)
     app.command()(ablate)
+    register_odds(app)
 
 
 def compare(
