@@ -57,6 +57,7 @@ def odds(
     Exit code: 0, or 1 if `--mode fixed` emptied an endpoint; 130 after Ctrl-C.
     """
     from lab.compare import Outputs
+    from lab.odds.estimate import HOUR_S
     from lab.odds.model import Setting
     from lab.odds.run import OddsOptions, run_odds
     from lab.odds.schedule import Effort
@@ -80,7 +81,7 @@ def odds(
     options = OddsOptions(
         base,
         chosen(only),
-        Effort(outages=outages, hours=hours),
+        Effort(outages, hours, min(Effort().lasts_s, HOUR_S * hours)),
         seed=seed,
         minutes=minutes,
         jobs=jobs or os.cpu_count() or 1,

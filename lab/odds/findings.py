@@ -10,6 +10,7 @@ from lab.odds.sweep import Sweep, points, words
 
 BEYOND: Final = (1.0, 0.5)
 """Plan rates that the law is asked about, plans a second."""
+AGES_H: Final = 8766e6
 
 Tallies = Mapping[Setting, Tally]
 
@@ -52,8 +53,9 @@ def _of_base(tally: Tally) -> str:
 
 def finding(sweep: Sweep, found: Sequence[Row]) -> str:
     """Return what a sweep shows: its extremes, whether they can be told apart, and what that means."""
-    fewest = min(found, key=lambda row: (row.rate.per_hour, row.rate.high))
-    most = max(found, key=lambda row: (row.rate.per_hour, row.rate.high))
+    most = max(found, key=lambda row: row.rate.per_hour)
+    far = {row.value: abs(found.index(row) - found.index(most)) for row in found}
+    fewest = min(found, key=lambda row: (row.rate.per_hour, row.rate.high, -far[row.value]))
     ends = (
         f"fewest outages at {words(sweep, fewest.value)} {sweep.about} ({told(fewest.rate, fewest.tally)}), "
         f"most at {words(sweep, most.value)} ({told(most.rate, most.tally)})"
@@ -79,8 +81,8 @@ def beyond(found: Sequence[Row], keep: int) -> str:
         )
     times = ", ".join(f"at {rate:g} a second one in {_span(fitted, keep / rate)}" for rate in BEYOND)
     return (
-        f"beyond (extrapolated, not run): outages are e times as rare for each {fitted.tau_s:.2g} s that it takes longer "
-        f"until a plan is old (keep / plan rate; the law fits, p = {fitted.plausible:.2g}); if that went on, {times}."
+        f"beyond (extrapolated, not run): outages are e times as rare for each {fitted.tau_s:.2g} s more that a plan "
+        f"takes to get old (keep / plan rate; the law fits, p = {fitted.plausible:.2g}); if that went on, {times}."
     )
 
 
@@ -90,6 +92,8 @@ def _span(fitted: Law, old_after_s: float) -> str:
 
 
 def _time(hours: float) -> str:
+    if hours > AGES_H:
+        return "a million years and more"
     for name, unit in (("years", 8766.0), ("days", 24.0), ("hours", 1.0)):
         if hours >= unit:
             return f"{number(hours / unit)} {name}"

@@ -21,9 +21,9 @@ figure { margin: 0; } figcaption { text-align: center; font-size: 13px; color: v
 .chart .base { font-weight: 700; fill: var(--ink); } tr.base { font-weight: 700; }
 """
 WORDS: Final = (
-    "The shipped enactors in virtual time, over links with random delays, under plans at random instants; nothing "
-    "is scripted. A point is the rate of outages an hour (an endpoint is emptied, I1), its bar the interval of 95 %. Where "
-    "there was no outage at all, an arrow hangs from the bound. Bold is the base, which is the same in every plot."
+    "The shipped enactors in virtual time, over links with random delays, under plans at random instants; nothing is "
+    "scripted. A point is the rate of outages (an endpoint is emptied, I1), its bar the interval of 95 %. Where there "
+    "was none at all, an arrow hangs from the bound. Bold is the base, which is the same in every plot."
 )
 
 

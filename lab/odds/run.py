@@ -106,7 +106,7 @@ class Odds:
             task = bar.add_task("", total=1.0, words=self.words)
             while True:
                 bar.update(task, completed=self.share, words=self.words)
-                if not terminal and self.clock.monotonic() >= next_s:
+                if not terminal and self.share > 0 and self.clock.monotonic() >= next_s:
                     self.progress.print(f"{self.share:.0%}: {self.words}", highlight=False, soft_wrap=True)
                     next_s = self.clock.monotonic() + PLAIN_EVERY_S
                 await self.clock.sleep(0.5)

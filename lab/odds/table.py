@@ -46,7 +46,12 @@ def cells(sweep: Sweep, row: Row) -> tuple[str, ...]:
 
 
 def _interval(rate: Rate, text: Callable[[float], str]) -> str:
-    return f"{text(rate.low)} to {text(rate.high)}" if rate.low else f"below {text(rate.high)}"
+    low, high = text(rate.low), text(rate.high)
+    if low == high:
+        return low
+    if rate.low:
+        return f"{low} to {high}"
+    return "any" if high.startswith(">") else f"below {high}"
 
 
 def percent(share: float) -> str:
