@@ -131,8 +131,9 @@ class Odds:
 
     @property
     def exit_code(self) -> int:
-        """1 if the fixed protocol emptied an endpoint, else 0."""
-        failed = any(one.mode == "fixed" and tally.outages for one, tally in self.tallies.items())
+        """1 if the fixed protocol emptied an endpoint, or took a root back; else 0."""
+        broken = (tally.outages + tally.stale_flips for one, tally in self.tallies.items() if one.mode == "fixed")
+        failed = any(broken)
         return EXIT_CHECK_FAILED if failed else EXIT_FINE
 
     def report(self) -> None:

@@ -23,13 +23,10 @@ class Order(msgspec.Struct, frozen=True):
 def main() -> None:
     """Make runs until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who gave the orders hears it, and closes our input
-    regions: dict[Setting, Region] = {}
     for line in sys.stdin.buffer:
         order = msgspec.json.decode(line, type=Order)
-        region = regions.get(order.setting)
-        if region is None:
-            region = regions[order.setting] = Region(order.setting)
-        run = region.run(order.seed, order.lasts_s, _input_ended)
+        # A region of its own for each run: it is made in milliseconds, and its server would keep all that was in it.
+        run = Region(order.setting).run(order.seed, order.lasts_s, _input_ended)
         sys.stdout.buffer.write(msgspec.json.encode(run) + b"\n")
         sys.stdout.buffer.flush()
 
