@@ -25,8 +25,8 @@ def odds(
         str, typer.Option(metavar="NAME[,NAME]", help=f"Which parameters to change. Default: all: {NAMES}.")
     ] = "",
     seed: Annotated[int, typer.Option(min=0, help="Fixes every draw of delays, plans and jitter.")] = 1,
-    hours: Annotated[float, typer.Option(help="Simulated hours of each setting, at most.")] = 0.5,
-    outages: Annotated[int, typer.Option(min=1, help="A setting has been run enough after so many.")] = 40,
+    hours: Annotated[float, typer.Option(help="Simulated hours of each setting, at most.")] = 0.4,
+    outages: Annotated[int, typer.Option(min=1, help="A setting has been run enough after so many.")] = 30,
     minutes: Annotated[float, typer.Option(help="Wall time, at most; what there is then is told.")] = 15.0,
     jobs: Annotated[int | None, typer.Option(min=1, help="Workers. Default: one for each CPU.")] = None,
     plan_rate: Annotated[float, typer.Option(help="Base: plans a second, at random instants.")] = 10.0,
@@ -52,7 +52,7 @@ def odds(
 
     Intervals are exact ones of 95 % (Garwood) for the rate, from which the probability follows; without any outage
     it is the rule of three. The same seed gives the same figures, unless --minutes or Ctrl-C cut it short: then what
-    there is is told, runs under way included. About four minutes on two cores.
+    there is is told, runs under way included. About five minutes on two idle cores.
 
     Exit code: 0, or 1 if `--mode fixed` emptied an endpoint or made a stale flip; 130 after Ctrl-C.
     """

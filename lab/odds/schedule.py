@@ -17,8 +17,8 @@ class Effort(NamedTuple):
     `lasts_s` is how long one run is at most.
     """
 
-    outages: int = 40
-    hours: float = 0.5
+    outages: int = 30
+    hours: float = 0.4
     lasts_s: float = 300.0
 
 

@@ -41,17 +41,17 @@ SWEEPS: Final = (
     Sweep(
         "stalls",
         "stall",
-        (0.0, 0.0005, 0.002, 0.01, 0.05),
+        (0.0, 0.002, 0.01, 0.05),
         "control API calls that stall",
-        "it is the tail of the API that makes an enactor late, not its median",
+        "a stall makes an enactor late at one stroke; what is left without any is waiting for locks",
         "stalls hold up those who would clean more than those who are late",
     ),
     Sweep(
         "stall-length",
         "stall_s",
-        (0.1, 0.25, 0.5, 1.0, 2.0),
+        (0.25, 0.5, 1.0, 2.0),
         "average stall, seconds",
-        "an enactor has to be late by as many plans as the cleaner keeps, and long stalls do that at one stroke",
+        "an enactor has to be late by as many plans as the cleaner keeps, and longer stalls are worth more plans",
         "who stalls for long loses its lock, and with it the stale flip",
     ),
     Sweep(
@@ -59,7 +59,7 @@ SWEEPS: Final = (
         "enactors",
         (1, 2, 3, 4, 6),
         "enactors",
-        "redundant enactors compete for each lock: more of them make the loser wait for longer, and one of them clean",
+        "redundant enactors compete for each lock: each one more makes losers wait longer, and is one more to clean",
         "more enactors repair a stale flip before anybody cleans",
     ),
     Sweep(
