@@ -1,4 +1,8 @@
 """Commands of this room: `compare`, `load`, `check`, `ablate`, `replay`. Each imports what it needs when it is run."""
+"""Commands of this room: `compare`, `load`, `check`, `ablate`; of rooms below it `drill` and `odds`.
+
+Each imports what it needs when it is run.
+"""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,6 +14,7 @@ from fencepost.settings import DEFAULT_PORT_BASE
 from lab.bench.commands import register as register_bench
 from lab.drills.commands import register as register_drills
 from lab.mutants.commands import register as register_mutants
+from lab.odds.commands import register as register_odds
 from lab.options import REGION_HELP, Enactors, JsonFile, PortBase, RegionFile, RunDir
 
 Seed = Annotated[int, typer.Option(help="Fixes every draw of world, load, delays and jitter.")]
@@ -66,6 +71,7 @@ def register(app: typer.Typer) -> None:
     register_mutants(app)
     register_bench(app)
     app.command()(replay)
+    register_odds(app)
 
 
 def compare(
