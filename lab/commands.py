@@ -1,8 +1,4 @@
-"""Commands of this room: `compare`, `load`, `check`, `ablate`, `replay`. Each imports what it needs when it is run."""
-"""Commands of this room: `compare`, `load`, `check`, `ablate`; of rooms below it `drill` and `odds`.
-
-Each imports what it needs when it is run.
-"""
+"""Commands of this room, and of the rooms below it. Each imports what it needs when it is run."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -234,7 +230,10 @@ def ablate(
 
 
 def replay(
-    file: Annotated[Path, typer.Argument(help="What `fencepost explore --save FILE` has written.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="What `fencepost explore --save FILE` has written, or a directory of `fencepost compare`."),
+    ],
     *,
     step: Annotated[
         bool, typer.Option("--step", help="Step by step: Enter for the next, with all that the zone holds after it.")
@@ -249,7 +248,8 @@ def replay(
 
     The shipped enactors, adapters and scripts run in this process again, and the saved choices say what happens next.
     Each row is what one process did in a row; reads are told with the write that they lead to, as long as nobody else
-    acts in between.
+    acts in between. A directory of `compare` is what real processes have recorded: their batches are sent again to the
+    small server, each of which must have the same outcome.
 
     Exit code: 1 when the failure is still there, just as it was saved; 0 when it is not there any more; 3 when it is
     there, but came out otherwise, as the code has changed since; 2 when FILE is no such file.

@@ -1,6 +1,7 @@
 """`fencepost replay`: a saved failure once more, exactly, as a time line, step by step, or as a page."""
 
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from rich.text import Text
 from fencepost.errors import UsageError
 from fencepost.exit_codes import EXIT_CHECK_FAILED, EXIT_FINE, EXIT_NOT_STARTED
 from fencepost.show import console
-from lab.history import RUN_FILE
+from lab import history
 from lab.simulation.saved import Saved, load, write_text
 from lab.simulation.story import Holding, Story
 from lab.simulation.timeline import tell
@@ -27,23 +28,13 @@ class ReplayOptions(NamedTuple):
     html: Path | None = None
 
 
-class RunReplay(NamedTuple):
-    """What a recorded run of real processes came to in the small server."""
-
-    lines: Sequence[str]
-    same: bool
-
-
-ReplayRun = Callable[[Path], RunReplay]
-
-
-def replay_path(path: Path, options: ReplayOptions, *, replay_run: ReplayRun | None = None) -> int:
-    """Replay a saved failure, or a run directory of `fencepost compare` by `replay_run`; return the exit code.
+def replay_path(path: Path, options: ReplayOptions) -> int:
+    """Replay a saved failure, or what `fencepost compare` has recorded; return the exit code.
 
     Raises: NotSaved, UsageError, StartupError.
     """
     if path.is_dir():
-        return _replay_directory(path, options, replay_run)
+        return _replay_directory(path, options)
     if options.step and options.at is not None:
         raise UsageError("--step shows every step and --at one of them: leave one out")
     saved = load(path)
@@ -60,18 +51,19 @@ def replay_path(path: Path, options: ReplayOptions, *, replay_run: ReplayRun | N
     return _end(screen, saved, story, options, command=f"fencepost replay {path}")
 
 
-def _replay_directory(path: Path, options: ReplayOptions, replay_run: ReplayRun | None) -> int:
-    modes = sorted(found.parent for found in path.glob(f"*/{RUN_FILE}"))
-    runs = [path] if (path / RUN_FILE).exists() else modes
-    if not runs or replay_run is None:
-        raise UsageError(f"{path} is a directory without {RUN_FILE}; name a file that `explore --save` has written")
+def _replay_directory(path: Path, options: ReplayOptions) -> int:
+    """Send the batches that real processes had committed to the small server, run by run."""
+    from lab.check import runs_in
+    from lab.simulation.recorded import replay_history
+
     if options != ReplayOptions():
         raise UsageError("a recorded run is replayed whole: leave out --step, --at, --json and --html")
-    found = [replay_run(run) for run in runs]
-    for one in found:
-        for line in one.lines:
-            console().print(Text(line), soft_wrap=True)
-    return EXIT_FINE if all(one.same for one in found) else EXIT_CHECK_FAILED
+    same = True
+    for run in runs_in(path):
+        replayed = asyncio.run(replay_history(history.load(run)))
+        console().print(Text(f"{run}: {replayed.told}"), soft_wrap=True)
+        same = same and replayed.first is None
+    return EXIT_FINE if same else EXIT_CHECK_FAILED
 
 
 def _end(screen: Console, saved: Saved, story: Story, options: ReplayOptions, *, command: str) -> int:

@@ -6,10 +6,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from fencepost.batch import create, upsert
 from fencepost.cli import run
 from fencepost.errors import UsageError
-from lab.history import RUN_FILE
-from lab.simulation.replay_command import ReplayOptions, RunReplay, replay_path
+from fencepost.records import ns, soa, txt
+from fencepost.stores import Actor, Commit
+from lab import history
+from lab.history import COMMITS_FILE, History, RunInfo
+from lab.simulation.replay_command import ReplayOptions, replay_path
 from lab.simulation.saved import load, save
 from lab.simulation.timeline import tell
 
@@ -126,7 +130,6 @@ def test_replay_writes_json_and_a_page(file, tmp_path, capsys):
         (["FILE", "--at", "0"], "--at 0: the time line has the steps 1 to 14"),
         (["FILE", "--at", "2", "--step"], "leave one out"),
         (["nothing.json"], "nothing.json: No such file"),
-        ([str(Path(__file__).parent)], "is a directory without run.json"),
     ],
 )
 def test_replay_of_what_cannot_be_replayed_is_wrong_usage(file, arguments, problem, capsys):
@@ -137,25 +140,52 @@ def test_replay_of_what_cannot_be_replayed_is_wrong_usage(file, arguments, probl
     assert problem in capsys.readouterr().err
 
 
-def test_replay_of_a_run_directory_replays_each_mode(tmp_path, capsys):
-    """The recorded histories of a comparison are replayed mode by mode; one that differs is a failed check."""
-    for mode in ("buggy", "fixed"):
-        (tmp_path / mode).mkdir()
-        (tmp_path / mode / RUN_FILE).write_text("{}")
+def recorded(directory: Path, *texts: str) -> None:
+    """Write what a run leaves behind: a zone with a TXT record that took one text after the other."""
+    zone = "a.test."
+    created = tuple(map(create, (soa(zone, ttl=9, minimum=9), ns(zone))))
+    changes = [created, *((upsert(txt(f"note.{zone}", text)),) for text in texts)]
+    commits = [
+        Commit(zone, n, n, Actor("somebody", operator=True), None, "", c) for n, c in enumerate(changes, start=1)
+    ]
+    info = RunInfo(mode="fixed", seed=1, profile="none", started_us=0, duration_s=1.0)
+    history.save(History(run=info, commits={zone: tuple(commits)}), directory)
 
-    status = replay_path(
-        tmp_path,
-        ReplayOptions(),
-        replay_run=lambda path: RunReplay([f"{path.name} was replayed"], path.name == "fixed"),
-    )
+
+def test_replay_of_a_directory_without_a_run_says_what_to_name(tmp_path, capsys):
+    """There is nothing to start from."""
+    status = run(["replay", str(tmp_path)])
+
+    assert status == 3
+    assert "`fencepost compare` has written" in capsys.readouterr().err
+
+
+def test_replay_of_a_run_directory_replays_each_mode(tmp_path, capsys):
+    """What real processes had committed is committed in the small server, mode by mode."""
+    for mode in ("buggy", "fixed"):
+        recorded(tmp_path / mode, "one", "two")
+
+    status = run(["replay", str(tmp_path)])
+
+    assert status == 0
+    assert capsys.readouterr().out.count("3 batches of real processes, each committed here") == 2
+
+
+def test_replay_of_a_run_that_no_zone_would_have_taken_is_a_failed_check(tmp_path, capsys):
+    """The first batch that is answered otherwise is told."""
+    recorded(tmp_path, "one")
+    lines = (tmp_path / COMMITS_FILE).read_text()
+    (tmp_path / COMMITS_FILE).write_text(lines.replace("UPSERT", "DELETE"))
+
+    status = run(["replay", str(tmp_path)])
 
     assert status == 1
-    assert capsys.readouterr().out == "buggy was replayed\nfixed was replayed\n"
+    assert "the small one refused it" in " ".join(capsys.readouterr().out.split())
 
 
 def test_replay_of_a_run_directory_step_by_step_is_refused(tmp_path):
     """A recorded run has no choices to go through."""
-    (tmp_path / RUN_FILE).write_text("{}")
+    recorded(tmp_path, "one")
 
     with pytest.raises(UsageError, match="leave out --step"):
-        replay_path(tmp_path, ReplayOptions(step=True), replay_run=lambda _: RunReplay([], same=True))
+        replay_path(tmp_path, ReplayOptions(step=True))
