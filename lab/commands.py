@@ -12,6 +12,7 @@ from lab.drills.commands import register as register_drills
 from lab.mutants.commands import register as register_mutants
 from lab.odds.commands import register as register_odds
 from lab.options import REGION_HELP, Enactors, JsonFile, PortBase, RegionFile, RunDir
+from lab.simulation.commands import register as register_explore
 
 Seed = Annotated[int, typer.Option(help="Fixes every draw of world, load, delays and jitter.")]
 Which = Annotated[Literal["both", "buggy", "fixed"], typer.Option(help="Which protocols to run.")]
@@ -66,6 +67,7 @@ def register(app: typer.Typer) -> None:
     app.command()(ablate)
     register_mutants(app)
     register_bench(app)
+    register_explore(app)
     app.command()(replay)
     register_odds(app)
 
