@@ -12,8 +12,8 @@ Mode = Annotated[Literal["buggy", "fixed"], typer.Option(help="The enactors' pro
 Strategy = Annotated[
     Literal["random", "pct", "mixed", "bounded", "exhaustive"],
     typer.Option(
-        help="random: by speeds that are drawn; pct: by priorities; mixed: these two in turn; bounded: every schedule with "
-        "few preemptions and faults; exhaustive: every state of a small world."
+        help="random: by speeds that are drawn; pct: by priorities; mixed: these two in turn; bounded: every schedule "
+        "with few preemptions and faults; exhaustive: every state of a small world."
     ),
 ]
 Exhaustive = Annotated[bool, typer.Option("--exhaustive", help="The same as --strategy exhaustive.")]
@@ -31,7 +31,9 @@ Generations = Annotated[int | None, typer.Option(min=1, help="Plans. Default: 3 
 Keep = Annotated[int, typer.Option(min=1, help="How many generations' trees the cleaner leaves.")]
 Faults = Annotated[
     int | None,
-    typer.Option(min=0, help="Errors, lost replies and crashes of a schedule, at most. Default: 3 where fixed is drawn, else 0."),
+    typer.Option(
+        min=0, help="Errors, lost replies and crashes of a schedule, at most. Default: 3 where fixed is drawn, else 0."
+    ),
 ]
 Rounds = Annotated[
     int, typer.Option(min=1, help="Rounds of each enactor in an exhaustive search, before the world only heals.")
@@ -39,9 +41,13 @@ Rounds = Annotated[
 Preemptions = Annotated[int, typer.Option(min=0, help="Of a schedule of the bounded strategy, at most.")]
 Without = Annotated[str, typer.Option(metavar="GUARD[,GUARD]", help="Run fixed without these guards.")]
 Planner = Annotated[bool, typer.Option("--planner", help="The real planner publishes, from changes of its fleet.")]
-Operator = Annotated[bool, typer.Option("--operator", help="An operator freezes, thaws, rolls back and repairs meanwhile.")]
+Operator = Annotated[
+    bool, typer.Option("--operator", help="An operator freezes, thaws, rolls back and repairs meanwhile.")
+]
 Forgets = Annotated[int, typer.Option(min=0, help="Failovers of the store that forget its last writes, at most.")]
-Batches = Annotated[int, typer.Option(min=0, help="Record sets of a tree in one batch; 0: as the API's limits have it.")]
+Batches = Annotated[
+    int, typer.Option(min=0, help="Record sets of a tree in one batch; 0: as the API's limits have it.")
+]
 Skew = Annotated[float, typer.Option(min=0, help="Enactors' wall clocks are wrong by up to so many seconds.")]
 HtmlFile = Annotated[Path | None, typer.Option(help="Draw the failure there as a page.")]
 SaveFile = Annotated[Path, typer.Option(help="Keep the failure there, for `fencepost replay`.")]

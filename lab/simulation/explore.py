@@ -14,9 +14,9 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from fencepost.errors import UsageError
 from fencepost.exit_codes import EXIT_CHECK_FAILED, EXIT_FINE, EXIT_INTERRUPTED
 from fencepost.show import console
+from lab.invariants.violation import Violation
 from lab.simulation.blocks import Block, Came, Failure, begin_worker, blocks_of, run_block
 from lab.simulation.exhaustive import Search, coarse
 from lab.simulation.explored import Explored
@@ -108,18 +108,15 @@ def explore_world(options: ExploreOptions) -> int:
     failure: Failure | None = None
     interrupted = False
     try:
-        for failure in search(options, found, progress):
-            break
+        failure = next(search(options, found, progress), None)
     except KeyboardInterrupt:
         found.cut, interrupted = "interrupted", True
     finally:
         progress.end()
         found.wall_s = time.monotonic() - began_s
-    if failure is not None:
-        found.violations, found.failed_schedule = failure.violations, failure.schedule
     screen = console()
     if failure is not None:
-        present(screen, options, failure)
+        found.failed_schedule, found.violations = failure.schedule, present(screen, options, failure)
     for line in found.lines():
         screen.print(Text(line), soft_wrap=True)
     _verdict(screen, found)
@@ -139,8 +136,8 @@ def _verdict(screen: Console, found: Explored) -> None:
         screen.print(Text("no violation of I1 to I7 and I9"))
 
 
-def present(screen: Console, options: ExploreOptions, failure: Failure) -> None:
-    """Shrink a failure, tell it, and keep it for `fencepost replay`."""
+def present(screen: Console, options: ExploreOptions, failure: Failure) -> tuple[Violation, ...]:
+    """Shrink a failure, tell it, and keep it for `fencepost replay`; return what the shrunk one breaks."""
     from lab.simulation.replay_command import write_page
     from lab.simulation.saved import save
     from lab.simulation.shrink import shrink
@@ -157,12 +154,12 @@ def present(screen: Console, options: ExploreOptions, failure: Failure) -> None:
     screen.print(Text(f"{len(failure.trace)} choices were found, {len(shrunk.trace)} are left; {command} --step"))
     if options.html is not None:
         write_page(options.html, story, command)
+    return tuple(story.violations)
 
 
 def _drawn(options: ExploreOptions, found: Explored, progress: Progress) -> Iterator[Failure]:
     """Run schedules until one fails, in order of their numbers."""
-    if options.strategy == "bounded" or options.strategy == "exhaustive":
-        raise UsageError(f"--strategy {options.strategy}: not drawn")
+    assert options.strategy in {"random", "pct", "mixed"}, options.strategy
     whole = Block(
         scenario=options.scenario,
         strategy=options.strategy,
@@ -230,7 +227,9 @@ def _all(options: ExploreOptions, found: Explored, progress: Progress) -> Iterat
 
     def go_on() -> bool:
         extent = search.extent
-        progress(lambda: f"{extent.states:,} states, {extent.moves:,} moves, {extent.ends:,} ends, depth {extent.depth}")
+        progress(
+            lambda: f"{extent.states:,} states, {extent.moves:,} moves, {extent.ends:,} ends, depth {extent.depth}"
+        )
         return not options.minutes or time.monotonic() < began_s + 60 * options.minutes
 
     try:

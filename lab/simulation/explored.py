@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from lab.invariants.violation import Violation, counted
+from lab.invariants.violation import Violation
 from lab.simulation.coverage import ALL
 from lab.simulation.scenario import Scenario
 
@@ -73,15 +73,15 @@ class Explored(msgspec.Struct, kw_only=True):
             yield f"complete: {'true' if self.complete else 'false'}"
         else:
             yield (
-                f"{counted(self.schedules, 'schedule')} of {self.steps / max(1, self.schedules):.0f} steps on average in "
-                f"{self.wall_s:,.1f} s: {self.schedules / max(self.wall_s, 1e-9):,.0f} a second"
+                f"{self.schedules:,} schedules of {self.steps / max(1, self.schedules):.0f} steps on average "
+                f"in {self.wall_s:,.1f} s: {self.schedules / max(self.wall_s, 1e-9):,.0f} a second"
             )
             yield (
                 f"{self.simulated_s / 3600:,.1f} simulated hours in {self.cpu_s / 3600:,.4f} CPU hours: "
                 f"{self.per_cpu_hour:,.0f} to 1"
             )
         if not self.violations:
-            yield f"longest healing {self.longest_heal_s:,.1f} s of the world; the bound is {self.heal_bound_s:,.0f} s (I5)"
+            yield f"longest healing {self.longest_heal_s:,.1f} s of the world, bound {self.heal_bound_s:,.0f} s (I5)"
         if self.cut:
             yield self.cut
         yield from self._paths()
@@ -91,5 +91,5 @@ class Explored(msgspec.Struct, kw_only=True):
             return
         taken = [f"{name} {self.rare_paths[name]:,}" for name in ALL if self.rare_paths.get(name)]
         yield f"rare paths: {', '.join(taken) or 'none'}"
-        if self.never_reached:
+        if self.never_reached and not self.violations:
             yield f"never reached: {', '.join(self.never_reached)}"

@@ -298,6 +298,14 @@ class World:
         """Whether somebody has still to do what ends: plans to publish, a freeze to lift."""
         return any(process.busy for process in self.processes)
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether all have got where they should and sleep: only looks that find nothing would follow, and sweeps."""
+        for process in self.processes:
+            if process.parked or process.killed:
+                return False
+        return not self.busy and not self.pending()
+
     def pending(self) -> Sequence[str]:
         """Return why some endpoint does not have the latest plan, one sentence for each; empty if all have it."""
         found = [
