@@ -18,6 +18,10 @@ from fencepost.exit_codes import EXIT_CHECK_FAILED, EXIT_FINE, EXIT_INTERRUPTED
 from fencepost.show import console
 from lab.invariants.violation import Violation
 from lab.simulation.blocks import Block, Came, Failure, begin_worker, blocks_of, run_block
+from lab.simulation.bounded import Bounded
+from lab.simulation.cast import PUBLISHER
+from lab.simulation.coverage import Coverage
+from lab.simulation.drive import verdict_of
 from lab.simulation.exhaustive import Search, coarse
 from lab.simulation.explored import Explored
 from lab.simulation.scenario import Scenario, Scene
@@ -63,7 +67,8 @@ class ExploreOptions(NamedTuple):
     @property
     def seek(self) -> frozenset[str]:
         """What a schedule has to break to be a find."""
-        return OUTAGE if self.scenario.mode == "buggy" and self.strategy != "exhaustive" else frozenset()
+        drawn = self.strategy in {"random", "pct", "mixed"}
+        return OUTAGE if self.scenario.mode == "buggy" and drawn else frozenset()
 
 
 class Progress:
@@ -104,7 +109,7 @@ def explore_world(options: ExploreOptions) -> int:
         scenario=options.scenario,
         heal_bound_s=Scene(options.scenario).heal_s,
     )
-    search = _all if options.strategy == "exhaustive" else _drawn
+    search = {"exhaustive": _all, "bounded": _bounded}.get(options.strategy, _drawn)
     failure: Failure | None = None
     interrupted = False
     try:
@@ -216,6 +221,33 @@ def _in_order(pool: ProcessPoolExecutor, blocks: Iterator[Block], *, ahead: int)
         came = waiting.pop(0).result()
         waiting += [pool.submit(run_block, block) for block in islice(blocks, 1)]
         yield came
+
+
+def _bounded(options: ExploreOptions, found: Explored, progress: Progress) -> Iterator[Failure]:
+    """Run every schedule within the bounds; more and more preemptions, so that what needs few is found early."""
+    began_s, cpu_s, coverage = time.monotonic(), time.process_time(), Coverage()
+    stage, scenario = Stage(options.scenario), options.scenario
+    with sealed():
+        for preemptions in range(options.preemptions + 1):
+            strategy = Bounded(preemptions=preemptions, faults=scenario.faults, restless=PUBLISHER)
+            going = True
+            while going:
+                strategy.begin()
+                verdict = verdict_of(
+                    stage, strategy, steps=options.steps, seek=options.seek, rests=True, coverage=coverage
+                )
+                found.schedules, found.steps = found.schedules + 1, found.steps + verdict.steps
+                found.simulated_s += verdict.lasted_s
+                found.longest_heal_s = max(found.longest_heal_s, verdict.healed_s or 0.0)
+                found.rare_paths, found.cpu_s = dict(coverage.counts), time.process_time() - cpu_s
+                if verdict.violations and options.seek <= {one.invariant for one in verdict.violations}:
+                    yield Failure(found.schedules - 1, verdict.trace, verdict.violations)
+                progress(lambda n=preemptions: f"{found.schedules:,} schedules, with up to {n} preemptions now")  # type: ignore[misc]
+                if options.minutes and time.monotonic() > began_s + 60 * options.minutes:
+                    found.cut = f"cut short after --minutes {options.minutes:g}"
+                    return
+                going = strategy.following()
+    found.complete = True
 
 
 def _all(options: ExploreOptions, found: Explored, progress: Progress) -> Iterator[Failure]:

@@ -70,7 +70,6 @@ class Explored(msgspec.Struct, kw_only=True):
                 f"{self.states:,} states, {self.moves:,} moves between them, {self.schedules:,} ends; "
                 f"{self.wall_s:,.1f} s, {self.cpu_s:,.1f} s of CPU time"
             )
-            yield f"complete: {'true' if self.complete else 'false'}"
         else:
             yield (
                 f"{self.schedules:,} schedules of {self.steps / max(1, self.schedules):.0f} steps on average "
@@ -80,6 +79,8 @@ class Explored(msgspec.Struct, kw_only=True):
                 f"{self.simulated_s / 3600:,.1f} simulated hours in {self.cpu_s / 3600:,.4f} CPU hours: "
                 f"{self.per_cpu_hour:,.0f} to 1"
             )
+        if self.states or self.strategy == "bounded":
+            yield f"complete: {'true' if self.complete else 'false'}"
         if not self.violations:
             yield f"longest healing {self.longest_heal_s:,.1f} s of the world, bound {self.heal_bound_s:,.0f} s (I5)"
         if self.cut:

@@ -68,7 +68,7 @@ class RandomWalk:
         self._speeds = {restless: 2.0 ** -rng.uniform(3.0, 1.2 * math.log2(WORK * endpoints))}
 
     def _draw(self, spread: float) -> float:
-        return 2.0 ** -self._rng.uniform(0.0, spread)
+        return float(2.0 ** -self._rng.uniform(0.0, spread))
 
     def step(self, world: World) -> bool:
         """See `Strategy.step`."""
