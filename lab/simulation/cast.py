@@ -68,7 +68,7 @@ def publisher(scene: Scene) -> Main:
 
     async def main(process: Process) -> None:
         plans, rng = plans_of(process), process.rng("plans")
-        latest = await plans.latest_generation() if process.life > 1 else 0
+        latest = await _known(plans, process) if process.life > 1 else 0
         while latest < scene.scenario.generations:
             changed = [zone for zone in scene.zones if latest == 0 or rng.random() < 0.6] or [rng.choice(scene.zones)]  # noqa: PLR2004
             draft = Draft({zone: rng.choice(scene.contents) for zone in changed}, f"plan {latest + 1}")

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 from lab.invariants.violation import Violation
 from lab.simulation.choice import Choice
 from lab.simulation.client import Call
+from lab.simulation.coverage import Coverage
 from lab.simulation.process import EPOCH_S
 from lab.simulation.stage import Stage
 from lab.simulation.world import World
@@ -41,7 +42,15 @@ class Verdict(NamedTuple):
     steps: int = 0
 
 
-def run(world: World, strategy: Strategy, *, steps: int, heal_s: float, seek: frozenset[str] = frozenset()) -> Verdict:
+def run(
+    world: World,
+    strategy: Strategy,
+    *,
+    steps: int,
+    heal_s: float,
+    seek: frozenset[str] = frozenset(),
+    rests: bool = False,
+) -> Verdict:
     """Run one schedule; the world is closed by who made it.
 
     It ends with the first broken invariant. A world that keeps them all is healed: no fault, no choice, everything in
@@ -53,12 +62,15 @@ def run(world: World, strategy: Strategy, *, steps: int, heal_s: float, seek: fr
         steps: how many steps it chooses at most.
         heal_s: for how long the world may heal, seconds of its own.
         seek: go on until these are broken, whatever else is; with I5 among them a broken world is healed, too.
+        rests: end where all are at rest with the latest plan, and only looks and sweeps would follow.
     """
     chosen: tuple[Choice, ...] = ()
     wanted = seek - {"I5"}
     try:
         for _ in range(steps):
             if not strategy.step(world) or (world.judge.violations and world.judge.has_broken(wanted)):
+                break
+            if rests and world.at_rest:
                 break
         chosen = tuple(world.trace)
         if world.judge.violations and not ("I5" in seek and world.judge.has_broken(wanted)):
@@ -124,10 +136,21 @@ def _oldest(world: World) -> Call | None:
     return min(world.parked, key=lambda call: call.number, default=None)
 
 
-def verdict_of(stage: Stage, strategy: Strategy, *, steps: int, seek: frozenset[str] = frozenset()) -> Verdict:
-    """Run one schedule on a stage; see `run`."""
+def verdict_of(
+    stage: Stage,
+    strategy: Strategy,
+    *,
+    steps: int,
+    seek: frozenset[str] = frozenset(),
+    rests: bool = False,
+    coverage: Coverage | None = None,
+) -> Verdict:
+    """Run one schedule on a stage; see `run`. `coverage`: counts the rare paths that it takes."""
     world = stage.world()
+    if coverage is not None:
+        coverage.begin()
+        world.coverage = coverage
     try:
-        return run(world, strategy, steps=steps, heal_s=stage.scene.heal_s, seek=seek)
+        return run(world, strategy, steps=steps, heal_s=stage.scene.heal_s, seek=seek, rests=rests)
     finally:
         world.close()

@@ -96,7 +96,7 @@ class World:
         """Take note of an event."""
         self.seen[event.name] += 1
         if self.coverage is not None:
-            self.coverage.hear(event)
+            self.coverage.hear(process, event)
         if self.lines is not None:
             self._said.append((process, event))
 
@@ -143,14 +143,14 @@ class World:
         if process is None:
             return False
         if choice.what == TIMER:
-            return process is self.next_timer and self.fire(process)
+            return process.timer_s is not None and self.fire(process)
         if choice.what == START:
             return process.killed and self.start(process)
         call = next((call for call in process.parked if call.what == choice.what), None)
         return call is not None and self.run(call, choice.fault)
 
     def fire(self, process: Process) -> bool:
-        """Let the earliest timer go off, which is that process's."""
+        """Let a process's earliest timer go off; where others are due before it, they are late."""
         timer_s = process.timer_s
         assert timer_s is not None, f"{process.name} has a timer"
         self.time.now_s = max(self.time.now_s, timer_s)
@@ -191,6 +191,8 @@ class World:
 
     def _execute(self, call: Call) -> Reply:
         """Have a call executed; the same read of a slot that nobody has called to write to since has the same reply."""
+        if self.coverage is not None:
+            self.coverage.meet(call)
         known = self._known.setdefault(call.zone, {})
         if call.writes or call.name in BY_THE_CLOCK:
             known.clear()
@@ -241,6 +243,14 @@ class World:
     def busy(self) -> bool:
         """Whether somebody has still to do what ends: plans to publish, a freeze to lift."""
         return any(process.busy for process in self.processes)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether all have got where they should and sleep: only looks that find nothing would follow, and sweeps."""
+        for process in self.processes:
+            if process.parked or process.killed:
+                return False
+        return not self.busy and not self.pending()
 
     def pending(self) -> Sequence[str]:
         """Return why some endpoint does not have the latest plan, one sentence for each; empty if all have it."""
