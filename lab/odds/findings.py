@@ -1,5 +1,6 @@
 """What the figures say, in words: only what their intervals bear. Pure."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -40,8 +41,23 @@ def findings(sweeps: Sequence[Sweep], base: Setting, tallies: Tallies) -> Iterat
         found = rows(sweep, base, tallies)
         if len(found) > 1:
             yield f"{sweep.name}: {finding(sweep, found)}"
-        if sweep.field == "plans_per_s":
-            yield beyond(found, base.keep)
+    yield from _by_law(sweeps, base, tallies)
+
+
+def _by_law(sweeps: Sequence[Sweep], base: Setting, tallies: Tallies) -> Iterator[str]:
+    """Yield what a law through the plan rates says of lower ones, and of `keep`, by which it is checked."""
+    by_field = {sweep.field: rows(sweep, base, tallies) for sweep in sweeps}
+    if (by_rate := by_field.get("plans_per_s")) is None:
+        return
+    fitted = law([Observed(base.keep / row.value, row.tally.outages, row.tally.hours) for row in by_rate])
+    yield beyond(fitted, base.keep)
+    others = [row for row in by_field.get("keep", ()) if row.value != base.keep]
+    if others and fitted is not None and fitted.holds:
+        expected = [number(fitted.rate(row.value / base.plans_per_s).per_hour) for row in others]
+        pairs = ", ".join(
+            f"{rate} at {row.value:g} ({told(row.rate, row.tally)})" for rate, row in zip(expected, others, strict=True)
+        )
+        yield f"checked by keep: the law, which knows plan rates alone, expects an hour (and there were): {pairs}."
 
 
 def _of_base(tally: Tally) -> str:
@@ -69,9 +85,8 @@ def finding(sweep: Sweep, found: Sequence[Row]) -> str:
     return f"{ends}: {about}{number(factor)} times at least. That is to say: {meaning}."
 
 
-def beyond(found: Sequence[Row], keep: int) -> str:
+def beyond(fitted: Law | None, keep: int) -> str:
     """Return what is to be expected at plan rates too low to see an outage, if a law through the rest holds."""
-    fitted = law([Observed(keep / row.value, row.tally.outages, row.tally.hours) for row in found])
     if fitted is None:
         return "beyond: too few plan rates with outages for a law."
     if not fitted.holds:
@@ -87,7 +102,7 @@ def beyond(found: Sequence[Row], keep: int) -> str:
 
 
 def _span(fitted: Law, old_after_s: float) -> str:
-    per_hour, low, high = (1 / rate for rate in fitted.rate(old_after_s))
+    per_hour, low, high = (1 / rate if rate > 0 else math.inf for rate in fitted.rate(old_after_s))
     return f"{_time(per_hour)} ({_time(high)} to {_time(low)})"
 
 

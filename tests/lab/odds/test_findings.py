@@ -72,6 +72,15 @@ def test_findings_beyond_what_was_run_are_said_only_if_a_law_holds(outages, says
     assert sum(says in text for text in said) == 1
 
 
+def test_law_of_the_plan_rates_is_checked_by_what_is_kept():
+    """Keeping 40 plans at 10 a second makes a plan old after 4 s, as keeping 10 at 2.5 a second does."""
+    tallies = tallies_of(PLANS, (420, 255, 94, 25, 4, 0)) | tallies_of(KEEP, (300, 250, 255, 94, 9))
+
+    (said,) = [text for text in findings([PLANS, KEEP], BASE, tallies) if text.startswith("checked by keep")]
+
+    assert said.endswith("at 40 (9 an hour, 4.1 to 17).")
+
+
 def test_findings_of_nothing_run_say_so():
     """An interruption at once leaves a sentence, not an error."""
     assert list(findings(SWEEPS, BASE, {})) == ["Nothing was run for long enough to say anything."]
