@@ -40,7 +40,7 @@ def findings(sweeps: Sequence[Sweep], base: Setting, tallies: Tallies) -> Iterat
     for sweep in sweeps:
         found = rows(sweep, base, tallies)
         if len(found) > 1:
-            yield f"{sweep.name}: {finding(sweep, found)}"
+            yield f"{sweep.name} ({sweep.about}): {finding(sweep, found)}"
     yield from _by_law(sweeps, base, tallies)
 
 
@@ -69,11 +69,14 @@ def _of_base(tally: Tally) -> str:
 
 def finding(sweep: Sweep, found: Sequence[Row]) -> str:
     """Return what a sweep shows: its extremes, whether they can be told apart, and what that means."""
+    if not any(row.tally.outages for row in found):
+        together = Tally(hours=sum(row.tally.hours for row in found))
+        return f"no outage at any of them; all together {told(rate_of(together), together)}."
     most = max(found, key=lambda row: row.rate.per_hour)
     far = {row.value: abs(found.index(row) - found.index(most)) for row in found}
     fewest = min(found, key=lambda row: (row.rate.per_hour, row.rate.high, -far[row.value]))
     ends = (
-        f"fewest outages at {words(sweep, fewest.value)} {sweep.about} ({told(fewest.rate, fewest.tally)}), "
+        f"fewest outages at {words(sweep, fewest.value)} ({told(fewest.rate, fewest.tally)}), "
         f"most at {words(sweep, most.value)} ({told(most.rate, most.tally)})"
     )
     if most.rate.low <= fewest.rate.high:

@@ -56,6 +56,13 @@ def test_finding_without_any_outage_gives_the_bound_and_no_factor_to_nothing():
     assert "about" not in text
 
 
+def test_finding_where_nothing_ever_happened_gives_the_bound_of_all_together():
+    """Five hours without any outage are fewer than 0.6 an hour; there are no ends to compare."""
+    text = finding(KEEP, rows(KEEP, BASE, tallies_of(KEEP, (0, 0, 0, 0, 0))))
+
+    assert text == "no outage at any of them; all together none in 5 h, so fewer than 0.6 an hour."
+
+
 @pytest.mark.parametrize(
     ("outages", "says"),
     [
