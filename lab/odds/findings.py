@@ -9,8 +9,6 @@ from lab.odds.fit import Law, Observed, law
 from lab.odds.model import Setting
 from lab.odds.sweep import Sweep, points, words
 
-BEYOND: Final = (1.0, 0.5)
-"""Plan rates that the law is asked about, plans a second."""
 AGES_H: Final = 8766e6
 
 Tallies = Mapping[Setting, Tally]
@@ -50,7 +48,8 @@ def _by_law(sweeps: Sequence[Sweep], base: Setting, tallies: Tallies) -> Iterato
     if (by_rate := by_field.get("plans_per_s")) is None:
         return
     fitted = law([Observed(base.keep / row.value, row.tally.outages, row.tally.hours) for row in by_rate])
-    yield beyond(fitted, base.keep)
+    unseen = [row.value for row in by_rate if not row.tally.outages]
+    yield beyond(fitted, base.keep, [*unseen, min(row.value for row in by_rate) / 2] if by_rate else [])
     others = [row for row in by_field.get("keep", ()) if row.value != base.keep]
     if others and fitted is not None and fitted.holds:
         expected = [number(fitted.rate(row.value / base.plans_per_s).per_hour) for row in others]
@@ -88,18 +87,18 @@ def finding(sweep: Sweep, found: Sequence[Row]) -> str:
     return f"{ends}: {about}{number(factor)} times at least. That is to say: {meaning}."
 
 
-def beyond(fitted: Law | None, keep: int) -> str:
-    """Return what is to be expected at plan rates too low to see an outage, if a law through the rest holds."""
+def beyond(fitted: Law | None, keep: int, rates: Sequence[float]) -> str:
+    """Return what is to be expected at plan rates at which no outage was seen, if a law through the rest holds."""
     if fitted is None:
         return "beyond: too few plan rates with outages for a law."
     if not fitted.holds:
         return (
             "beyond: outages do not fall off exponentially in keep / plan rate "
-            f"(p = {fitted.plausible:.2g}), so that nothing is said of rates that were not run."
+            f"(p = {fitted.plausible:.2g}), so that nothing is said of rates without an outage."
         )
-    times = ", ".join(f"at {rate:g} a second one in {_span(fitted, keep / rate)}" for rate in BEYOND)
+    times = ", ".join(f"at {rate:g} a second one in {_span(fitted, keep / rate)}" for rate in rates)
     return (
-        f"beyond (extrapolated, not run): outages are e times as rare for each {fitted.tau_s:.2g} s more that a plan "
+        f"beyond (extrapolated, not seen): outages are e times as rare for each {fitted.tau_s:.2g} s more that a plan "
         f"takes to get old (keep / plan rate; the law fits, p = {fitted.plausible:.2g}); if that went on, {times}."
     )
 

@@ -66,7 +66,7 @@ def test_finding_where_nothing_ever_happened_gives_the_bound_of_all_together():
 @pytest.mark.parametrize(
     ("outages", "says"),
     [
-        ((420, 255, 94, 25, 4, 0), "extrapolated, not run"),
+        ((420, 255, 94, 25, 4, 0), "extrapolated, not seen"),
         ((400, 390, 380, 60, 50, 40), "do not fall off exponentially"),
         ((40, 20, 0, 0, 0, 0), "too few plan rates with outages"),
     ],
