@@ -1,5 +1,6 @@
 """What the figures say, in words: only what their intervals bear. Pure."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -8,8 +9,6 @@ from lab.odds.fit import Law, Observed, law
 from lab.odds.model import Setting
 from lab.odds.sweep import Sweep, points, words
 
-BEYOND: Final = (1.0, 0.5)
-"""Plan rates that the law is asked about, plans a second."""
 AGES_H: Final = 8766e6
 
 Tallies = Mapping[Setting, Tally]
@@ -39,9 +38,25 @@ def findings(sweeps: Sequence[Sweep], base: Setting, tallies: Tallies) -> Iterat
     for sweep in sweeps:
         found = rows(sweep, base, tallies)
         if len(found) > 1:
-            yield f"{sweep.name}: {finding(sweep, found)}"
-        if sweep.field == "plans_per_s":
-            yield beyond(found, base.keep)
+            yield f"{sweep.name} ({sweep.about}): {finding(sweep, found)}"
+    yield from _by_law(sweeps, base, tallies)
+
+
+def _by_law(sweeps: Sequence[Sweep], base: Setting, tallies: Tallies) -> Iterator[str]:
+    """Yield what a law through the plan rates says of lower ones, and of `keep`, by which it is checked."""
+    by_field = {sweep.field: rows(sweep, base, tallies) for sweep in sweeps}
+    if (by_rate := by_field.get("plans_per_s")) is None:
+        return
+    fitted = law([Observed(base.keep / row.value, row.tally.outages, row.tally.hours) for row in by_rate])
+    unseen = [row.value for row in by_rate if not row.tally.outages]
+    yield beyond(fitted, base.keep, [*unseen, min(row.value for row in by_rate) / 2] if by_rate else [])
+    others = [row for row in by_field.get("keep", ()) if row.value != base.keep]
+    if others and fitted is not None and fitted.holds:
+        expected = [number(fitted.rate(row.value / base.plans_per_s).per_hour) for row in others]
+        pairs = ", ".join(
+            f"{rate} at {row.value:g} ({told(row.rate, row.tally)})" for rate, row in zip(expected, others, strict=True)
+        )
+        yield f"checked by keep: the law, which knows plan rates alone, expects an hour (and there were): {pairs}."
 
 
 def _of_base(tally: Tally) -> str:
@@ -53,11 +68,14 @@ def _of_base(tally: Tally) -> str:
 
 def finding(sweep: Sweep, found: Sequence[Row]) -> str:
     """Return what a sweep shows: its extremes, whether they can be told apart, and what that means."""
+    if not any(row.tally.outages for row in found):
+        together = Tally(hours=sum(row.tally.hours for row in found))
+        return f"no outage at any of them; all together {told(rate_of(together), together)}."
     most = max(found, key=lambda row: row.rate.per_hour)
     far = {row.value: abs(found.index(row) - found.index(most)) for row in found}
     fewest = min(found, key=lambda row: (row.rate.per_hour, row.rate.high, -far[row.value]))
     ends = (
-        f"fewest outages at {words(sweep, fewest.value)} {sweep.about} ({told(fewest.rate, fewest.tally)}), "
+        f"fewest outages at {words(sweep, fewest.value)} ({told(fewest.rate, fewest.tally)}), "
         f"most at {words(sweep, most.value)} ({told(most.rate, most.tally)})"
     )
     if most.rate.low <= fewest.rate.high:
@@ -69,25 +87,24 @@ def finding(sweep: Sweep, found: Sequence[Row]) -> str:
     return f"{ends}: {about}{number(factor)} times at least. That is to say: {meaning}."
 
 
-def beyond(found: Sequence[Row], keep: int) -> str:
-    """Return what is to be expected at plan rates too low to see an outage, if a law through the rest holds."""
-    fitted = law([Observed(keep / row.value, row.tally.outages, row.tally.hours) for row in found])
+def beyond(fitted: Law | None, keep: int, rates: Sequence[float]) -> str:
+    """Return what is to be expected at plan rates at which no outage was seen, if a law through the rest holds."""
     if fitted is None:
         return "beyond: too few plan rates with outages for a law."
     if not fitted.holds:
         return (
             "beyond: outages do not fall off exponentially in keep / plan rate "
-            f"(p = {fitted.plausible:.2g}), so that nothing is said of rates that were not run."
+            f"(p = {fitted.plausible:.2g}), so that nothing is said of rates without an outage."
         )
-    times = ", ".join(f"at {rate:g} a second one in {_span(fitted, keep / rate)}" for rate in BEYOND)
+    times = ", ".join(f"at {rate:g} a second one in {_span(fitted, keep / rate)}" for rate in rates)
     return (
-        f"beyond (extrapolated, not run): outages are e times as rare for each {fitted.tau_s:.2g} s more that a plan "
+        f"beyond (extrapolated, not seen): outages are e times as rare for each {fitted.tau_s:.2g} s more that a plan "
         f"takes to get old (keep / plan rate; the law fits, p = {fitted.plausible:.2g}); if that went on, {times}."
     )
 
 
 def _span(fitted: Law, old_after_s: float) -> str:
-    per_hour, low, high = (1 / rate for rate in fitted.rate(old_after_s))
+    per_hour, low, high = (1 / rate if rate > 0 else math.inf for rate in fitted.rate(old_after_s))
     return f"{_time(per_hour)} ({_time(high)} to {_time(low)})"
 
 

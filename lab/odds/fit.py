@@ -11,6 +11,10 @@ from typing import Final, NamedTuple
 from lab.odds.estimate import Rate
 
 STEPS: Final = 100
+SMALL: Final = 1e-10
+"""A step far below what the runs can tell."""
+MOST: Final = 700.0
+"""Above this, e^x is no float."""
 NORMAL_95: Final = 1.959964
 LEAST_POINTS: Final = 3
 """With outages at fewer points than this, anything would fit."""
@@ -51,7 +55,7 @@ class Law(NamedTuple):
         """Return the rate where a plan is old after so many seconds; the interval of 95 % takes the law for true."""
         at, (first, both, second) = self.at_once + self.slope * old_after_s, self.variances
         wide = NORMAL_95 * math.sqrt(max(0.0, first + 2 * both * old_after_s + second * old_after_s**2))
-        return Rate(math.exp(at), math.exp(at - wide), math.exp(min(700.0, at + wide)))
+        return Rate(math.exp(at), math.exp(at - wide), math.exp(min(MOST, at + wide)))
 
 
 def law(observed: Sequence[Observed]) -> Law | None:
@@ -71,10 +75,22 @@ def law(observed: Sequence[Observed]) -> Law | None:
         size = first * second - both**2
         variances = (second / size, -both / size, first / size)
         step = (variances[0] * pull + variances[1] * lean, variances[1] * pull + variances[2] * lean)
+        # Newton's method overshoots where counts fall off steeply: then half of its step, or half of that.
+        before = _likelihood(seen, at_once, slope)
+        while _likelihood(seen, at_once + step[0], slope + step[1]) < before and max(map(abs, step)) > SMALL:
+            step = (step[0] / 2, step[1] / 2)
         at_once, slope = at_once + step[0], slope + step[1]
-        if max(map(abs, step)) < 1e-10:  # noqa: PLR2004  -- far below what the runs can tell
+        if max(map(abs, step)) <= SMALL:
             break
     return Law(at_once, slope, variances, _plausible(seen, at_once, slope))
+
+
+def _likelihood(seen: Sequence[Observed], at_once: float, slope: float) -> float:
+    """Return the logarithm of how likely the counts are under a law, up to a constant."""
+    logs = [at_once + slope * one.old_after_s for one in seen]
+    return math.fsum(
+        one.outages * log - one.hours * math.exp(min(MOST, log)) for one, log in zip(seen, logs, strict=True)
+    )
 
 
 def _plausible(seen: Sequence[Observed], at_once: float, slope: float) -> float:

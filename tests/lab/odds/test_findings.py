@@ -56,10 +56,17 @@ def test_finding_without_any_outage_gives_the_bound_and_no_factor_to_nothing():
     assert "about" not in text
 
 
+def test_finding_where_nothing_ever_happened_gives_the_bound_of_all_together():
+    """Five hours without any outage are fewer than 0.6 an hour; there are no ends to compare."""
+    text = finding(KEEP, rows(KEEP, BASE, tallies_of(KEEP, (0, 0, 0, 0, 0))))
+
+    assert text == "no outage at any of them; all together none in 5 h, so fewer than 0.6 an hour."
+
+
 @pytest.mark.parametrize(
     ("outages", "says"),
     [
-        ((420, 255, 94, 25, 4, 0), "extrapolated, not run"),
+        ((420, 255, 94, 25, 4, 0), "extrapolated, not seen"),
         ((400, 390, 380, 60, 50, 40), "do not fall off exponentially"),
         ((40, 20, 0, 0, 0, 0), "too few plan rates with outages"),
     ],
@@ -70,6 +77,15 @@ def test_findings_beyond_what_was_run_are_said_only_if_a_law_holds(outages, says
 
     assert [text for text in said if text.startswith("beyond")] == [text for text in said if says in text]
     assert sum(says in text for text in said) == 1
+
+
+def test_law_of_the_plan_rates_is_checked_by_what_is_kept():
+    """Keeping 40 plans at 10 a second makes a plan old after 4 s, as keeping 10 at 2.5 a second does."""
+    tallies = tallies_of(PLANS, (420, 255, 94, 25, 4, 0)) | tallies_of(KEEP, (300, 250, 255, 94, 9))
+
+    (said,) = [text for text in findings([PLANS, KEEP], BASE, tallies) if text.startswith("checked by keep")]
+
+    assert said.endswith("at 40 (9 an hour, 4.1 to 17).")
 
 
 def test_findings_of_nothing_run_say_so():

@@ -22,6 +22,15 @@ def test_law_through_counts_that_follow_it_is_found_and_extrapolated():
     assert at_8_s.low < math.exp(7 - 8 / 0.8) < at_8_s.high
 
 
+def test_law_through_counts_that_fall_off_steeply_is_found():
+    """From 10,000 to nothing within a second: the search for the law must not run away."""
+    found = law([Observed(t, round(10_000 * math.exp(-9 * t)), 1.0) for t in (0.01, 0.2, 0.5, 1.0, 60.0)])
+
+    assert found is not None
+    assert found.tau_s == pytest.approx(1 / 9, rel=0.02)
+    assert found.rate(1e6).per_hour == 0.0
+
+
 def test_law_through_counts_that_do_not_follow_it_does_not_hold():
     """Rates that level off speak against an exponential: then nothing may be extrapolated."""
     observed = [Observed(t, count, 10.0) for t, count in zip(TIMES_S, (900, 300, 100, 90, 85), strict=True)]
