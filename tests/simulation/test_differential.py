@@ -265,9 +265,17 @@ def read(draw: st.DrawFn) -> Step:
 
 @step
 def page(draw: st.DrawFn) -> Step:
+    """Read a zone page by page, from its beginning or from anywhere: each page starts where the last one said."""
     zone, store, limit = zone_of(draw), store_of(draw), draw(st.sampled_from((1, 2, 3, 300)))
-    start: RecordKey | None = draw(st.none() | record_sets(zone).map(lambda record_set: record_set.key))
-    return lambda side: side.zones[store].page(zone, start, limit)
+    first: RecordKey | None = draw(st.none() | record_sets(zone).map(lambda record_set: record_set.key))
+
+    async def act(side: Side) -> tuple[Any, ...]:
+        pages = [await side.zones[store].page(zone, first, limit)]
+        while pages[-1].next_key:
+            pages.append(await side.zones[store].page(zone, pages[-1].next_key, limit))
+        return tuple(pages)
+
+    return act
 
 
 @step
