@@ -1,5 +1,6 @@
 """One consistent read of what decides about a flip."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from enactor.lock import lock_key
@@ -13,6 +14,7 @@ from fencepost.records import RecordKey, RecordSet
 from fencepost.stores import ZoneRead
 
 
+@lru_cache(maxsize=4_096)
 def view_keys(zone: str, generation: int) -> tuple[RecordKey, ...]:
     """Return which records a `ZoneView` for a plan is made of."""
     manifest = RecordKey(manifest_name(zone, generation), "TXT")

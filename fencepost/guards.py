@@ -1,6 +1,7 @@
 """The guards of the fixed system: each can be switched off by itself, so that the lab can show what it is worth."""
 
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from fencepost.errors import UsageError
@@ -38,6 +39,7 @@ GUARDS: Final = {
 """What each guard does, in one line."""
 
 
+@lru_cache(maxsize=64)
 def parse_guards(text: str) -> frozenset[Guard]:
     """Return the guards that a comma-separated list names; "" names none.
 

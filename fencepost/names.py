@@ -4,6 +4,7 @@ Source: design of the zone (docs/architecture.md) and RFC 1035 section 2.3 for w
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from fencepost.errors import PlanInvalid
@@ -69,6 +70,7 @@ def generation_of(name: str, zone: str) -> int | None:
     return int(match[1]) if match else None
 
 
+@lru_cache(maxsize=16_384)
 def order_key(name: str, record_type: str, set_identifier: str | None) -> str:
     """Return the text by which ListResourceRecordSets orders record sets, smallest first.
 

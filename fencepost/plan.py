@@ -5,6 +5,7 @@ import ipaddress
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -224,6 +225,7 @@ def target_problems(target: Target) -> Iterator[str]:
         yield f"load balancer {target.identifier} has weight {target.weight}, outside 0 to {MAX_WEIGHT}"
 
 
+@lru_cache(maxsize=16_384)
 def is_address(text: str, record_type: str) -> bool:
     """Say whether a text is an IPv4 (for A) or IPv6 (for AAAA) address."""
     try:

@@ -1,5 +1,6 @@
 """What can be said of a change without looking at the zone: the rules that need no store."""
 
+from functools import lru_cache
 from typing import Final
 
 from fencepost.batch import MAX_WEIGHT, Action, Change
@@ -37,6 +38,7 @@ def _within(name: str, zone: str) -> bool:
     return name == zone or name.endswith("." + zone)
 
 
+@lru_cache(maxsize=16_384)
 def _malformed(record_set: RecordSet) -> str | None:
     # Keys in the store separate labels by spaces and fields by tabs: a name may hold neither.
     if len(record_set.name) > MAX_NAME + 1 or not all(map(LABEL.fullmatch, record_set.name[:-1].split("."))):

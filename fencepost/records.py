@@ -1,5 +1,6 @@
 """Record sets, as Route 53 has them: the values that zones hold and change batches carry."""
 
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -68,6 +69,7 @@ def encode(record_set: RecordSet) -> bytes:
 _decoder: Final = msgspec.json.Decoder(RecordSet)
 
 
+@lru_cache(maxsize=16_384)
 def decode(text: bytes | str) -> RecordSet:
     """Return the record set of a canonical text. Raises: msgspec.ValidationError if it is none."""
     return _decoder.decode(text)

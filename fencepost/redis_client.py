@@ -1,8 +1,10 @@
 """What both Redis adapters share: a client that never retries by itself, scripts, and the three outcomes of a write."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from functools import cache
 from importlib.resources import files
+from types import TracebackType
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -57,6 +59,7 @@ async def check_server(url: str, remedy: str = START_IT) -> None:
         await client.aclose()
 
 
+@cache
 def load_script(name: str) -> str:
     """Return the text of a script of ours, e.g. `change_batch`."""
     return (files("fencepost") / "lua" / f"{name}.lua").read_text("utf-8")
@@ -71,12 +74,12 @@ class Scripts:
 
     async def read(self, name: str, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         """Run a script that changes nothing. Raises: StoreUnavailable."""
-        async with reading():
+        with reading():
             return await self._script(name)(keys=list(keys), args=list(args))
 
     async def write(self, name: str, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         """Run a script that may change something. Raises: StoreUnavailable, OutcomeUnknown."""
-        async with writing():
+        with writing():
             if not self._replicas:
                 return await self._script(name)(keys=list(keys), args=list(args))
             return await self._write_replicated(self._script(name), keys, args)
@@ -108,21 +111,39 @@ class Scripts:
         return reply
 
 
-@asynccontextmanager
-async def reading() -> AsyncIterator[None]:
+class _Reading:
+    """Has no state: one object serves all calls, at no cost worth counting for each."""
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        if isinstance(error, RedisError | OSError):
+            raise StoreUnavailable(f"the store cannot be read: {error}") from error
+
+
+class _Writing:
+    """As `_Reading`."""
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        if isinstance(error, NOT_EXECUTED):
+            raise StoreUnavailable(f"the store takes no writes: {error}") from error
+        if isinstance(error, RedisError | OSError):
+            raise OutcomeUnknown(f"the store did not say that it is done: {error}") from error
+
+
+_READING: Final = _Reading()
+_WRITING: Final = _Writing()
+
+
+def reading() -> AbstractContextManager[None]:
     """Turn the client's errors on a read into ours: whatever happened, nothing has changed."""
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        raise StoreUnavailable(f"the store cannot be read: {error}") from error
+    return _READING
 
 
-@asynccontextmanager
-async def writing() -> AsyncIterator[None]:
+def writing() -> AbstractContextManager[None]:
     """Turn the client's errors on a write into ours: only the server's own refusals are certain."""
-    try:
-        yield
-    except NOT_EXECUTED as error:
-        raise StoreUnavailable(f"the store takes no writes: {error}") from error
-    except (RedisError, OSError) as error:
-        raise OutcomeUnknown(f"the store did not say that it is done: {error}") from error
+    return _WRITING

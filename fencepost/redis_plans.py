@@ -70,7 +70,7 @@ class RedisPlanStore:
 
     async def latest_generation(self) -> int:
         """Return the latest generation; see `PlanStore.latest_generation`."""
-        async with reading():
+        with reading():
             return int(await self._client.hget(HEAD, "generation") or 0)
 
     async def latest(self, known: Plan | None = None) -> Plan | None:
@@ -108,7 +108,7 @@ class RedisPlanStore:
     async def history(self, limit: int = 20, before: int | None = None) -> tuple[PlanSummary, ...]:
         """Return summaries of plans; see `PlanStore.history`."""
         newest = "+" if before is None else f"({before}-0"
-        async with reading():
+        with reading():
             entries: Any = await self._client.xrevrange(LOG, newest, "-", count=limit)
         flat = ((entry_id, [part for pair in fields.items() for part in pair]) for entry_id, fields in entries)
         return tuple(_summary(entry_id, fields) for entry_id, fields in flat)
@@ -117,13 +117,13 @@ class RedisPlanStore:
         """Return contents by their digests; see `PlanStore.contents`."""
         if not digests:
             return {}
-        async with reading():
+        with reading():
             texts = await self._client.hmget(CONTENTS, list(digests))
         return {key: decode_content(text) for key, text in zip(digests, texts, strict=True) if text is not None}
 
     async def requests(self) -> Mapping[str, str]:
         """Return the operator requests in force; see `PlanStore.requests`."""
-        async with reading():
+        with reading():
             found: Any = await self._client.hgetall(REQUESTS)
         return {key.decode(): value.decode() for key, value in sorted(found.items())}
 

@@ -91,7 +91,7 @@ class RedisZoneStore:
 
     async def commits(self, zone: str, after_serial: int = 0, limit: int = 1000) -> tuple[Commit, ...]:
         """Read the history of a zone; see `ZoneStore.commits`."""
-        async with reading():
+        with reading():
             entries: Any = await self._client.xrange(_key(zone, "stream"), f"{after_serial + 1}-0", "+", count=limit)
             if not entries and not await self._client.exists(_key(zone, "meta")):
                 raise NoSuchHostedZone(zone)
@@ -102,7 +102,7 @@ class RedisZoneStore:
         zones = {_key(zone, "stream").encode(): zone for zone in positions}
         starts: Any = {_key(zone, "stream"): f"{serial}-0" for zone, serial in positions.items()}
         block_ms = max(1, round(min(wait_s, MAX_WAIT_S) * 1000))
-        async with reading():
+        with reading():
             reply: Any = await self._client.xread(starts, count=1000, block=block_ms)
         return tuple(_commit(zones[key], *entry) for key, entries in reply or () for entry in entries)
 
@@ -129,7 +129,7 @@ class RedisZoneStore:
             return None
         if head == b"committed":
             fields = (batch.generation, batch.comment, batch.changes)
-            return Commit(batch.zone, int(rest[0]), int(rest[1]), self._actor, *fields)
+            return Commit(batch.zone, rest[0], int(rest[1]), self._actor, *fields)
         raise _refusal(batch, head.decode(), rest, failures)
 
     def _arguments(

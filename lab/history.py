@@ -135,7 +135,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
         committed = (commits[-1].at_us for commits in self.commits.values() if commits)
         probed = (probe.at_us for probe in self.probes[-1:])
         requested = (request.at_us for request in self.requests[-1:])
-        return max(self.run.started_us, *committed, *probed, *requested)
+        return max([self.run.started_us, *committed, *probed, *requested])
 
 
 async def collect(

@@ -125,6 +125,8 @@ class ZoneState:
         self._sets: dict[tuple[str, str], dict[str, RecordSet]] = {}
         self._versions: dict[tuple[str, str], int] = {}
         self._live: tuple[object, Content] = (None, Content(0, ()))
+        self._view: View | None = None
+        self._moved = True
 
     def at(self, name: str, record_type: str) -> Collection[RecordSet]:
         """Return the record sets of a name and type."""
@@ -135,6 +137,7 @@ class ZoneState:
         there: dict[RecordKey, bool] = {}
         for action, record_set in ((change.action, change.record_set) for change in changes):
             key = record_set.key
+            self._moved = self._moved or key.type in ADDRESS_TYPES
             there.setdefault(key, key in self.records)
             self._versions[key.name, key.type] = self._versions.get((key.name, key.type), 0) + 1
             if action is Action.DELETE:
@@ -171,10 +174,21 @@ class ZoneState:
         return self._live[1]
 
     def view(self) -> View:
-        """Return what the checker needs of this state."""
+        """Return what the checker needs of this state.
+
+        Most commits touch control records only: what does not follow from those is then the very same as before.
+        """
+        texts = (self._text(name(self.zone)) for name in (lock_name, fence_name, frozen_name))
+        if self._moved or self._view is None:
+            self._view, self._moved = self._served(*texts), False
+        else:
+            self._view = View(self._view.pointers, self._view.addresses, self._view.live, *texts)
+        return self._view
+
+    def _served(self, *texts: str | None) -> View:
         owners = ((ROOT, self.zone), (ROLLBACK, rollback_name(self.zone)))
         return View(
-            pointers=tuple(
+            tuple(
                 Pointer(
                     owner, kind, found.alias, generation_of(found.alias, self.zone), len(self.at(found.alias, kind))
                 )
@@ -183,11 +197,9 @@ class ZoneState:
                 for found in self.at(name, kind)
                 if found.alias is not None
             ),
-            addresses={kind: self.addresses(self.zone, kind) for kind in ADDRESS_TYPES},
-            live=self.live(),
-            lock=self._text(lock_name(self.zone)),
-            fence=self._text(fence_name(self.zone)),
-            frozen=self._text(frozen_name(self.zone)),
+            {kind: self.addresses(self.zone, kind) for kind in ADDRESS_TYPES},
+            self.live(),
+            *texts,
         )
 
     def trees_without_address(self, keys: Iterable[RecordKey]) -> int:
@@ -204,22 +216,35 @@ def _weight(record_set: RecordSet) -> int:
     return 1 if record_set.weight is None else record_set.weight
 
 
+class Replayer:
+    """A zone's history as it grows."""
+
+    def __init__(self, zone: str) -> None:
+        self.state = ZoneState(zone)
+        self._before = self.state.view()
+        self._resolved: set[str] = set()
+        self._reached: dict[str, int] = {}
+
+    @property
+    def memory(self) -> object:
+        """What later steps depend on besides the records; equal for two that will be told the same."""
+        return frozenset(self._resolved), tuple(sorted(self._reached.items()))
+
+    def step(self, commit: Commit) -> Step:
+        """Take the next commit; return what it did."""
+        removed = self.state.apply(commit.changes)
+        before, after = self._before, self.state.view()
+        self._before = after
+        self._resolved |= {kind for kind, count in after.addresses.items() if count}
+        lost = tuple(kind for kind in ADDRESS_TYPES if kind in self._resolved and not after.addresses[kind])
+        gone = self.state.trees_without_address(removed)
+        return Step(commit, before, after, removed, gone, lost, _back_from(self._reached, after))
+
+
 def replay(zone: str, commits: Iterable[Commit]) -> tuple[Step, ...]:
     """Return what each commit of a zone did, in order."""
-    state = ZoneState(zone)
-    before = state.view()
-    resolved: set[str] = set()
-    reached: dict[str, int] = {}
-    steps = []
-    for commit in commits:
-        removed = state.apply(commit.changes)
-        after = state.view()
-        resolved |= {kind for kind, count in after.addresses.items() if count}
-        lost = tuple(kind for kind in ADDRESS_TYPES if kind in resolved and not after.addresses[kind])
-        gone = state.trees_without_address(removed)
-        steps.append(Step(commit, before, after, removed, gone, lost, _back_from(reached, after)))
-        before = after
-    return tuple(steps)
+    replayer = Replayer(zone)
+    return tuple(map(replayer.step, commits))
 
 
 def _back_from(reached: dict[str, int], after: View) -> int | None:

@@ -22,18 +22,11 @@ def velocity(history: History, steps: Sequence[Step]) -> Iterator[Violation]:
 
     What leaves a type without any address is I1's, and is not told again here.
     """
-    limits, window_us = limits_of(history.run.parameters).for_fleet(_members(steps)), _window_us(history.run)
-    highest = _Highest(window_us)
+    watch = Watch(history.run, _members(steps))
     forced = _forced(history, steps)
     for step in steps:
-        if step.before.live is step.after.live:
-            continue
-        at_us, after = step.commit.at_us, capacity_of(step.after.live)
-        if step.commit.actor.operator or _is_forced(step, forced):
-            highest = _Highest(window_us)
-        elif problem := _problem(step, highest.at(at_us), limits):
-            yield Violation("I7", step.commit.zone, problem, at_us, step.commit.serial)
-        highest.note(at_us, after)
+        if problem := watch.look(step, forced):
+            yield problem
 
 
 def _members(steps: Sequence[Step]) -> int:
@@ -65,6 +58,31 @@ def _window_us(run: RunInfo) -> int:
     return round(max(0.0, limits_of(run.parameters).window_s - slack_s) * 1e6)
 
 
+class Watch:
+    """One zone's capacity as commits move it; `members` is how many load balancers the endpoint has in its region."""
+
+    def __init__(self, run: RunInfo, members: int) -> None:
+        self._limits, self._window_us = limits_of(run.parameters).for_fleet(members), _window_us(run)
+        self._highest = _Highest(self._window_us)
+
+    @property
+    def memory(self) -> object:
+        """What it compares later commits with; equal for two that will say the same."""
+        return self._highest.memory
+
+    def look(self, step: Step, forced: Sequence[int]) -> Violation | None:
+        """Take the next commit; say what is wrong with it. `forced`: the generations that an operator has forced."""
+        if step.before.live is step.after.live:
+            return None
+        found, at_us = None, step.commit.at_us
+        if step.commit.actor.operator or _is_forced(step, forced):
+            self._highest = _Highest(self._window_us)
+        elif problem := _problem(step, self._highest.at(at_us), self._limits):
+            found = Violation("I7", step.commit.zone, problem, at_us, step.commit.serial)
+        self._highest.note(at_us, capacity_of(step.after.live))
+        return found
+
+
 class _Highest:
     """The most capacity of each type within a window that moves on; each note is looked at twice in all."""
 
@@ -73,6 +91,11 @@ class _Highest:
         self._now: Capacity = (0, 0)
         # Of each type: (until when, how much), of which each has more than the later ones.
         self._ended: tuple[deque[tuple[int, int]], ...] = tuple(deque() for _ in ADDRESS_TYPES)
+
+    @property
+    def memory(self) -> object:
+        """All that it knows."""
+        return self._now, tuple(map(tuple, self._ended))
 
     def note(self, at_us: int, capacity: Capacity) -> None:
         """Take in what is live from an instant on; instants never go back."""

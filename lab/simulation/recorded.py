@@ -58,6 +58,13 @@ class Replayed(NamedTuple):
     matched: int
     first: Mismatch | None
 
+    @property
+    def told(self) -> str:
+        """How it went, in one sentence."""
+        if self.first is None:
+            return f"{self.matched:,} batches of real processes, each committed here with the same serial and time"
+        return f"{self.matched:,} batches had the same outcome here; then not: {self.first.told}"
+
 
 def sent_in(history: History) -> Iterator[Sent]:
     """Yield every batch of a recorded run as it was committed, oldest first: refused ones are in no history."""

@@ -138,9 +138,8 @@ end
 
 local server, scripts = {}, {}
 
-for _, name in ipairs({'access', 'snapshot', 'restore', 'flush', 'fingerprint', 'key_names', 'shown_value'}) do
-  server[name] = values[name]
-end
+local OFFERED = 'access, snapshot, restore, restore_slot, flush, fingerprint, key_names, shown_value'
+for name in string.gmatch(OFFERED, '[%w_]+') do server[name] = values[name] end
 
 -- As locals these are found at once; what else a script names is looked up in its environment, or refused there.
 local NAMED = 'redis, string, table, math, ipairs, pairs, tonumber, tostring, type'

@@ -91,7 +91,11 @@ class Server:
 
         Raises: Undeclared, ServerError.
         """
-        words = [word.encode() if type(word) is str else _encoded(word) for word in (*args, *keys)]
+        words = [
+            # Most words are texts; a call for each would cost more than to encode them.
+            word if type(word) is bytes else word.encode() if type(word) is str else _encoded(word)
+            for word in (*args, *keys)
+        ]
         granted = self._accesses.get(access) or self._grant(access)
         count = len(args)
         if len(words) <= MOST_AT_ONCE:
@@ -111,6 +115,10 @@ class Server:
     def restore(self, snapshot: Snapshot) -> None:
         """Put everything back to where it was at a snapshot, the clock apart."""
         self._lua.restore(snapshot.tables)
+
+    def restore_slot(self, snapshot: Snapshot, slot: str) -> None:
+        """Put the keys of one hash slot, `{slot}:...`, back to where they were at a snapshot."""
+        self._lua.restore_slot(snapshot.tables, slot.encode())
 
     def fingerprint(self, skip: Collection[str] = ()) -> bytes:
         """Return 16 bytes that are equal exactly if the contents are, keys in `skip` apart.

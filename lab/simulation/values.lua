@@ -210,6 +210,19 @@ function values.restore(snapshot)
   contents, epoch, ordered_keys = copy, epoch + 1, nil
 end
 
+-- Put back one hash slot alone, as a failover does that has lost its last writes.
+function values.restore_slot(snapshot, slot)
+  local prefix = '{' .. slot .. '}:'
+  local function within(key) return string.sub(key, 1, #prefix) == prefix end
+  for key in pairs(contents) do
+    if within(key) then contents[key] = nil end
+  end
+  for key, value in pairs(snapshot) do
+    if within(key) then contents[key] = value end
+  end
+  epoch, ordered_keys = epoch + 1, nil
+end
+
 function values.flush() contents, epoch, ordered_keys = {}, epoch + 1, nil end
 
 function values.key_names()

@@ -81,6 +81,15 @@ def test_deletions_of_old_trees_delete_each_manifest_first_and_everything_of_the
         assert sum(map(record_elements, batch)) + RESERVED_ELEMENTS <= MAX_RECORD_ELEMENTS
 
 
+def test_older_trees_leave_the_oldest_that_is_to_be_kept():
+    """`before` itself is not below it; names that are no tree's do not count."""
+    names = [ZONE, *(tree_name(ZONE, generation) for generation in (7, 5, 4, 6, 5))]
+    listing = [address(name, "A", "10.0.0.1", ttl=5, set_identifier="lb", weight=1) for name in names]
+
+    assert older_trees(ZONE, listing, 6) == [4, 5]
+    assert older_trees(ZONE, listing, 4) == []
+
+
 def test_referenced_trees_of_a_listing_are_those_of_root_and_rollback():
     """Each type counts by itself: while types change, root and rollback may name four trees."""
     listing = [

@@ -1,0 +1,129 @@
+"""Which rare paths a run has been on: a run that never reached one says nothing about it, and has to say so."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from fencepost.events import Event
+from lab.simulation.choice import Fault
+from lab.simulation.client import Call
+
+Wants = Callable[[Event], bool]
+
+BY_EVENT: Final[Mapping[str, tuple[str, Wants]]] = {
+    "stale attempt refused by the fence": ("enactor.flip_refused", lambda e: bool(e.fields.get("stale"))),
+    "lock lost to another enactor": ("enactor.lock_missed", lambda _: True),
+    "lock lost in mid-work": ("enactor.lock_lost", lambda _: True),
+    "superseded plan dropped": ("enactor.plan_superseded", lambda _: True),
+    "tree batch refused": ("enactor.tree_refused", lambda _: True),
+    "tree rejected when read back": ("enactor.tree_rejected", lambda _: True),
+    "rollback left out": ("enactor.rollback_left_out", lambda _: True),
+    "fence advanced without a new tree": ("enactor.fence_advanced", lambda _: True),
+    "outcome unknown met": ("enactor.outcome_unknown", lambda _: True),
+    "clean refused": ("enactor.clean_refused", lambda _: True),
+    "trees cleaned": ("enactor.trees_cleaned", lambda _: True),
+    "plan refused by protective checks": ("enactor.plan_refused", lambda _: True),
+    "damage found": ("enactor.damage_found", lambda _: True),
+    "endpoint repaired": ("enactor.endpoint_repaired", lambda _: True),
+    "frozen zone met": ("enactor.zone_frozen", lambda _: True),
+    "all tries used up on a lock": ("enactor.lock_exhausted", lambda _: True),
+}
+"""Path -> the event that shows it, and which of those do."""
+
+FLIP: Final = ("flip", "fence_advanced")
+BY_FAULT: Final[Mapping[str, tuple[Fault, tuple[str, ...]]]] = {
+    "reply lost on taking a lock": (Fault.LOST, ("lock taken",)),
+    "reply lost on a tree batch": (Fault.LOST, ("tree",)),
+    "reply lost on a flip": (Fault.LOST, FLIP),
+    "reply lost on a release": (Fault.LOST, ("lock released",)),
+    "reply lost on a delete batch": (Fault.LOST, ("clean",)),
+    "error before a flip": (Fault.ERROR, FLIP),
+    "crash before taking a lock": (Fault.CRASH, ("lock taken",)),
+    "crash in mid-build": (Fault.CRASH, ("tree",)),
+    "crash before a flip": (Fault.CRASH, FLIP),
+    "crash before a release": (Fault.CRASH, ("lock released",)),
+    "crash before a delete batch": (Fault.CRASH, ("clean",)),
+}
+"""Path -> the fault, and how the batch's comment begins that met it."""
+
+AFTER_FLIP: Final = "crash between flip and clean"
+LOST_PLAN: Final = "reply lost on a publication"
+BUILT_BY_TWO: Final = "one tree built by two enactors"
+TAKEN_OVER: Final = "expired lock taken over"
+
+
+class Path(NamedTuple):
+    """How often a path was taken."""
+
+    name: str
+    times: int
+
+
+class Coverage:
+    """Counts rare paths, over as many worlds as it is shown."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._events: dict[str, list[tuple[str, Wants]]] = {event: [] for event, _ in BY_EVENT.values()}
+        for name, (event, wants) in BY_EVENT.items():
+            self._events[event].append((name, wants))
+        self._begin()
+
+    def _begin(self) -> None:
+        self._flipped: set[str] = set()
+        self._builders: dict[tuple[str, str], str] = {}
+
+    def begin(self) -> None:
+        """Forget the world before."""
+        self._begin()
+
+    def hear(self, event: Event) -> None:
+        """Take note of an event."""
+        for name, wants in self._events.get(event.name, ()):
+            if wants(event):
+                self.counts[name] += 1
+
+    def note(self, call: Call, fault: Fault, *, committed: bool) -> None:
+        """Take note of a call that was executed, or met a fault."""
+        comment = comment_of(call)
+        if fault is Fault.CRASH and call.process in self._flipped:
+            self.counts[AFTER_FLIP] += 1
+        if fault is not Fault.NONE:
+            if call.name == "publish_plan" and fault is Fault.LOST:
+                self.counts[LOST_PLAN] += 1
+            for name, (kind, begins) in BY_FAULT.items():
+                if kind is fault and comment.startswith(begins):
+                    self.counts[name] += 1
+        if committed:
+            self._committed(call, comment)
+
+    def _committed(self, call: Call, comment: str) -> None:
+        if comment.startswith(FLIP):
+            self._flipped.add(call.process)
+        elif comment.startswith("clean"):
+            self._flipped.discard(call.process)
+        elif comment.startswith("tree "):
+            tree = (call.zone, comment.split(",", maxsplit=1)[0])
+            if self._builders.setdefault(tree, call.process) != call.process:
+                self.counts[BUILT_BY_TWO] += 1
+        elif comment == "lock taken" and "DELETE" in call.args:
+            self.counts[TAKEN_OVER] += 1
+
+
+ALL: Final = (*BY_EVENT, *BY_FAULT, AFTER_FLIP, LOST_PLAN, BUILT_BY_TWO, TAKEN_OVER)
+"""Every path that is counted, in the order in which they are told."""
+
+
+def comment_of(call: Call) -> str:
+    """Return what a change batch says it is for, "" for other calls."""
+    return str(call.args[5]) if call.name == "change_batch" else ""
+
+
+def paths(counts: Mapping[str, int]) -> tuple[Path, ...]:
+    """Return how often each path was taken, the ones that never were included."""
+    return tuple(Path(name, counts.get(name, 0)) for name in ALL)
+
+
+def never(counts: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the paths that were never taken."""
+    return tuple(path.name for path in paths(counts) if not path.times)
