@@ -73,7 +73,7 @@ def explore(
     balancers: Balancers = 3,
     rounds: Rounds = 1,
     preemptions: Preemptions = 2,
-    steps: Steps = 120,
+    steps: Steps = 200,
     without: Without = "",
     planner: Planner = False,
     operator: Operator = False,
@@ -96,7 +96,7 @@ def explore(
     Exit code: 0 nothing found, 1 an invariant broken, 2 wrong usage.
     """
     from fencepost.guards import parse_guards
-    from lab.simulation.explore import ExploreOptions, explore_world, scenario_for
+    from lab.simulation.explore_command import ExploreOptions, explore_world, scenario_for
     from lab.simulation.scenario import Scenario
 
     parse_guards(without)

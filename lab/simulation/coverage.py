@@ -7,13 +7,15 @@ from typing import Any, Final, NamedTuple
 from fencepost.events import Event
 from lab.simulation.choice import Fault
 from lab.simulation.client import Call
+from lab.simulation.judge import CHANGE_WIDTH, FIRST_CHANGE
 
 Wants = Callable[[Event], bool]
+
+FLIP: Final = ("flip", "fence_advanced")
 
 BY_EVENT: Final[Mapping[str, tuple[str, Wants]]] = {
     "stale attempt refused by the fence": ("enactor.flip_refused", lambda e: bool(e.fields.get("stale"))),
     "lock lost to another enactor": ("enactor.lock_missed", lambda _: True),
-    "lock lost in mid-work": ("enactor.lock_lost", lambda _: True),
     "superseded plan dropped": ("enactor.plan_superseded", lambda _: True),
     "tree batch refused": ("enactor.tree_refused", lambda _: True),
     "tree rejected when read back": ("enactor.tree_rejected", lambda _: True),
@@ -30,7 +32,14 @@ BY_EVENT: Final[Mapping[str, tuple[str, Wants]]] = {
 }
 """Path -> the event that shows it, and which of those do."""
 
-FLIP: Final = ("flip", "fence_advanced")
+LOST_BY: Final[Mapping[str, tuple[str, ...]]] = {
+    "lock lost in mid-build": ("tree",),
+    "lock lost at a flip": FLIP,
+    "lock lost before a delete batch": ("clean",),
+    "lock lost before its release": ("lock released",),
+}
+"""Path -> how the batch's comment begins that was refused for its lock."""
+
 BY_FAULT: Final[Mapping[str, tuple[Fault, tuple[str, ...]]]] = {
     "reply lost on taking a lock": (Fault.LOST, ("lock taken",)),
     "reply lost on a tree batch": (Fault.LOST, ("tree",)),
@@ -70,6 +79,7 @@ class Coverage:
         self._begin()
 
     def _begin(self) -> None:
+        self._call: Call | None = None
         self._flipped: set[str] = set()
         self._builders: dict[tuple[str, str], str] = {}
 
@@ -77,17 +87,30 @@ class Coverage:
         """Forget the world before."""
         self._begin()
 
-    def hear(self, event: Event) -> None:
+    def meet(self, call: Call) -> None:
+        """Take note of the call that is executed next: what is said of it is heard before `note`."""
+        self._call = call
+
+    def hear(self, process: str, event: Event) -> None:
         """Take note of an event."""
         for name, wants in self._events.get(event.name, ()):
             if wants(event):
                 self.counts[name] += 1
+        if event.name == "enactor.lock_lost" and self._call is not None:
+            comment = comment_of(self._call)
+            for name, begins in LOST_BY.items():
+                if comment.startswith(begins):
+                    self.counts[name] += 1
+        elif event.name == "enactor.pass_completed":
+            self._flipped.discard(process)
 
     def note(self, call: Call, fault: Fault, *, committed: bool) -> None:
         """Take note of a call that was executed, or met a fault."""
+        self._call = None
         comment = comment_of(call)
         if fault is Fault.CRASH and call.process in self._flipped:
             self.counts[AFTER_FLIP] += 1
+            self._flipped.discard(call.process)
         if fault is not Fault.NONE:
             if call.name == "publish_plan" and fault is Fault.LOST:
                 self.counts[LOST_PLAN] += 1
@@ -106,11 +129,20 @@ class Coverage:
             tree = (call.zone, comment.split(",", maxsplit=1)[0])
             if self._builders.setdefault(tree, call.process) != call.process:
                 self.counts[BUILT_BY_TWO] += 1
-        elif comment == "lock taken" and "DELETE" in call.args:
+        elif comment == "lock taken" and _took_over(call):
             self.counts[TAKEN_OVER] += 1
 
 
-ALL: Final = (*BY_EVENT, *BY_FAULT, AFTER_FLIP, LOST_PLAN, BUILT_BY_TWO, TAKEN_OVER)
+def _took_over(call: Call) -> bool:
+    """Say whether a batch deletes another one's lock; one's own is taken again where its fate was not learnt."""
+    for at in range(FIRST_CHANGE, len(call.args), CHANGE_WIDTH):
+        text = call.args[at + 2]
+        if call.args[at] == "DELETE" and isinstance(text, bytes):
+            return f'"{call.process} '.encode() not in text.replace(b"\\", b"")
+    return False
+
+
+ALL: Final = (*BY_EVENT, *LOST_BY, *BY_FAULT, AFTER_FLIP, LOST_PLAN, BUILT_BY_TWO, TAKEN_OVER)
 """Every path that is counted, in the order in which they are told."""
 
 

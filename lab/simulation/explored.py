@@ -7,6 +7,7 @@ import msgspec
 
 from lab.invariants.violation import Violation
 from lab.simulation.coverage import ALL
+from lab.simulation.explore import Tally
 from lab.simulation.scenario import Scenario
 
 
@@ -43,6 +44,11 @@ class Explored(msgspec.Struct, kw_only=True):
     states: int = 0
     moves: int = 0
     cut: str = ""
+
+    def take(self, tally: Tally) -> None:
+        """Take over what all schedules so far came to."""
+        self.schedules, self.steps, self.rare_paths = tally.schedules, tally.steps, dict(tally.paths)
+        self.simulated_s, self.cpu_s, self.longest_heal_s = tally.simulated_s, tally.cpu_s, tally.healed_s
 
     @property
     def per_cpu_hour(self) -> float:

@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from lab.simulation.choice import Choice, Fault
@@ -58,14 +58,14 @@ class RandomWalk:
     a speed, too: the earliest timer goes off now and then while calls wait, and whenever nothing else can happen.
 
     Args:
-        restless: the process that publishes.
+        restless: the processes that publish.
         endpoints: how many there are.
     """
 
-    def __init__(self, rng: random.Random, faults: Chance, *, restless: str, endpoints: int) -> None:
-        self._rng, self._faults = rng, faults
+    def __init__(self, rng: random.Random, faults: Chance, *, restless: Collection[str], endpoints: int) -> None:
+        self._rng, self._faults, self._restless = rng, faults, restless
         self._spread, self._haste = rng.choice(SPREADS), rng.choice(HASTE)
-        self._speeds = {restless: 2.0 ** -rng.uniform(3.0, 1.2 * math.log2(WORK * endpoints))}
+        self._speeds = {name: self._draw(math.log2(WORK * endpoints)) for name in restless}
 
     def _draw(self, spread: float) -> float:
         return float(2.0 ** -self._rng.uniform(0.0, spread))
@@ -79,7 +79,9 @@ class RandomWalk:
                     speeds[process.name] = self._draw(self._spread)
                 whole += speeds[process.name]
                 able.append(process)
-        at = self._rng.random() * (1.0 + self._haste) * whole
+        # While all others sleep, a plan more is no likelier than that somebody wakes up.
+        haste = 1.0 if all(process.name in self._restless for process in able) else self._haste
+        at = self._rng.random() * (1.0 + haste) * whole
         for process in able:
             at -= speeds[process.name]
             if at < 0.0:
@@ -108,12 +110,14 @@ class Priorities:
     Args:
         changes: how many changes of priority there are: d-1.
         steps: how many steps a schedule has, about: k.
-        restless: the process that publishes.
+        restless: the processes that publish.
     """
 
     TIME: Final = "time"
 
-    def __init__(self, rng: random.Random, faults: Chance, *, changes: int, steps: int, restless: str) -> None:
+    def __init__(
+        self, rng: random.Random, faults: Chance, *, changes: int, steps: int, restless: Collection[str]
+    ) -> None:
         self._rng, self._faults, self._restless = rng, faults, restless
         self._at = sorted((rng.randrange(1, steps) for _ in range(changes)), reverse=True)
         self._priorities: dict[str, float] = {}
@@ -135,7 +139,7 @@ class Priorities:
             self._lowest -= 1.0
             self._priorities[first] = self._lowest
             first = max(names, key=self._priority)
-        if first in (self.TIME, self._restless):
+        if first == self.TIME or first in self._restless:
             self._priorities[first] = self._rng.random() - self._rng.choice((0.0, LAST, LAST))
         if first == self.TIME:
             assert timer is not None, "time can go on"

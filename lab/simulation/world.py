@@ -108,7 +108,7 @@ class World:
         """Take note of an event."""
         self.seen[event.name] += 1
         if self.coverage is not None:
-            self.coverage.hear(event)
+            self.coverage.hear(process, event)
         if self.lines is not None:
             self._said.append((process, event))
 
@@ -157,14 +157,14 @@ class World:
         if process is None:
             return False
         if choice.what == TIMER:
-            return process is self.next_timer and self.fire(process)
+            return process.timer_s is not None and self.fire(process)
         if choice.what == START:
             return process.killed and self.start(process)
         call = next((call for call in process.parked if call.what == choice.what), None)
         return call is not None and self.run(call, choice.fault)
 
     def fire(self, process: Process) -> bool:
-        """Let the earliest timer go off, which is that process's."""
+        """Let a process's earliest timer go off; where others are due before it, they are late."""
         timer_s = process.timer_s
         assert timer_s is not None, f"{process.name} has a timer"
         self.time.now_s = max(self.time.now_s, timer_s)
@@ -216,6 +216,8 @@ class World:
 
     def _execute(self, call: Call) -> Reply:
         """Have a call executed; the same read of a slot that nobody has called to write to since has the same reply."""
+        if self.coverage is not None:
+            self.coverage.meet(call)
         known = self._known.setdefault(call.zone, {})
         if call.writes or call.name in BY_THE_CLOCK:
             known.clear()
