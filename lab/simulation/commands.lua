@@ -2,11 +2,13 @@
 -- Source: Redis 6.2 command reference; tests/simulation/test_server.py holds each equal to the real server.
 --
 -- commands[name] = {run, fewest, most} arguments. `run` gets them as texts, one by one; `listed` ones, which may have
--- any number, get one table of them. A reply is what a script sees: missing is false.
+-- any number, get one table of them, but for the number that they mostly have: that goes to `two` or `three`.
+-- A reply is what a script sees: missing is false.
 
 local values = ...
 local fail, to_read, to_write = values.fail, values.to_read, values.to_write
-local text_of, set_field, names_of = values.text_of, values.set_field, values.names_of
+local text_of, names_of = values.text_of, values.names_of
+local set_field, unset_field = values.set_field, values.unset_field
 local MAX_EXACT = values.MAX_EXACT
 
 local NO_INTEGER = 'ERR value is not an integer or out of range'
@@ -17,7 +19,9 @@ local OK = {ok = 'OK'}
 local commands, clock = {}, {now_us = 0}
 local time_us, time_reply = nil, nil
 
-local function fixed(name, fewest, most, run) commands[name] = {run = run, fewest = fewest, most = most} end
+local function fixed(name, fewest, most, run)
+  commands[name] = {run = run, fewest = fewest, most = most, two = most == 2 and run, three = most == 3 and run}
+end
 
 local function listed(name, fewest, run) commands[name] = {run = run, fewest = fewest, most = 1e9, listed = true} end
 
@@ -113,9 +117,20 @@ fixed('HSETNX', 3, 3, function(key, field, text)
   return 1
 end)
 
+commands.HSET.three = function(key, field, text)
+  if not to_write(key, 'hash') then values.put_fields(key, 'hash') end
+  return set_field(key, field, text) and 1 or 0
+end
+
 listed('HDEL', 2, function(arguments)
-  return to_write(arguments[1], 'hash') and values.unset_fields(arguments[1], arguments) or 0
+  local key, count = arguments[1], 0
+  for at = 2, #arguments do
+    if to_write(key, 'hash') and unset_field(key, arguments[at]) then count = count + 1 end
+  end
+  return count
 end)
+
+commands.HDEL.two = function(key, field) return to_write(key, 'hash') and unset_field(key, field) and 1 or 0 end
 
 fixed('HINCRBY', 3, 3, function(key, field, step)
   local by = integer(step)
@@ -130,11 +145,11 @@ end)
 
 -- Sorted sets -------------------------------------------------------------------------------------------------------
 
+local function score(text) return tonumber(text) or fail('ERR value is not a valid float') end
+
 listed('ZADD', 3, function(arguments)
   if #arguments % 2 == 0 then fail(SYNTAX) end
-  for at = 2, #arguments, 2 do
-    arguments[at] = tonumber(arguments[at]) or fail('ERR value is not a valid float')
-  end
+  for at = 2, #arguments, 2 do arguments[at] = score(arguments[at]) end
   local key, added = arguments[1], 0
   if not to_write(key, 'zset') then values.put_fields(key, 'zset') end
   for at = 2, #arguments, 2 do
@@ -143,9 +158,21 @@ listed('ZADD', 3, function(arguments)
   return added
 end)
 
+commands.ZADD.three = function(key, text, member)
+  local number = score(text)
+  if not to_write(key, 'zset') then values.put_fields(key, 'zset') end
+  return set_field(key, member, number) and 1 or 0
+end
+
 listed('ZREM', 2, function(arguments)
-  return to_write(arguments[1], 'zset') and values.unset_fields(arguments[1], arguments) or 0
+  local key, count = arguments[1], 0
+  for at = 2, #arguments do
+    if to_write(key, 'zset') and unset_field(key, arguments[at]) then count = count + 1 end
+  end
+  return count
 end)
+
+commands.ZREM.two = function(key, member) return to_write(key, 'zset') and unset_field(key, member) and 1 or 0 end
 
 -- Return a bound's kind, one of "-+[(", and its text.
 local function bound(text)

@@ -23,20 +23,18 @@ local function call(name, ...)
   if count < command.fewest or count > command.most then
     fail('ERR Wrong number of args calling command from script')
   end
-  local run, first, second, third = command.run, ...
-  if count == 2 then
-    first, second = str(first), str(second)
-    if command.listed then return run({first, second}) end
-    return run(first, second)
-  elseif count == 3 then
-    first, second, third = str(first), str(second), str(third)
-    if command.listed then return run({first, second, third}) end
-    return run(first, second, third)
+  if count == 2 and command.two then
+    local first, second = ...
+    return command.two(str(first), str(second))
+  end
+  if count == 3 and command.three then
+    local first, second, third = ...
+    return command.three(str(first), str(second), str(third))
   end
   local arguments = {...}
   for at = 1, count do arguments[at] = str(arguments[at]) end
-  if command.listed then return run(arguments) end
-  return run(unpack(arguments, 1, count))
+  if command.listed then return command.run(arguments) end
+  return command.run(unpack(arguments, 1, count))
 end
 
 local function caught_call(...)
@@ -140,9 +138,8 @@ end
 
 local server, scripts = {}, {}
 
-for _, name in ipairs({'access', 'snapshot', 'restore', 'restore_slot', 'flush', 'fingerprint', 'key_names', 'shown_value'}) do
-  server[name] = values[name]
-end
+local OFFERED = 'access, snapshot, restore, restore_slot, flush, fingerprint, key_names, shown_value'
+for name in string.gmatch(OFFERED, '[%w_]+') do server[name] = values[name] end
 
 -- As locals these are found at once; what else a script names is looked up in its environment, or refused there.
 local NAMED = 'redis, string, table, math, ipairs, pairs, tonumber, tostring, type'
@@ -153,6 +150,8 @@ function server.compile(text)
   -- On the script's own first line, so that the lines in errors are its own.
   local chunk, problem = loadstring('local KEYS, ARGV, ' .. NAMED .. ' = ... ' .. text, '@user_script')
   if not chunk then return nil, problem end
+  -- The main part of a script is quickest interpreted, as measured; the functions in it and the commands are compiled.
+  jit.off(chunk)
   scripts[#scripts + 1] = setfenv(chunk, environment)
   return #scripts
 end
@@ -164,12 +163,12 @@ local function run(script, at_us, access, keys, arguments)
 end
 server.run_large = run
 
-function server.run(script, at_us, access, key_count, ...)
+-- Arguments come before keys, so that one table does for both until the keys are taken off its end.
+function server.run(script, at_us, access, argument_count, key_count, ...)
   local keys, arguments = {}, {...}
-  if key_count == #arguments then
-    keys, arguments = arguments, {}
-  elseif key_count > 0 then
-    keys, arguments = {unpack(arguments, 1, key_count)}, {unpack(arguments, key_count + 1)}
+  for at = 1, key_count do
+    keys[at] = arguments[argument_count + at]
+    arguments[argument_count + at] = nil
   end
   return run(script, at_us, access, keys, arguments)
 end

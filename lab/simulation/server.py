@@ -94,12 +94,13 @@ class Server:
         words = [
             # Most words are texts; a call for each would cost more than to encode them.
             word if type(word) is bytes else word.encode() if type(word) is str else _encoded(word)
-            for word in (*keys, *args)
+            for word in (*args, *keys)
         ]
         granted = self._accesses.get(access) or self._grant(access)
+        count = len(args)
         if len(words) <= MOST_AT_ONCE:
-            return self._answer(self._run(script.number, self.now_us, granted, len(keys), *words))
-        tables = self._table(words[: len(keys)]), self._table(words[len(keys) :])
+            return self._answer(self._run(script.number, self.now_us, granted, count, len(keys), *words))
+        tables = self._table(words[count:]), self._table(words[:count])
         return self._answer(self._run_large(script.number, self.now_us, granted, *tables))
 
     def command(self, name: str, *args: Argument, access: Access) -> Reply:

@@ -118,20 +118,15 @@ function values.set_field(key, field, content)
   return true
 end
 
--- Take fields from the hash or sorted set at a key, which goes with its last one; return how many were there.
-function values.unset_fields(key, arguments)
-  local count = 0
-  for at = 2, #arguments do
-    local value, field = contents[key], arguments[at]
-    if value and value.fields[field] ~= nil then
-      local mine = own(key, value)
-      mine.fields[field] = nil
-      mine.names, mine.size = nil, mine.size - 1
-      if mine.size == 0 then drop(key) end
-      count = count + 1
-    end
-  end
-  return count
+-- Take a field from the hash or sorted set at a key, which goes with its last one; return whether it was there.
+function values.unset_field(key, field)
+  local value = contents[key]
+  if value.fields[field] == nil then return false end
+  local mine = own(key, value)
+  mine.fields[field] = nil
+  mine.names, mine.size = nil, mine.size - 1
+  if mine.size == 0 then drop(key) end
+  return true
 end
 
 local function by_name(names) table.sort(names) end

@@ -35,7 +35,7 @@ class Side:
     """Both stores on one of the two servers.
 
     Attributes:
-        zones: a zone store by the name that steps call it. One leaves each zone busy, one has one request in years.
+        zones: a zone store by the name that steps call it. One leaves each zone busy, one has one request in centuries.
         known: plans that were read from this server, which `latest` may be given again.
         told: what `latest` had to say to who knew a plan.
     """
@@ -45,7 +45,7 @@ class Side:
             "enactor": RedisZoneStore(client, ENACTOR),
             "operator": RedisZoneStore(client, OPERATOR),
             "slow": RedisZoneStore(client, ENACTOR, processing_s=3600),
-            "throttled": RedisZoneStore(client, ENACTOR, requests_per_s=1e-7),
+            "throttled": RedisZoneStore(client, ENACTOR, requests_per_s=1e-10),
         }
         self.plans = RedisPlanStore(client, keep=KEEP)
         self.known: list[Plan | None] = [None]
@@ -247,7 +247,7 @@ def busy(draw: st.DrawFn) -> Step:
 
 @step
 def throttled(draw: st.DrawFn) -> Step:
-    """Ask twice where the account has one request in years."""
+    """Ask twice where the account has one request in centuries."""
     zone = zone_of(draw)
 
     async def act(side: Side) -> tuple[Any, Any]:
@@ -265,9 +265,17 @@ def read(draw: st.DrawFn) -> Step:
 
 @step
 def page(draw: st.DrawFn) -> Step:
+    """Read a zone page by page, from its beginning or from anywhere: each page starts where the last one said."""
     zone, store, limit = zone_of(draw), store_of(draw), draw(st.sampled_from((1, 2, 3, 300)))
-    start: RecordKey | None = draw(st.none() | record_sets(zone).map(lambda record_set: record_set.key))
-    return lambda side: side.zones[store].page(zone, start, limit)
+    first: RecordKey | None = draw(st.none() | record_sets(zone).map(lambda record_set: record_set.key))
+
+    async def act(side: Side) -> tuple[Any, ...]:
+        pages = [await side.zones[store].page(zone, first, limit)]
+        while pages[-1].next_key:
+            pages.append(await side.zones[store].page(zone, pages[-1].next_key, limit))
+        return tuple(pages)
+
+    return act
 
 
 @step

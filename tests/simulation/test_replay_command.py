@@ -146,7 +146,8 @@ def recorded(directory: Path, *texts: str) -> None:
     created = tuple(map(create, (soa(zone, ttl=9, minimum=9), ns(zone))))
     changes = [created, *((upsert(txt(f"note.{zone}", text)),) for text in texts)]
     commits = [
-        Commit(zone, n, n, Actor("somebody", operator=True), None, "", c) for n, c in enumerate(changes, start=1)
+        Commit(zone, n, n, Actor("somebody", operator=True), None, "" if n > 1 else "zone created", c)
+        for n, c in enumerate(changes, start=1)
     ]
     info = RunInfo(mode="fixed", seed=1, profile="none", started_us=0, duration_s=1.0)
     history.save(History(run=info, commits={zone: tuple(commits)}), directory)
