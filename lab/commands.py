@@ -9,6 +9,7 @@ from fencepost.guards import Guard
 from fencepost.settings import DEFAULT_PORT_BASE
 from lab.drills.commands import register as register_drills
 from lab.options import REGION_HELP, Enactors, JsonFile, PortBase, RegionFile, RunDir
+from lab.simulation.commands import register as register_simulation
 
 Seed = Annotated[int, typer.Option(help="Fixes every draw of world, load, delays and jitter.")]
 Which = Annotated[Literal["both", "buggy", "fixed"], typer.Option(help="Which protocols to run.")]
@@ -60,6 +61,7 @@ def register(app: typer.Typer) -> None:
     app.command()(load)
     app.command()(check)
     register_drills(app)
+    register_simulation(app)
     app.command()(ablate)
 
 

@@ -36,6 +36,9 @@ SHARES: Final = (0.25, 0.5, 1.0)
 STEPS_EACH: Final = 40
 """A schedule's usual length, for each endpoint."""
 
+SEEDS: Final = 1_000_000_007
+"""How far the seeds of two seeds' processes are apart: more than there will ever be schedules."""
+
 MOST_STEPS: Final = 100_000
 """So many steps no bounded schedule has: it ends when its processes have no rounds left."""
 
@@ -61,9 +64,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(NamedTuple):
-    """A schedule that breaks what was sought: its number, what it breaks, and the choices that lead there."""
+    """A schedule that breaks what was sought.
+
+    Attributes:
+        schedule: its number.
+        scenario: what it was a schedule of, with the seed that its processes had.
+        violations: what it breaks.
+        trace: the choices that lead there.
+    """
 
     schedule: int
+    scenario: Scenario
     violations: tuple[Violation, ...]
     trace: tuple[Choice, ...]
 
@@ -138,6 +149,8 @@ class Explorer:
         tally, coverage, began_s = Tally(), Coverage(), time.process_time()
         with sealed():
             for number in range(first, first + count):
+                # Processes draw anew in each schedule, too: plans, and pauses.
+                self.stage.seed = self._options.scenario.seed * SEEDS + number
                 verdict = self._run(self.strategy(number), coverage, rests=number % WANDERS != 0)
                 if self._note(tally, number, verdict):
                     break
@@ -184,7 +197,8 @@ class Explorer:
             tally.healed_s = max(tally.healed_s, verdict.healed_s or 0.0)
         if not verdict.violations:
             return False
-        failure = Failure(number, verdict.violations, verdict.trace)
+        scenario = msgspec.structs.replace(self._options.scenario, seed=self.stage.seed)
+        failure = Failure(number, scenario, verdict.violations, verdict.trace)
         tally.broken.update(failure.broken)
         if self._options.seek <= failure.broken:
             tally.failure = failure
