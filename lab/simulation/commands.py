@@ -77,7 +77,7 @@ def explore(
     html: Annotated[Path | None, typer.Option(help="Write a failure's time line there, as a page.")] = None,
     save: Annotated[Path | None, typer.Option(help="Write a failure there, for `fencepost replay`.")] = None,
 ) -> int:
-    """Run the shipped code through schedules that chance or a search chooses, and check every invariant after each step.
+    """Run the shipped code through schedules of chance or of a search, and check every invariant after each step.
 
     The planner's and enactors' own code, and the scripts of the store, run in this process, on virtual time. All that
     is left open is which store call is executed next, which fault it meets, and when a timer goes off: that is a
