@@ -4,6 +4,7 @@ Schedule n of a seed is the same whoever runs it, and in whatever order: it has 
 """
 
 import gc
+import random
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from lab.simulation.bounded import Bounded
 from lab.simulation.choice import Choice
 from lab.simulation.coverage import Coverage
 from lab.simulation.drive import Strategy, Verdict, verdict_of
+from lab.simulation.forgetting import Forgetful
 from lab.simulation.scenario import Scenario
 from lab.simulation.seal import sealed
 from lab.simulation.stage import Stage
@@ -35,6 +37,9 @@ SHARES: Final = (0.25, 0.5, 1.0)
 
 STEPS_EACH: Final = 40
 """A schedule's usual length, for each endpoint."""
+
+SEEDS: Final = 1_000_000_007
+"""How far the seeds of two seeds' processes are apart: more than there will ever be schedules."""
 
 MOST_STEPS: Final = 100_000
 """So many steps no bounded schedule has: it ends when its processes have no rounds left."""
@@ -61,9 +66,17 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(NamedTuple):
-    """A schedule that breaks what was sought: its number, what it breaks, and the choices that lead there."""
+    """A schedule that breaks what was sought.
+
+    Attributes:
+        schedule: its number.
+        scenario: what it was a schedule of, with the seed that its processes had.
+        violations: what it breaks.
+        trace: the choices that lead there.
+    """
 
     schedule: int
+    scenario: Scenario
     violations: tuple[Violation, ...]
     trace: tuple[Choice, ...]
 
@@ -84,6 +97,7 @@ class Tally(msgspec.Struct):
         paths: how often each rare path was taken.
         broken: how many schedules broke each invariant.
         failure: the first that broke what was sought; nothing after it is in the tally.
+        other: the first that broke anything else.
     """
 
     schedules: int = 0
@@ -94,6 +108,12 @@ class Tally(msgspec.Struct):
     paths: Counter[str] = msgspec.field(default_factory=Counter)
     broken: Counter[str] = msgspec.field(default_factory=Counter)
     failure: Failure | None = None
+    other: Failure | None = None
+
+    @property
+    def worst(self) -> Failure | None:
+        """What there is to tell: what was sought, else whatever was broken."""
+        return self.failure or self.other
 
     def add(self, other: "Tally") -> None:
         """Take in what the schedules after these came to."""
@@ -105,6 +125,7 @@ class Tally(msgspec.Struct):
         self.paths.update(other.paths)
         self.broken.update(other.broken)
         self.failure = self.failure or other.failure
+        self.other = self.other or other.other
 
 
 class Explorer:
@@ -121,8 +142,12 @@ class Explorer:
 
     def strategy(self, number: int) -> Strategy:
         """Return how a schedule is driven."""
+        rng, forgets = stream(self._options.seed, "schedule", str(number)), self._options.scenario.forgets
+        drawn = self._drawn(number, rng)
+        return Forgetful(drawn, rng, forgets) if forgets else drawn
+
+    def _drawn(self, number: int, rng: random.Random) -> Strategy:
         by, scenario = self._options.by, self._options.scenario
-        rng = stream(self._options.seed, "schedule", str(number))
         usual = STEPS_EACH * scenario.endpoints
         faults = Chance(rng, scenario.faults, usual // 2)
         if by == "mixed":
@@ -138,6 +163,8 @@ class Explorer:
         tally, coverage, began_s = Tally(), Coverage(), time.process_time()
         with sealed():
             for number in range(first, first + count):
+                # Processes draw anew in each schedule, too: plans, and pauses.
+                self.stage.seed = self._options.scenario.seed * SEEDS + number
                 verdict = self._run(self.strategy(number), coverage, rests=number % WANDERS != 0)
                 if self._note(tally, number, verdict):
                     break
@@ -184,10 +211,13 @@ class Explorer:
             tally.healed_s = max(tally.healed_s, verdict.healed_s or 0.0)
         if not verdict.violations:
             return False
-        failure = Failure(number, verdict.violations, verdict.trace)
+        scenario = msgspec.structs.replace(self._options.scenario, seed=self.stage.seed)
+        failure = Failure(number, scenario, verdict.violations, verdict.trace)
         tally.broken.update(failure.broken)
         if self._options.seek <= failure.broken:
             tally.failure = failure
+        else:
+            tally.other = tally.other or failure
         return tally.failure is not None
 
 

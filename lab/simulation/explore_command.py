@@ -1,292 +1,222 @@
-"""`fencepost explore`: schedules on all CPUs, or every schedule of a small world; what fails is shrunk and told."""
+"""What the options of `fencepost explore` mean, and what becomes of a failure. `explore` and `workers` do the work."""
 
-import signal
+import os
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
-from itertools import islice
-from multiprocessing import get_context
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import msgspec
 from rich.console import Console
 from rich.text import Text
 
+from fencepost.client import write_json
+from fencepost.errors import UsageError
 from fencepost.exit_codes import EXIT_CHECK_FAILED, EXIT_FINE, EXIT_INTERRUPTED
+from fencepost.guards import parse_guards
 from fencepost.show import console
 from lab.invariants.violation import Violation
 from lab.simulation.exhaustive import Search, coarse
-from lab.simulation.explore import By, Explorer, Failure, Options, Tally, settle_memory
-from lab.simulation.explored import Explored
-from lab.simulation.scenario import Scenario, Scene
+from lab.simulation.explore import By, Explorer, Failure, Options, Tally
+from lab.simulation.explored import Result, Watched, lines, progress_line, search_line
+from lab.simulation.replay_command import write_page
+from lab.simulation.saved import save
+from lab.simulation.scenario import NAMES, Scenario
 from lab.simulation.seal import sealed
+from lab.simulation.shrink import shrink
 from lab.simulation.space import Space
 from lab.simulation.stage import Stage
+from lab.simulation.timeline import tell
+from lab.simulation.told import print_story
+from lab.simulation.workers import Blocks, explore
 
-BLOCK: Final = 250
-"""Schedules that a worker makes at a time; a quarter of that before anything is known."""
+EMPTY_AND_STUCK: Final = frozenset({"I1", "I5"})
+"""What the protocol that broke is searched for: an endpoint without addresses that the automation cannot repair."""
 
-REFRESH_S: Final = 0.5
-PLAIN_EVERY_S: Final = 10.0
-"""How often progress is told on a terminal, and elsewhere."""
+MOST_ENACTORS: Final = 16
 
-OUTAGE: Final = frozenset({"I1", "I5"})
-"""What is looked for in the protocol that broke: an endpoint is emptied, and nothing repairs it."""
+GoOn = Callable[[], bool]
 
 
-class ExploreOptions(NamedTuple):
-    """What is explored, and where the result goes.
+class Request(NamedTuple):
+    """What a command line asks for; None: what suits the mode and the strategy."""
 
-    Attributes:
-        schedules: how many are drawn.
-        jobs: workers; 1: this process alone.
-        minutes: of wall time at most; 0: no bound.
-        save: where a failure is kept, to be replayed.
-    """
-
-    scenario: Scenario
-    strategy: By
-    schedules: int
-    steps: int
+    mode: str
+    by: By | None
+    schedules: int | None
     seed: int
-    jobs: int
-    preemptions: int = 2
-    minutes: float = 0.0
+    enactors: int | None
+    endpoints: int | None
+    generations: int | None
+    balancers: int
+    keep: int
+    faults: int | None
+    rounds: int
+    without: str
+    planner: bool
+    operator: bool
+    skew_s: float
+    forgets: int
+    batch_records: int
+    steps: int
+    preemptions: int
+
+
+class Outputs(NamedTuple):
+    """Where a result goes, besides the screen; None: nowhere."""
+
     json: Path | None = None
     html: Path | None = None
     save: Path = Path("fencepost-failure.json")
 
-    @property
-    def seek(self) -> frozenset[str]:
-        """What a schedule has to break to be a find."""
-        drawn = self.strategy in {"random", "pct", "mixed"}
-        return OUTAGE if self.scenario.mode == "buggy" and drawn else frozenset()
 
-    @property
-    def wanted(self) -> Options:
-        """What an explorer is to do."""
-        return Options(
-            scenario=self.scenario,
-            by=self.strategy,
-            schedules=0 if self.strategy == "bounded" else self.schedules,
-            seed=self.seed,
-            steps=self.steps,
-            preemptions=self.preemptions,
-            seek=self.seek,
-        )
-
-
-class Progress:
-    """Tells how far an exploration is, on standard error: one line that moves on a terminal, else one now and then."""
-
-    def __init__(self) -> None:
-        self._screen = Console(stderr=True)
-        self._began_s = self._next_s = time.monotonic()
-        self._next_s += REFRESH_S if self._screen.is_terminal else PLAIN_EVERY_S
-
-    def __call__(self, words: Callable[[], str]) -> None:
-        """Say it, if it is time."""
-        now_s = time.monotonic()
-        if now_s < self._next_s:
-            return
-        line = f"{now_s - self._began_s:,.0f} s: {words()}"
-        if self._screen.is_terminal:
-            self._next_s = now_s + REFRESH_S
-            self._screen.file.write(f"\r\x1b[2K{line[: self._screen.width - 1]}")
-            self._screen.file.flush()
-        else:
-            self._next_s = now_s + PLAIN_EVERY_S
-            self._screen.print(line, highlight=False, markup=False, soft_wrap=True)
-
-    def end(self) -> None:
-        """Leave nothing half-written."""
-        if self._screen.is_terminal:
-            self._screen.file.write("\r\x1b[2K")
-
-
-def explore_world(options: ExploreOptions) -> int:
-    """Do what the command does; return the exit code. Raises: StartupError, UsageError."""
-    began_s, progress = time.monotonic(), Progress()
-    found = Explored(
-        mode=options.scenario.mode,
-        strategy=options.strategy,
-        seed=options.seed,
-        scenario=options.scenario,
-        heal_bound_s=Scene(options.scenario).heal_s,
+def options_of(asked: Request) -> Options:
+    """Return what is to be explored. Raises: UsageError."""
+    if asked.mode == "buggy" and asked.without:
+        raise UsageError("--without is for --mode fixed: buggy has no guards; leave it out")
+    parse_guards(asked.without)
+    if asked.forgets and (asked.operator or not asked.planner):
+        raise UsageError("--forgets is for --planner without --operator: nobody would publish, or thaw, once more")
+    buggy = asked.mode == "buggy"
+    by: By = asked.by or ("random" if buggy else "mixed")
+    small = buggy or by in {"bounded", "exhaustive"}
+    scenario = Scenario(
+        mode="buggy" if buggy else "fixed",
+        enactors=_within("--enactors", asked.enactors, 2 if small else 3, MOST_ENACTORS),
+        endpoints=_within("--endpoints", asked.endpoints, 1 if small else 3, len(NAMES)),
+        generations=_within("--generations", asked.generations, 3 if small and not buggy else 4, 1000),
+        balancers=_within("--balancers", asked.balancers, 3, 200),
+        keep=_within("--keep", asked.keep, 1, 1000),
+        faults=_within("--faults", asked.faults, 0 if small else 3, 100, least=0),
+        rounds=_within("--rounds", asked.rounds, 1, 100),
+        forgets=_within("--forgets", asked.forgets, 0, 10, least=0),
+        batch_records=_within("--batch-records", asked.batch_records, 0, 100, least=0),
+        without=asked.without,
+        planner=asked.planner,
+        operator=asked.operator,
+        poll_s=4.0,
+        lock_ttl_s=12.0,
+        skew_s=asked.skew_s,
+        seed=asked.seed,
     )
-    search = {"exhaustive": _all, "bounded": _bounded}.get(options.strategy, _drawn)
-    failure: Failure | None = None
-    interrupted = False
-    try:
-        failure = next(search(options, found, progress), None)
-    except KeyboardInterrupt:
-        found.cut, interrupted = "interrupted", True
-    finally:
-        progress.end()
-        found.wall_s = time.monotonic() - began_s
-    screen = console()
-    if failure is not None:
-        found.failed_schedule, found.violations = failure.schedule, present(screen, options, failure)
-    for line in found.lines():
+    schedules = asked.schedules if asked.schedules is not None else (0 if by == "bounded" else 10_000)
+    seek = EMPTY_AND_STUCK if buggy and by in {"random", "pct", "mixed"} else frozenset[str]()
+    return Options(
+        scenario=coarse(scenario) if by == "exhaustive" else scenario,
+        by=by,
+        schedules=schedules,
+        seed=asked.seed,
+        steps=asked.steps,
+        preemptions=asked.preemptions,
+        seek=seek,
+    )
+
+
+def _within(option: str, given: int | None, default: int, most: int, *, least: int = 1) -> int:
+    found = default if given is None else given
+    if not least <= found <= most:
+        raise UsageError(f"{option} {found} is outside {least} to {most}")
+    return found
+
+
+def run_explore(options: Options, outputs: Outputs, *, jobs: int | None, minutes: float | None) -> int:
+    """Explore, tell what came of it, and return the exit code. Raises: UsageError, StartupError."""
+    if minutes is not None and minutes <= 0:
+        raise UsageError(f"--minutes {minutes:g} is no time; name more than 0")
+    screen, began_s = console(), time.monotonic()
+    until_s = began_s + 60 * minutes if minutes is not None else float("inf")
+
+    def go_on() -> bool:
+        return time.monotonic() < until_s
+
+    with Watched(screen, options.schedules, began_s) as watched:
+        how = {"exhaustive": _exhaustive, "bounded": _bounded}.get(options.by)
+        result = how(options, watched, began_s, go_on) if how else _schedules(options, watched, began_s, go_on, jobs)
+    if result.tally.worst is not None:
+        result = result._replace(shrunk=present(screen, options, result.tally.worst, outputs))
+    for line in lines(result):
         screen.print(Text(line), soft_wrap=True)
-    _verdict(screen, found)
-    if options.json is not None:
-        from lab.simulation.saved import write_text
-
-        write_text(options.json, msgspec.json.format(msgspec.json.encode(found.document())).decode() + "\n")
-    if interrupted:
-        return EXIT_INTERRUPTED
-    return EXIT_CHECK_FAILED if found.violations else EXIT_FINE
+    write_json(outputs.json, result.document)
+    if result.violations:
+        return EXIT_CHECK_FAILED
+    return EXIT_INTERRUPTED if result.interrupted else EXIT_FINE
 
 
-def _verdict(screen: Console, found: Explored) -> None:
-    for violation in found.violations:
-        screen.print(Text(f"{violation.invariant}  {violation.endpoint}  {violation.detail}"), soft_wrap=True)
-    if not found.violations:
-        screen.print(Text("no violation of I1 to I7 and I9"))
-
-
-def present(screen: Console, options: ExploreOptions, failure: Failure) -> tuple[Violation, ...]:
+def present(screen: Console, options: Options, failure: Failure, outputs: Outputs) -> tuple[Violation, ...]:
     """Shrink a failure, tell it, and keep it for `fencepost replay`; return what the shrunk one breaks."""
-    from lab.simulation.replay_command import write_page
-    from lab.simulation.saved import save
-    from lab.simulation.shrink import shrink
-    from lab.simulation.timeline import tell
-    from lab.simulation.told import print_story
-
-    wanted = options.seek or frozenset(violation.invariant for violation in failure.violations[:1])
-    scenario = options.scenario
-    shrunk = shrink(scenario, failure.trace, wanted)
+    wanted = options.seek if options.seek <= failure.broken else frozenset()
+    wanted = wanted or frozenset(violation.invariant for violation in failure.violations[:1])
+    shrunk = shrink(failure.scenario, failure.trace, wanted)
     story = tell(shrunk.scenario, shrunk.trace, wanted)
     print_story(screen, story)
-    save(options.save, story)
-    command = f"fencepost replay {options.save}"
-    screen.print(Text(f"{len(failure.trace)} choices were found, {len(shrunk.trace)} are left; {command} --step"))
-    if options.html is not None:
-        write_page(options.html, story, command)
+    save(outputs.save, story)
+    command = f"fencepost replay {outputs.save}"
+    where = f"schedule {failure.schedule} of seed {options.seed}" if options.by != "exhaustive" else "the search"
+    said = f"found by {where}; of its {len(failure.trace)} choices {len(shrunk.trace)} are left: {command} --step"
+    screen.print(Text(said), soft_wrap=True)
+    if outputs.html is not None:
+        write_page(outputs.html, story, command)
     return tuple(story.violations)
 
 
-def _drawn(options: ExploreOptions, found: Explored, progress: Progress) -> Iterator[Failure]:
-    """Run schedules until one fails, in order of their numbers."""
-    began_s, tally = time.monotonic(), Tally()
-    with _workers(options) as work:
-        for came in work(_blocks(options.schedules)):
-            tally.add(came)
-            found.take(tally)
-            if came.failure is not None:
-                yield came.failure
-            progress(lambda: _so_far(found, options, time.monotonic() - began_s))
-            if options.minutes and time.monotonic() > began_s + 60 * options.minutes:
-                found.cut = f"cut short after --minutes {options.minutes:g}"
-                return
+def _schedules(options: Options, watched: Watched, began_s: float, go_on: GoOn, jobs: int | None) -> Result:
+    """Explore by chance. One process suffices for what soon fails: others would not be up before it is found."""
+    blocks = Blocks(options.schedules, lambda: not go_on())
 
+    def tell(tally: Tally) -> None:
+        now_s = time.monotonic()
+        watched.tell(tally.schedules, progress_line(options, tally, now_s - began_s), now_s)
 
-def _blocks(schedules: int) -> Iterator[tuple[int, int]]:
-    for first in range(0, schedules, BLOCK):
-        yield first, min(BLOCK, schedules - first)
-
-
-def _so_far(found: Explored, options: ExploreOptions, took_s: float) -> str:
-    return (
-        f"{found.schedules:,} of {options.schedules:,} schedules, {found.schedules / took_s:,.0f} a second, "
-        f"{found.simulated_s / 3600:,.1f} simulated hours, {len(found.rare_paths)} rare paths taken"
-    )
-
-
-@contextmanager
-def _workers(options: ExploreOptions) -> Iterator[Callable[[Iterator[tuple[int, int]]], Iterator[Tally]]]:
-    """Yield what makes blocks, results in their order; whatever happens, no worker is left."""
-    if options.jobs <= 1:
-        explorer = Explorer(options.wanted)
-        yield lambda blocks: (explorer.block(*block) for block in blocks)
-        return
-    pool = ProcessPoolExecutor(
-        options.jobs, mp_context=get_context("spawn"), initializer=_begin_worker, initargs=(options.wanted,)
-    )
+    interrupted = False
+    count = jobs if jobs is not None else 1 if options.seek else (os.cpu_count() or 1)
     try:
-        yield lambda blocks: _in_order(pool, blocks, ahead=3 * options.jobs)
-    finally:
-        for process in list((pool._processes or {}).values()):  # noqa: SLF001  -- a block under way is not waited for
-            process.terminate()
-        pool.shutdown(wait=True, cancel_futures=True)
+        explore(options, blocks, jobs=min(count, -(-options.schedules // 100)), tell=tell)
+    except KeyboardInterrupt:
+        interrupted = True
+    return _result(options, blocks.tally, began_s, complete=False, interrupted=interrupted)
 
 
-def _in_order(pool: ProcessPoolExecutor, blocks: Iterator[tuple[int, int]], *, ahead: int) -> Iterator[Tally]:
-    waiting: list[Future[Tally]] = [pool.submit(_run_block, *block) for block in islice(blocks, ahead)]
-    while waiting:
-        came = waiting.pop(0).result()
-        waiting += [pool.submit(_run_block, *block) for block in islice(blocks, 1)]
-        yield came
-
-
-_explorers: list[Explorer] = []
-"""A worker's own."""
-
-
-def _begin_worker(options: Options) -> None:
-    """Prepare a worker; Ctrl-C is heard by who gives the orders, and by nobody else."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _explorers.append(Explorer(options))
-    settle_memory()
-
-
-def _run_block(first: int, count: int) -> Tally:
-    return _explorers[0].block(first, count)
-
-
-def _bounded(options: ExploreOptions, found: Explored, progress: Progress) -> Iterator[Failure]:
-    """Run every schedule within the bounds; few preemptions first, so that what needs few is found early."""
-    began_s = time.monotonic()
+def _bounded(options: Options, watched: Watched, began_s: float, go_on: GoOn) -> Result:
+    explorer, seen, interrupted, complete = Explorer(options), Tally(), False, False
 
     def tell(tally: Tally) -> bool:
-        found.take(tally)
-        progress(lambda: f"{found.schedules:,} schedules")
-        return not options.minutes or time.monotonic() < began_s + 60 * options.minutes
+        nonlocal seen
+        seen, now_s = tally, time.monotonic()
+        watched.tell(tally.schedules, progress_line(options, tally, now_s - began_s), now_s)
+        return go_on()
 
-    tally, found.complete = Explorer(options.wanted).bounded(tell)
-    found.take(tally)
-    if tally.failure is not None:
-        yield tally.failure
-    elif not found.complete:
-        found.cut = f"cut short after --minutes {options.minutes:g}"
+    try:
+        seen, complete = explorer.bounded(tell)
+    except KeyboardInterrupt:
+        interrupted = True
+    return _result(options, seen, began_s, complete=complete, interrupted=interrupted)
 
 
-def _all(options: ExploreOptions, found: Explored, progress: Progress) -> Iterator[Failure]:
-    """Search the whole space."""
-    began_s, cpu_s = time.monotonic(), time.process_time()
-    stage = Stage(options.scenario)
+def _exhaustive(options: Options, watched: Watched, began_s: float, go_on: GoOn) -> Result:
+    stage, began_cpu_s = Stage(options.scenario), time.process_time()
     space = Space(stage)
     search = Search(space, healing_s=stage.scene.heal_s)
 
-    def go_on() -> bool:
-        extent = search.extent
-        progress(
-            lambda: f"{extent.states:,} states, {extent.moves:,} moves, {extent.ends:,} ends, depth {extent.depth}"
-        )
-        return not options.minutes or time.monotonic() < began_s + 60 * options.minutes
+    def going_on() -> bool:
+        watched.tell(search.extent.states, search_line(search.extent), time.monotonic())
+        return go_on()
 
+    interrupted = False
     try:
         with sealed():
-            search.run(go_on)
+            search.run(going_on)
+    except KeyboardInterrupt:
+        interrupted = True
     finally:
         space.close()
-        extent = search.extent
-        found.schedules, found.states, found.moves, found.complete = (
-            extent.ends,
-            extent.states,
-            extent.moves,
-            search.complete,
-        )
-        found.longest_heal_s, found.cpu_s = search.longest_heal_s, time.process_time() - cpu_s
-    if not search.complete and not search.found:
-        found.cut = f"cut short after --minutes {options.minutes:g}"
-    for one in search.found:
-        yield Failure(0, one.violations, one.trace)
+    tally = Tally(schedules=search.extent.ends, cpu_s=time.process_time() - began_cpu_s, healed_s=search.longest_heal_s)
+    for number, found in enumerate(search.found[:1]):
+        tally.failure = Failure(number, options.scenario, found.violations, found.trace)
+        tally.broken.update(tally.failure.broken)
+    return _result(options, tally, began_s, complete=search.complete, interrupted=interrupted)._replace(
+        extent=search.extent
+    )
 
 
-def scenario_for(scenario: Scenario, strategy: By) -> Scenario:
-    """Return a scenario as a strategy runs it."""
-    return coarse(scenario) if strategy == "exhaustive" else scenario
+def _result(options: Options, tally: Tally, began_s: float, *, complete: bool, interrupted: bool) -> Result:
+    bound_s = Stage(options.scenario).scene.heal_s
+    return Result(options, tally, complete, time.monotonic() - began_s, interrupted, bound_s)

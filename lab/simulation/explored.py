@@ -1,102 +1,181 @@
-"""What an exploration came to, as lines for people and as a document for programs."""
+"""What an exploration came to: for people, for programs, and while it goes on."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NamedTuple, Self
 
-import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.text import Text
 
-from lab.invariants.violation import Violation
-from lab.simulation.coverage import ALL
-from lab.simulation.explore import Tally
-from lab.simulation.scenario import Scenario
+from lab.invariants.violation import Violation, counted
+from lab.shown import PLAIN_EVERY_S, REFRESH_S
+from lab.simulation.coverage import never, paths
+from lab.simulation.exhaustive import Extent
+from lab.simulation.explore import Options, Tally
+
+HOUR_S: Final = 3600.0
 
 
-class Explored(msgspec.Struct, kw_only=True):
+class Result(NamedTuple):
     """What an exploration came to.
 
     Attributes:
-        strategy: random, pct, mixed, bounded or exhaustive.
-        schedules: how many schedules were run; of an exhaustive search, how many ends it reached.
-        complete: whether all of the space was searched; never, where schedules are drawn.
-        violations: what the first schedule that failed has broken; `failed_schedule` is its number.
-        rare_paths: path -> how often it was taken.
-        simulated_s, cpu_s, wall_s: how long the worlds lasted, the workers worked, and a person waited.
-        longest_heal_s, heal_bound_s: the longest that a world took to heal, and what it may take (I5).
-        states, moves: of an exhaustive search; 0 else.
-        cut: why it ended early, "" if it did not.
+        options: what was explored.
+        tally: what the schedules came to; of an exhaustive search the ends that it healed.
+        complete: whether there is nothing left that was not run.
+        wall_s: how long it took.
+        interrupted: whether Ctrl-C ended it.
+        heal_bound_s: within how long a world must heal (I5).
+        extent: how much an exhaustive search has searched; None of others.
+        shrunk: what the failure breaks in as few choices as possible; None where nobody has shrunk it.
     """
 
-    mode: str
-    strategy: str
-    seed: int
-    scenario: Scenario
-    schedules: int = 0
-    steps: int = 0
-    complete: bool = False
-    violations: tuple[Violation, ...] = ()
-    failed_schedule: int | None = None
-    rare_paths: dict[str, int] = {}
-    simulated_s: float = 0.0
-    wall_s: float = 0.0
-    cpu_s: float = 0.0
-    longest_heal_s: float = 0.0
-    heal_bound_s: float = 0.0
-    states: int = 0
-    moves: int = 0
-    cut: str = ""
-
-    def take(self, tally: Tally) -> None:
-        """Take over what all schedules so far came to."""
-        self.schedules, self.steps, self.rare_paths = tally.schedules, tally.steps, dict(tally.paths)
-        self.simulated_s, self.cpu_s, self.longest_heal_s = tally.simulated_s, tally.cpu_s, tally.healed_s
+    options: Options
+    tally: Tally
+    complete: bool
+    wall_s: float
+    interrupted: bool
+    heal_bound_s: float
+    extent: Extent | None = None
+    shrunk: tuple[Violation, ...] | None = None
 
     @property
-    def per_cpu_hour(self) -> float:
-        """Simulated hours per hour of the processor's time."""
-        return self.simulated_s / self.cpu_s if self.cpu_s else 0.0
+    def violations(self) -> tuple[Violation, ...]:
+        """What the failure broke, empty if there is none."""
+        if self.shrunk is not None:
+            return self.shrunk
+        return self.tally.worst.violations if self.tally.worst else ()
 
-    def document(self) -> dict[str, Any]:
-        """Return it for programs; a violation's instant is in seconds of its world."""
+    @property
+    def document(self) -> Mapping[str, Any]:
+        """The result for programs: the keys of docs/architecture.md, and some more."""
+        options, tally, failure = self.options, self.tally, self.tally.worst
+        where = {"seed": options.seed, "schedule": failure.schedule if failure else None}
         return {
-            **msgspec.to_builtins(self),
-            "schedules_per_s": round(self.schedules / self.wall_s, 3) if self.wall_s else 0.0,
-            "simulated_hours_per_cpu_hour": round(self.per_cpu_hour, 1),
-            "never_reached": self.never_reached,
+            "mode": options.scenario.mode,
+            "strategy": options.by,
+            "seed": options.seed,
+            "schedules": tally.schedules,
+            "complete": self.complete,
+            "violations": [
+                {"invariant": v.invariant, "endpoint": v.endpoint, "detail": v.detail, **where} for v in self.violations
+            ],
+            "rare_paths": {path.name: path.times for path in paths(tally.paths)},
+            "simulated_s": tally.simulated_s,
+            "wall_s": self.wall_s,
+            "cpu_s": tally.cpu_s,
+            "steps": tally.steps,
+            "healed_s": tally.healed_s,
+            "heal_bound_s": self.heal_bound_s,
+            "broken": dict(sorted(tally.broken.items())),
+            "interrupted": self.interrupted,
+            "extent": self.extent._asdict() if self.extent else None,
+            "scenario": options.scenario,
+            "choices": failure.trace if failure else (),
         }
 
-    @property
-    def never_reached(self) -> list[str]:
-        """The rare paths that were never taken."""
-        return [] if self.states else [name for name in ALL if not self.rare_paths.get(name)]
 
-    def lines(self) -> Iterator[str]:
-        """Yield it in words, the violations apart."""
-        if self.states:
-            yield (
-                f"{self.states:,} states, {self.moves:,} moves between them, {self.schedules:,} ends; "
-                f"{self.wall_s:,.1f} s, {self.cpu_s:,.1f} s of CPU time"
-            )
-        else:
-            yield (
-                f"{self.schedules:,} schedules of {self.steps / max(1, self.schedules):.0f} steps on average "
-                f"in {self.wall_s:,.1f} s: {self.schedules / max(self.wall_s, 1e-9):,.0f} a second"
-            )
-            yield (
-                f"{self.simulated_s / 3600:,.1f} simulated hours in {self.cpu_s / 3600:,.4f} CPU hours: "
-                f"{self.per_cpu_hour:,.0f} to 1"
-            )
-        if self.states or self.strategy == "bounded":
-            yield f"complete: {'true' if self.complete else 'false'}"
-        if not self.violations:
-            yield f"longest healing {self.longest_heal_s:,.1f} s of the world, bound {self.heal_bound_s:,.0f} s (I5)"
-        if self.cut:
-            yield self.cut
-        yield from self._paths()
+def lines(result: Result) -> Iterator[str]:
+    """Yield what an exploration came to, in words."""
+    tally, extent = result.tally, result.extent
+    if extent is not None:
+        yield (
+            f"{extent.states:,} states, {extent.moves:,} moves between them, {extent.ends:,} ends that were healed; "
+            f"the longest schedule has {extent.depth} moves"
+        )
+    else:
+        yield f"{tally.schedules:,} schedules, {tally.steps:,} steps, in {result.wall_s:.1f} s: {rates(result)}"
+        yield f"the longest healing took {tally.healed_s:g} s of its world, of {result.heal_bound_s:g} s allowed (I5)"
+        yield from _path_lines(result)
+    if result.complete:
+        yield "complete: there is no other schedule within these bounds"
+    elif result.options.by in {"bounded", "exhaustive"}:
+        yield f"not complete: {'ended by Ctrl-C' if result.interrupted else 'ended before all was searched'}"
+    yield from _broken_lines(result)
 
-    def _paths(self) -> Iterator[str]:
-        if self.states:
+
+def rates(result: Result) -> str:
+    """Return how fast it went, in words."""
+    tally = result.tally
+    per_s = tally.schedules / result.wall_s if result.wall_s else 0.0
+    simulated = tally.simulated_s / tally.cpu_s if tally.cpu_s else 0.0
+    return (
+        f"{per_s:,.0f} schedules a second, {tally.simulated_s / HOUR_S:,.1f} simulated hours, "
+        f"{simulated:,.0f} of them in an hour of CPU time"
+    )
+
+
+def _path_lines(result: Result) -> Iterator[str]:
+    tally = result.tally
+    yield "rare paths:"
+    for path in paths(tally.paths):
+        if path.times:
+            yield f"  {path.times:>10,}  {path.name}"
+    # Where something is broken, what was not reached is no comfort and no concern.
+    if tally.failure is None and (missed := never(tally.paths)):
+        yield f"never reached: {', '.join(missed)}; this run says nothing about them"
+
+
+def _broken_lines(result: Result) -> Iterator[str]:
+    tally = result.tally
+    if tally.broken:
+        told = ", ".join(f"{invariant} in {counted(n, 'schedule')}" for invariant, n in sorted(tally.broken.items()))
+        yield f"broken: {told}"
+    elif result.tally.failure is None:
+        yield "no invariant was broken"
+
+
+class Watched:
+    """Shows how far an exploration is: on a terminal in one moving line, elsewhere by a line now and then.
+
+    Args:
+        schedules: how many there are, at most; 0: nobody knows.
+        began_s: now, monotonic seconds.
+    """
+
+    def __init__(self, console: Console, schedules: int, began_s: float) -> None:
+        self._console, self._began_s, self._next_s = console, began_s, began_s + PLAIN_EVERY_S
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+        self._schedules = schedules
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            columns = (BarColumn(20), TextColumn("{task.description}"))
+            # It draws only when it is told to: a thread of its own must not be there when processes fork.
+            self._progress = Progress(*columns, console=self._console, transient=True, auto_refresh=False)
+            self._task = self._progress.add_task("starting", total=self._schedules or None)
+            self._progress.start()
+            self._next_s = self._began_s
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def tell(self, done: int, line: str, now_s: float) -> None:
+        """Show how far it is, if it is time for that."""
+        if now_s < self._next_s:
             return
-        taken = [f"{name} {self.rare_paths[name]:,}" for name in ALL if self.rare_paths.get(name)]
-        yield f"rare paths: {', '.join(taken) or 'none'}"
-        if self.never_reached and not self.violations:
-            yield f"never reached: {', '.join(self.never_reached)}"
+        if self._progress is None:
+            self._next_s = now_s + PLAIN_EVERY_S
+            self._console.print(Text(line), soft_wrap=True)
+            return
+        self._next_s = now_s + REFRESH_S
+        self._progress.update(self._task, completed=done, description=line, refresh=True)
+
+
+def progress_line(options: Options, tally: Tally, wall_s: float) -> str:
+    """Return how far an exploration of schedules is, in words."""
+    per_s = tally.schedules / wall_s if wall_s else 0.0
+    of = f" of {options.schedules:,}" if options.schedules else ""
+    reached = len(paths(tally.paths)) - len(never(tally.paths))
+    return (
+        f"{tally.schedules:,}{of} schedules, {per_s:,.0f} a second, {tally.simulated_s / HOUR_S:,.1f} simulated hours, "
+        f"{reached} of {len(paths({}))} rare paths"
+    )
+
+
+def search_line(extent: Extent) -> str:
+    """Return how far an exhaustive search is, in words."""
+    return f"{extent.states:,} states, {extent.moves:,} moves, {extent.ends:,} ends, depth {extent.depth}"

@@ -18,12 +18,17 @@ from lab.simulation.world import World
 
 
 class Stage:
-    """Makes worlds of one scenario, one at a time: they share the server."""
+    """Makes worlds of one scenario, one at a time: they share the server.
+
+    Attributes:
+        seed: fixes every draw of the next world's processes; at first the scenario's.
+    """
 
     def __init__(self, scenario: Scenario) -> None:
         self.scene = Scene(scenario)
         self.server = Server()
         self.cast = cast(self.scene)
+        self.seed = scenario.seed
         parameters = {
             "clock_skew_s": 2 * scenario.skew_s,
             "small_fleet": 1,
@@ -69,7 +74,7 @@ class Stage:
             self.cast[name],
             server=self.server,
             time=time,
-            seed=self.scene.scenario.seed,
+            seed=self.seed,
             listener=listener,
             skew_s=self._skews.get(name, 0.0),
             finite=name in FINITE,

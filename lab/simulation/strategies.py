@@ -13,7 +13,7 @@ from lab.simulation.world import World
 READ_FAULTS: Final = (Fault.ERROR, Fault.CRASH)
 WRITE_FAULTS: Final = (Fault.ERROR, Fault.LOST, Fault.CRASH)
 
-SPREADS: Final = (0.0, 2.0, 4.0, 7.0)
+SPREADS: Final = (2.0, 4.0, 7.0)
 """By how many doublings the fastest of a schedule's processes may outrun the slowest; one is drawn for each."""
 
 WORK: Final = 12
@@ -68,7 +68,7 @@ class RandomWalk:
         self._speeds = {name: self._draw(math.log2(WORK * endpoints)) for name in restless}
 
     def _draw(self, spread: float) -> float:
-        return float(2.0 ** -self._rng.uniform(0.0, spread))
+        return math.exp2(-self._rng.uniform(0.0, spread))
 
     def step(self, world: World) -> bool:
         """See `Strategy.step`."""
