@@ -40,7 +40,7 @@ def explore(
         int | None, typer.Option(help="How many, each with a zone. Default: 3; 1 for buggy, bounded and exhaustive.")
     ] = None,
     generations: Annotated[
-        int | None, typer.Option(help="How many plans are published. Default: 4; 3 for bounded and exhaustive.")
+        int | None, typer.Option(help="How many plans are published. Default: 3; 4 where buggy is drawn.")
     ] = None,
     balancers: Annotated[int, typer.Option(help="How many load balancers are behind each endpoint, at most.")] = 3,
     keep: Annotated[int, typer.Option(help="How many generations' trees the cleaner leaves.")] = 1,
@@ -70,7 +70,7 @@ def explore(
     ] = 0,
     steps: Annotated[
         int, typer.Option(min=1, help="How many choices a schedule has, at most; then its world heals. By chance only.")
-    ] = 200,
+    ] = 120,
     preemptions: Annotated[
         int, typer.Option(min=0, help="How often a schedule takes a process's turn away, at most: bounded.")
     ] = 2,

@@ -78,12 +78,13 @@ def options_of(asked: Request) -> Options:
         raise UsageError("--forgets is for --planner without --operator: nobody would publish, or thaw, once more")
     buggy = asked.mode == "buggy"
     by: By = asked.by or ("random" if buggy else "mixed")
-    small = buggy or by in {"bounded", "exhaustive"}
+    systematic = by in {"bounded", "exhaustive"}
+    small = buggy or systematic
     scenario = Scenario(
         mode="buggy" if buggy else "fixed",
         enactors=_within("--enactors", asked.enactors, 2 if small else 3, MOST_ENACTORS),
         endpoints=_within("--endpoints", asked.endpoints, 1 if small else 3, len(NAMES)),
-        generations=_within("--generations", asked.generations, 3 if small and not buggy else 4, 1000),
+        generations=_within("--generations", asked.generations, 4 if buggy and not systematic else 3, 1000),
         balancers=_within("--balancers", asked.balancers, 3, 200),
         keep=_within("--keep", asked.keep, 1, 1000),
         faults=_within("--faults", asked.faults, 0 if small else 3, 100, least=0),
