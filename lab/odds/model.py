@@ -9,9 +9,8 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from enactor.loop import PROTOCOLS
 from enactor.protocol import Tools
-from enactor.rounds import Rounds
+from enactor.rounds import PROTOCOLS, Rounds
 from fencepost.clock import stream
 from fencepost.network import PROFILES, Link, LinkSpec
 from fencepost.plan import Draft

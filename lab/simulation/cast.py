@@ -2,18 +2,15 @@
 
 from typing import Final
 
-from enactor.loop import PROTOCOLS
 from enactor.protocol import Tools
-from enactor.rounds import Rounds
+from enactor.rounds import PROTOCOLS, Rounds
 from fencepost.batch import LIMITS, Limits
 from fencepost.errors import EndpointPinned, OutcomeUnknown, PlanError, PlansFrozen, StoreError
 from fencepost.plan import Draft
 from fencepost.redis_plans import RedisPlanStore
-from lab.simulation.operating import RETRY_S, operator
-from lab.simulation.planning import planner
 from lab.simulation.process import Main, Process
 from lab.simulation.scenario import Scene
-from lab.simulation.stores import plans_of, zones_of
+from lab.simulation.stores import RETRY_S, plans_of, zones_of
 
 PUBLISHER: Final = "publisher"
 OPERATOR: Final = "operator"
@@ -23,6 +20,12 @@ FINITE: Final = frozenset({PUBLISHER, OPERATOR})
 
 def cast(scene: Scene) -> dict[str, Main]:
     """Return who acts in a scene: name -> what it does."""
+    # Planner and operators bring half of the project with them; most worlds have neither.
+    if scene.planner_names:
+        from lab.simulation.planning import planner
+    if scene.scenario.operator:
+        from lab.simulation.operating import operator
+
     found = {name: planner(scene) for name in scene.planner_names} or {PUBLISHER: publisher(scene)}
     if scene.scenario.operator:
         found[OPERATOR] = operator(scene)

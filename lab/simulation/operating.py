@@ -1,7 +1,7 @@
 """An operator's process: a person who types the shipped commands, reads what they say, and leaves nothing in force."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from deploy.freeze import Freezer
 from deploy.repair import Repair
@@ -15,12 +15,9 @@ from fencepost.stores import Actor
 from lab.simulation.process import Main, Process
 from lab.simulation.promises import PLANS
 from lab.simulation.scenario import Scene
-from lab.simulation.stores import plans_of, zones_of
+from lab.simulation.stores import RETRY_S, plans_of, zones_of
 
 T = TypeVar("T")
-
-RETRY_S: Final = 1.0
-"""After how long a person types a command again that has not got through."""
 
 
 def operator(scene: Scene) -> Main:

@@ -1,9 +1,14 @@
 """The shipped stores, as a simulated process has them open."""
 
+from typing import Final
+
 from fencepost.redis_plans import RedisPlanStore
 from fencepost.redis_zones import RedisZoneStore
 from fencepost.stores import Actor
 from lab.simulation.process import Process
+
+RETRY_S: Final = 1.0
+"""After how long a person types a command again that has not got through."""
 
 
 def plans_of(process: Process) -> RedisPlanStore:
