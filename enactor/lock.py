@@ -6,6 +6,7 @@ exactly as the holder knows it and a CREATE with a new time, so that it fails as
 
 import math
 import re
+from functools import lru_cache
 from typing import Final
 
 from fencepost.batch import Change, create, delete, swap
@@ -17,6 +18,7 @@ from fencepost.records import RecordKey, RecordSet, txt
 LOCK: Final = re.compile(r"^\S+ ([0-9]{1,15}(?:\.[0-9]+)?)$", re.ASCII)
 
 
+@lru_cache(maxsize=4_096)
 def lock_key(zone: str) -> RecordKey:
     """Return where a zone's lock is found."""
     return RecordKey(lock_name(zone), "TXT")

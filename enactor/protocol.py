@@ -48,6 +48,7 @@ class Tools:
     rng: random.Random
     events: Events
     start_s: int
+    lock_ttl_s: float
     protection: Protection
     cleaning: TokenBucket
 
@@ -78,9 +79,11 @@ class Tools:
         known = known_addresses(settings.region())
         protection = Protection(settings, known, plans=plans, api=api, events=events)
         cleaning = TokenBucket(cleans, max(1.0, cleans), clock)
-        return cls(settings, plans, api, clock, rng, events, int(clock.epoch_s()), protection, cleaning)
+        return cls(
+            settings, plans, api, clock, rng, events, int(clock.epoch_s()), pauses.lock_ttl_s, protection, cleaning
+        )
 
     def hand(self, zone: str) -> ZoneHand:
         """Return this enactor's hand on a zone, without its lock."""
-        lock = ZoneLock(zone, self.settings.name, self.settings.pauses.lock_ttl_s, self.clock)
+        lock = ZoneLock(zone, self.settings.name, self.lock_ttl_s, self.clock)
         return ZoneHand(self.api, lock, self.events)

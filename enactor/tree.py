@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -94,11 +95,13 @@ def manifest_of(plan: Plan, zone: str) -> Manifest:
     return Manifest(total, total, short(plan.digests[zone]))
 
 
+@lru_cache(maxsize=4_096)
 def root_keys(zone: str) -> tuple[RecordKey, ...]:
     """Return where a zone's root can be found."""
     return tuple(RecordKey(zone, kind) for kind in ADDRESS_TYPES)
 
 
+@lru_cache(maxsize=4_096)
 def rollback_keys(zone: str) -> tuple[RecordKey, ...]:
     """Return where a zone's rollback can be found."""
     return tuple(RecordKey(rollback_name(zone), kind) for kind in ADDRESS_TYPES)

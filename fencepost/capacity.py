@@ -7,6 +7,7 @@ so it holds for all enactors together, and outlives each of them. Capacity is th
 import math
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from fencepost.errors import ControlRecordInvalid
@@ -90,6 +91,7 @@ def capacity_of(content: Content | None) -> Capacity:
     return a, aaaa
 
 
+@lru_cache(maxsize=4_096)
 def capacity_key(zone: str) -> RecordKey:
     """Return where a zone's history of its capacity is found."""
     return RecordKey(capacity_name(zone), "TXT")

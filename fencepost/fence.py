@@ -6,6 +6,7 @@ put an earlier state back. Source: docs/invariants.md, I2 and I4.
 """
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from fencepost.errors import ControlRecordInvalid
@@ -36,6 +37,7 @@ class Fence(NamedTuple):
         return cls(int(match[1]), match[2], match[3])
 
 
+@lru_cache(maxsize=4_096)
 def fence_key(zone: str) -> RecordKey:
     """Return where a zone's fence is found."""
     return RecordKey(fence_name(zone), "TXT")

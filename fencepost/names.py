@@ -62,6 +62,7 @@ def capacity_name(zone: str) -> str:
     return f"_capacity.{zone}"
 
 
+@lru_cache(maxsize=16_384)
 def generation_of(name: str, zone: str) -> int | None:
     """Return the generation of a tree's name or of any name below it, None for other names."""
     if not name.endswith("." + zone):

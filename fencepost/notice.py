@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple
 
 from fencepost.names import frozen_name
@@ -49,6 +50,7 @@ class Notice(NamedTuple):
         return txt(frozen_name(zone), self.text)
 
 
+@lru_cache(maxsize=4_096)
 def frozen_key(zone: str) -> RecordKey:
     """Return where a zone says that it is frozen."""
     return RecordKey(frozen_name(zone), "TXT")

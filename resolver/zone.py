@@ -88,15 +88,16 @@ class ZoneImage:
 
     def _put(self, record_set: RecordSet) -> None:
         sets = self._table.setdefault(record_set.name, {}).setdefault(record_set.type, {})
-        if record_set.key.set_identifier not in sets:
+        identifier = record_set.set_identifier or ""
+        if identifier not in sets:
             for name in self._upwards(record_set.name):
                 self._at_or_below[name] = self._at_or_below.get(name, 0) + 1
-        sets[record_set.key.set_identifier] = record_set
+        sets[identifier] = record_set
 
     def _drop(self, record_set: RecordSet) -> None:
         node = self._table.get(record_set.name, {})
         sets = node.get(record_set.type, {})
-        if sets.pop(record_set.key.set_identifier, None) is None:
+        if sets.pop(record_set.set_identifier or "", None) is None:
             return  # a page already showed the zone without it
         if not sets:
             del node[record_set.type]

@@ -54,9 +54,23 @@ class Call:
         name: the script's or command's name.
         keys, args: as the adapter gave them.
         access: which keys it may read and write.
+        writes: whether it may change anything.
     """
 
-    __slots__ = ("_convert", "_script", "access", "args", "future", "keys", "name", "number", "process", "what", "zone")
+    __slots__ = (
+        "_convert",
+        "_script",
+        "access",
+        "args",
+        "future",
+        "keys",
+        "name",
+        "number",
+        "process",
+        "what",
+        "writes",
+        "zone",
+    )
 
     def __init__(
         self,
@@ -72,14 +86,10 @@ class Call:
     ) -> None:
         self.process, self.name, self.keys, self.args, self.access = process, name, keys, args, access
         self.number = 0
+        self.writes = bool(access.writes)
         self.zone = keys[0].partition("}")[0][1:]
         self.what = f"{name} {self.zone}"
         self._script, self._convert, self.future = script, convert, future
-
-    @property
-    def writes(self) -> bool:
-        """Whether it may change anything."""
-        return bool(self.access.writes)
 
     def execute(self, server: Server) -> Reply:
         """Carry it out. Raises: ServerError, Undeclared."""

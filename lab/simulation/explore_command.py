@@ -27,7 +27,7 @@ from lab.simulation.space import Space
 from lab.simulation.stage import Stage
 from lab.simulation.timeline import tell
 from lab.simulation.told import print_story
-from lab.simulation.workers import Blocks, explore
+from lab.simulation.workers import BLOCK, Blocks, explore
 
 EMPTY_AND_STUCK: Final = frozenset({"I1", "I5"})
 """What the protocol that broke is searched for: an endpoint without addresses that the automation cannot repair."""
@@ -170,7 +170,7 @@ def _schedules(options: Options, watched: Watched, began_s: float, go_on: GoOn, 
     interrupted = False
     count = jobs if jobs is not None else 1 if options.seek else (os.cpu_count() or 1)
     try:
-        explore(options, blocks, jobs=min(count, -(-options.schedules // 100)), tell=tell)
+        explore(options, blocks, jobs=min(count, -(-options.schedules // BLOCK)), tell=tell)
     except KeyboardInterrupt:
         interrupted = True
     return _result(options, blocks.tally, began_s, complete=False, interrupted=interrupted)

@@ -121,8 +121,8 @@ def _broken_lines(result: Result) -> Iterator[str]:
     if tally.broken:
         told = ", ".join(f"{invariant} in {counted(n, 'schedule')}" for invariant, n in sorted(tally.broken.items()))
         yield f"broken: {told}"
-    elif result.tally.failure is None:
-        yield "no invariant was broken"
+    elif result.tally.schedules or result.extent is not None:
+        yield "no invariant was broken" + (" so far" if result.interrupted else "")
 
 
 class Watched:

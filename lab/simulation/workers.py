@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 from fencepost.errors import StartupError
 from lab.simulation.explore import Explorer, Options, Tally, settle_memory
 
-BLOCK: Final = 100
+BLOCK: Final = 50
 """Schedules in a block: less than a second's work, so that an end is not waited for."""
 
 LOOK_S: Final = 0.5
