@@ -74,6 +74,10 @@ def options_of(asked: Request) -> Options:
     if asked.mode == "buggy" and asked.without:
         raise UsageError("--without is for --mode fixed: buggy has no guards; leave it out")
     parse_guards(asked.without)
+    if asked.by == "exhaustive" and (asked.planner or asked.operator or asked.batch_records):
+        raise UsageError("an exhaustive search knows neither --planner, --operator nor --batch-records; draw schedules")
+    if asked.by in {"bounded", "exhaustive"} and asked.forgets:
+        raise UsageError("--forgets is drawn: use --strategy random, pct or mixed")
     if asked.forgets and (asked.operator or not asked.planner):
         raise UsageError("--forgets is for --planner without --operator: nobody would publish, or thaw, once more")
     buggy = asked.mode == "buggy"
@@ -85,7 +89,7 @@ def options_of(asked: Request) -> Options:
         enactors=_within("--enactors", asked.enactors, 2 if small else 3, MOST_ENACTORS),
         endpoints=_within("--endpoints", asked.endpoints, 1 if small else 3, len(NAMES)),
         generations=_within("--generations", asked.generations, 4 if buggy and not systematic else 3, 1000),
-        balancers=_within("--balancers", asked.balancers, 3, 200),
+        balancers=_within("--balancers", asked.balancers, 3, 200, least=3),
         keep=_within("--keep", asked.keep, 1, 1000),
         faults=_within("--faults", asked.faults, 0 if small else 3, 100, least=0),
         rounds=_within("--rounds", asked.rounds, 1, 100),
@@ -209,7 +213,12 @@ def _exhaustive(options: Options, watched: Watched, began_s: float, go_on: GoOn)
         interrupted = True
     finally:
         space.close()
-    tally = Tally(schedules=search.extent.ends, cpu_s=time.process_time() - began_cpu_s, healed_s=search.longest_heal_s)
+    tally = Tally(
+        schedules=search.extent.ends,
+        cpu_s=time.process_time() - began_cpu_s,
+        healed_s=search.longest_heal_s,
+        paths=space.coverage.counts,
+    )
     for number, found in enumerate(search.found[:1]):
         tally.failure = Failure(number, options.scenario, found.violations, found.trace)
         tally.broken.update(tally.failure.broken)
