@@ -11,7 +11,7 @@ import typer
 
 from fencepost.client import Stores
 from fencepost.clock import Clock
-from fencepost.service import LOOPBACK
+from fencepost.settings import LOOPBACK
 
 ASK_TIMEOUT_S: Final = 1.0
 POLL_S: Final = 0.1

@@ -9,7 +9,7 @@ import dns.message
 
 from fencepost.clock import Clock
 from fencepost.region import Region
-from fencepost.service import LOOPBACK
+from fencepost.settings import LOOPBACK
 
 ASK_TIMEOUT_S: Final = 0.5
 POLL_S: Final = 0.1

@@ -7,7 +7,7 @@ from deploy.launch import RunningSystem
 from deploy.page_list import format_pages
 from deploy.supervisor import logs_dir
 from fencepost.region import Region
-from fencepost.service import LOOPBACK
+from fencepost.settings import LOOPBACK
 
 ENVIRONMENT_FILE = "env"
 

@@ -17,10 +17,11 @@ from deploy.topology import Stage, SystemOptions, check_options, client_settings
 from fencepost.clock import Clock, SystemClock, stream
 from fencepost.connect import check_server, open_plan_store, open_zone_store
 from fencepost.errors import NoSuchHostedZone, StartupError, StoreError
-from fencepost.events import EventBus, Events, LogSink
+from fencepost.events import EventBus, Events
 from fencepost.log import json_logger
 from fencepost.region import Region, load_region
 from fencepost.settings import Settings
+from fencepost.sinks import LogSink
 from fencepost.stores import Actor, ZoneStore
 
 FIRST_ANSWERS_S: Final = 60.0

@@ -10,7 +10,7 @@ import dns.message
 import dns.rcode
 
 from fencepost.facts import Answer
-from fencepost.service import LOOPBACK
+from fencepost.settings import LOOPBACK
 
 TRIES: Final = 3
 TRY_TIMEOUT_S: Final = 0.4

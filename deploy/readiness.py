@@ -7,7 +7,7 @@ import aiohttp
 from deploy.topology import ProcessSpec
 from fencepost.connect import check_server
 from fencepost.errors import StartupError
-from fencepost.service import LOOPBACK
+from fencepost.settings import LOOPBACK
 
 ASK_TIMEOUT_S = 1.0
 

@@ -12,8 +12,7 @@ from fencepost.errors import StartupError
 from fencepost.guards import Guard, parse_guards
 from fencepost.network import PROFILES
 from fencepost.region import Region, default_region_path
-from fencepost.service import LOOPBACK
-from fencepost.settings import DEFAULT_PORT_BASE, Settings, load_settings
+from fencepost.settings import DEFAULT_PORT_BASE, LOOPBACK, Settings, load_settings
 
 FIRST_ADMIN_PORT: Final = 10
 """Admin pages are served from `port_base + 10` on, one port for each process, in the order of the topology."""

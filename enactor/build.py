@@ -73,7 +73,9 @@ class TreeBuilder:
         manifest = view.manifest.record(zone, generation) if view.manifest else None
         live = view.refers_to(zone, generation)
         only_lacks = len(leaves) + len(lacking) == len(plan.content(zone).targets)
-        if only_lacks and (not lacking or (live and Guard.SELF_REPAIR in self._guards)):
+        # Where there is no fence, nothing proves that nobody puts this tree live by hand meanwhile: it must not shrink.
+        grows = Guard.SELF_REPAIR in self._guards if live else view.fence is None
+        if only_lacks and (not lacking or grows):
             for part in in_batches(lacking):
                 await hand.commit(generation, f"tree {generation} completed", *proof, *map(create, part))
             adopted = self._marking(manifest, whole.record(zone, generation))

@@ -176,6 +176,8 @@ class FixedEnactor:
             await self._auditor.look(hand.zone, view)
             if view.fence is not None and plan.generation <= view.fence.generation:
                 return await self._nothing_newer(hand, plan, view, view.fence)
+            if view.fence is None and await self._moved_by_hand(hand.zone, plan, view):
+                return False
             keeps = view.root and view.fence is not None and view.fence.digest == short(plan.digests[hand.zone])
             # Whoever keeps its content has nothing taken away.
             if not keeps and not self._tools.api.knows_time:
@@ -240,6 +242,16 @@ class FixedEnactor:
         self._drop(zone, plan, f"the zone is at {fence.generation}")
         return False
 
+    async def _moved_by_hand(self, zone: str, plan: Plan, view: ZoneView) -> bool:
+        """Say whether a zone that has no fence was moved past a plan that is not the latest any more."""
+        if Guard.FENCE not in self._guards or (root_generation(zone, view.root) or 0) <= plan.generation:
+            return False
+        latest = await self._current()
+        if latest is None or latest.generation <= plan.generation:
+            return False
+        self._drop(zone, plan, "the zone was moved past it, by who keeps no fence")
+        return True
+
     def _drop(self, zone: str, plan: Plan, reason: str) -> None:
         self._events.emit("enactor.plan_superseded", zone=zone, generation=plan.generation, reason=reason)
 
@@ -255,7 +267,9 @@ class FixedEnactor:
         if whole is None or not await self._verified(hand, plan, view):
             return False
         noted = self._tools.protection.noting(zone, content, view, history) if history is not None else ()
-        flip += (*whole, *noted, *flip_root(zone, generation, content, view.root))
+        # Where there is no fence, whoever moves the zone by hand moves the root alone: then that is what is compared.
+        exactly = view.fence is None and Guard.FENCE in self._guards
+        flip += (*whole, *noted, *flip_root(zone, generation, content, view.root, exactly=exactly))
         if root_generation(zone, view.root) == generation:
             return await self._flip(hand, plan, "enactor.flip_committed", flip)
         kinds = {record_set.type for record_set in view.root}

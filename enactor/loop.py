@@ -4,10 +4,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from enactor.buggy import BuggyEnactor
-from enactor.fixed import FixedEnactor
 from enactor.protocol import Tools
-from enactor.rounds import Rounds
+from enactor.rounds import PROTOCOLS, Rounds
 from enactor.settings import EnactorSettings
 from fencepost.cancelling import was_cancelled
 from fencepost.clock import SystemClock, stream
@@ -15,8 +13,6 @@ from fencepost.connect import check_server, control_link, open_plan_store, open_
 from fencepost.events import Event
 from fencepost.service import Context, Service
 from fencepost.stores import Actor
-
-PROTOCOLS: Mapping[str, type[BuggyEnactor | FixedEnactor]] = {"buggy": BuggyEnactor, "fixed": FixedEnactor}
 
 
 class EnactorService:

@@ -23,12 +23,16 @@ class PlanReader:
         """Return the latest plan, None if there is none. Raises: StoreError."""
         self._asked += 1
         mine = self._asked
-        async with self._turn:
-            if self._answered < mine:
-                await self._read()
-            if self._error is not None:
-                raise self._error
-            return self._plan
+        try:
+            async with self._turn:
+                if self._answered < mine:
+                    await self._read()
+                if self._error is not None:
+                    raise self._error
+                return self._plan
+        finally:
+            if self._asked == mine:  # turns are first come, first served: nobody who asked before still waits
+                self._asked = self._answered = 0
 
     async def _read(self) -> None:
         answers = self._asked

@@ -3,12 +3,16 @@
 from collections.abc import Mapping
 from typing import Final
 
+from enactor.buggy import BuggyEnactor
+from enactor.fixed import FixedEnactor
 from enactor.protocol import Enactor, Outcome
 from enactor.settings import EnactorSettings
 from fencepost.clock import Clock
 from fencepost.errors import StoreError
 from fencepost.events import Events
 from fencepost.stores import PlanStore, Report
+
+PROTOCOLS: Final[Mapping[str, type[BuggyEnactor | FixedEnactor]]] = {"buggy": BuggyEnactor, "fixed": FixedEnactor}
 
 REPORT_S: Final = 3.0
 """An enactor leaves word of itself at least this often."""

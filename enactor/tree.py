@@ -6,7 +6,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Final, NamedTuple
 
-from fencepost.batch import MAX_RECORD_ELEMENTS, MAX_VALUE_CHARACTERS, Change, delete, upsert
+from fencepost.batch import LIMITS, Change, create, delete, upsert
 from fencepost.errors import ControlRecordInvalid
 from fencepost.names import generation_of, manifest_name, rollback_name, tree_name
 from fencepost.plan import Content, Plan, short
@@ -50,8 +50,9 @@ def _fitting(record_sets: Sequence[RecordSet]) -> int:
     """Return how many record sets fit for certain, by the largest of them."""
     elements = max((len(record_set.values) for record_set in record_sets), default=1)
     characters = max((sum(map(len, record_set.values)) for record_set in record_sets), default=1)
-    by_elements = (MAX_RECORD_ELEMENTS - RESERVED_ELEMENTS) // (2 * max(1, elements))
-    by_characters = (MAX_VALUE_CHARACTERS - RESERVED_CHARACTERS) // (2 * max(1, characters))
+    limits = LIMITS.get()
+    by_elements = (limits.elements - RESERVED_ELEMENTS) // (2 * max(1, elements))
+    by_characters = (limits.characters - RESERVED_CHARACTERS) // (2 * max(1, characters))
     return max(1, min(by_elements, by_characters))
 
 
@@ -112,11 +113,17 @@ def root_generation(zone: str, root: Sequence[RecordSet]) -> int | None:
     return max((generation for generation in found if generation is not None), default=None)
 
 
-def flip_root(zone: str, generation: int, content: Content, root: Sequence[RecordSet]) -> tuple[Change, ...]:
-    """Return the changes that point the root at a tree, for each address type; a type that is gone loses its alias."""
+def flip_root(
+    zone: str, generation: int, content: Content, root: Sequence[RecordSet], *, exactly: bool = False
+) -> tuple[Change, ...]:
+    """Return the changes that point the root at a tree, for each address type; a type that is gone loses its alias.
+
+    `exactly`: they fail unless the root is what was seen, or missing as it was.
+    """
     target = tree_name(zone, generation)
-    gone = [delete(record_set) for record_set in root if record_set.type not in content.types]
-    return (*gone, *(upsert(alias(zone, kind, target)) for kind in content.types))
+    gone = [delete(record_set) for record_set in root if exactly or record_set.type not in content.types]
+    points = create if exactly else upsert
+    return (*gone, *(points(alias(zone, kind, target)) for kind in content.types))
 
 
 def flip_rollback(zone: str, root: Sequence[RecordSet]) -> tuple[Change, ...]:

@@ -19,7 +19,7 @@ from fencepost.events import Events
 from fencepost.guards import Guard
 from fencepost.names import manifest_name, tree_name
 from fencepost.plan import Plan
-from fencepost.service import LOOPBACK
+from fencepost.settings import LOOPBACK
 
 ASK_TIMEOUT_S: Final = 0.25
 SILENT_TRIES: Final = 3

@@ -3,8 +3,9 @@
 Source: Route 53 API Reference, ChangeResourceRecordSets; Developer Guide, Quotas.
 """
 
+from contextvars import ContextVar
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -14,6 +15,18 @@ from fencepost.records import RecordSet
 MAX_RECORD_ELEMENTS: Final = 1000
 MAX_VALUE_CHARACTERS: Final = 32_000
 MAX_WEIGHT: Final = 255
+
+
+class Limits(NamedTuple):
+    """How large a batch may be: record elements, and value characters."""
+
+    elements: int = MAX_RECORD_ELEMENTS
+    characters: int = MAX_VALUE_CHARACTERS
+
+
+ROUTE_53: Final = Limits()
+LIMITS: Final = ContextVar("limits", default=ROUTE_53)
+"""What is in force here: Route 53's, but where somebody simulates a zone that takes less."""
 
 
 class Action(StrEnum):
@@ -98,8 +111,8 @@ REASONS: Final = {
     "outside_zone": "RRSet with DNS name {name} is not permitted in zone {zone}",
     "apex_required": "A HostedZone must contain exactly one SOA record and at least one NS record for the zone itself",
     "malformed": "Invalid record set {id}: {problem}",
-    "elements_limit": "Number of records limit of 1000 exceeded.",
-    "characters_limit": "Number of characters limit of 32000 exceeded.",
+    "elements_limit": "Number of records limit of {elements} exceeded.",
+    "characters_limit": "Number of characters limit of {characters} exceeded.",
     "no_changes": "The request contains no changes.",
 }
 """Every reason for which a change is refused, and what Route 53 says of it."""
@@ -119,15 +132,18 @@ def failed_change(zone: str, index: int, change: Change, reason: str, problem: s
         set_identifier=record_set.set_identifier,
         zone=zone,
         problem=problem,
+        **LIMITS.get()._asdict(),
     )
     return FailedChange(index, reason, record_set.name, record_set.type, text)
 
 
 def limit_failures(batch: ChangeBatch) -> tuple[FailedChange, ...]:
     """Return the limits that a batch exceeds, as failures of index -1; empty if it is within all of them."""
+    limits = LIMITS.get()
     checks = {
         "no_changes": not batch.changes,
-        "elements_limit": sum(map(record_elements, batch.changes)) > MAX_RECORD_ELEMENTS,
-        "characters_limit": sum(map(value_characters, batch.changes)) > MAX_VALUE_CHARACTERS,
+        "elements_limit": sum(map(record_elements, batch.changes)) > limits.elements,
+        "characters_limit": sum(map(value_characters, batch.changes)) > limits.characters,
     }
-    return tuple(FailedChange(-1, reason, batch.zone, "", REASONS[reason]) for reason, hit in checks.items() if hit)
+    texts = {reason: REASONS[reason].format(**limits._asdict()) for reason, hit in checks.items() if hit}
+    return tuple(FailedChange(-1, reason, batch.zone, "", text) for reason, text in texts.items())

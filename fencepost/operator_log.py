@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Final
 
 from fencepost.client import Stores
-from fencepost.events import Event, EventBus, LogSink
+from fencepost.events import Event, EventBus
 from fencepost.log import json_logger
 from fencepost.settings import Settings, load_settings
+from fencepost.sinks import LogSink
 
 OPERATOR_LOG: Final = "operator.jsonl"
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from fencepost.facts import EndpointFacts, Facts
-from fencepost.service import LOOPBACK
+from fencepost.settings import LOOPBACK
 from fencepost.symptoms import Cause, bare
 
 

@@ -16,12 +16,12 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from fencepost.errors import StartupError
-from fencepost.events import EventBus, LogSink, MetricsSink
+from fencepost.events import EventBus
 from fencepost.exit_codes import EXIT_FINE, EXIT_NOT_STARTED
 from fencepost.log import configure_log
-from fencepost.settings import Settings
+from fencepost.settings import LOOPBACK, Settings
+from fencepost.sinks import LogSink, MetricsSink
 
-LOOPBACK: Final = "127.0.0.1"
 STOP_TIMEOUT_S: Final = 3.0
 
 

@@ -12,6 +12,9 @@ from fencepost.network import PROFILES, Profile
 from fencepost.region import Region, load_region
 from fencepost.safety import Limits
 
+LOOPBACK: Final = "127.0.0.1"
+"""Everything listens here, and nowhere else."""
+
 DEFAULT_PORT_BASE: Final = 5300
 
 S = TypeVar("S", bound="Settings")

@@ -23,10 +23,11 @@ from enactor.settings import EnactorSettings
 from fencepost.clock import Clock, SystemClock, stream
 from fencepost.connect import open_plan_store, open_zone_store
 from fencepost.errors import FencepostError
-from fencepost.events import EventBus, Events, LogSink
+from fencepost.events import EventBus, Events
 from fencepost.exit_codes import EXIT_FINE, EXIT_INTERRUPTED, EXIT_NOT_STARTED
 from fencepost.log import json_logger
 from fencepost.settings import load_settings
+from fencepost.sinks import LogSink
 from fencepost.stores import Actor
 from lab.ablate_cases import ALL_ON, RunSpec
 from lab.ablate_figures import FAILED, RunFigures, figures_of, state_of

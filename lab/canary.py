@@ -22,8 +22,8 @@ from pydantic import Field
 
 from fencepost.clock import Clock, SystemClock
 from fencepost.events import Events
-from fencepost.service import LOOPBACK, Context, serve
-from fencepost.settings import Settings, load_settings
+from fencepost.service import Context, serve
+from fencepost.settings import LOOPBACK, Settings, load_settings
 from lab.clients import Target, targets_of
 from lab.history import CANARY_FILE, EMPTY_RCODES, Probe
 from lab.lines import LinesFile

@@ -24,7 +24,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from fencepost.clock import Clock
 from fencepost.region import Region
-from fencepost.service import LOOPBACK
+from fencepost.settings import LOOPBACK
 
 FAMILIES: Final = {"A": socket.AF_INET, "AAAA": socket.AF_INET6}
 CARES_FLAGS: Final = pycares.ARES_FLAG_NOSEARCH | pycares.ARES_FLAG_EDNS

@@ -1,4 +1,4 @@
-"""Commands of this room: `compare`, `load`, `check` and `ablate`. Each imports what it needs when it is run."""
+"""Commands of this room, and of the rooms below it. Each imports what it needs when it is run."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,9 +7,12 @@ import typer
 
 from fencepost.guards import Guard
 from fencepost.settings import DEFAULT_PORT_BASE
+from lab.bench.commands import register as register_bench
 from lab.drills.commands import register as register_drills
+from lab.mutants.commands import register as register_mutants
+from lab.odds.commands import register as register_odds
 from lab.options import REGION_HELP, Enactors, JsonFile, PortBase, RegionFile, RunDir
-from lab.simulation.commands import register as register_simulation
+from lab.simulation.commands import register as register_explore
 
 Seed = Annotated[int, typer.Option(help="Fixes every draw of world, load, delays and jitter.")]
 Which = Annotated[Literal["both", "buggy", "fixed"], typer.Option(help="Which protocols to run.")]
@@ -61,8 +64,12 @@ def register(app: typer.Typer) -> None:
     app.command()(load)
     app.command()(check)
     register_drills(app)
-    register_simulation(app)
     app.command()(ablate)
+    register_mutants(app)
+    register_bench(app)
+    register_explore(app)
+    app.command()(replay)
+    register_odds(app)
 
 
 def compare(
@@ -222,3 +229,33 @@ def ablate(
         keep=keep_runs,
     )
     return run_ablate(options, Outputs(json))
+
+
+def replay(
+    file: Annotated[
+        Path,
+        typer.Argument(help="What `fencepost explore --save FILE` has written, or a directory of `fencepost compare`."),
+    ],
+    *,
+    step: Annotated[
+        bool, typer.Option("--step", help="Step by step: Enter for the next, with all that the zone holds after it.")
+    ] = False,
+    at: Annotated[
+        int | None, typer.Option(help="Show this step only, with all that every zone holds after it.")
+    ] = None,
+    json: JsonFile = None,
+    html: Annotated[Path | None, typer.Option(help="Write the time line there, as one self-contained page.")] = None,
+) -> int:
+    """Replay a failure that `fencepost explore` has found and saved, exactly, and print it as a time line.
+
+    The shipped enactors, adapters and scripts run in this process again, and the saved choices say what happens next.
+    Each row is what one process did in a row; reads are told with the write that they lead to, as long as nobody else
+    acts in between. A directory of `compare` is what real processes have recorded: their batches are sent again to the
+    small server, each of which must have the same outcome.
+
+    Exit code: 1 when the failure is still there, just as it was saved; 0 when it is not there any more; 3 when it is
+    there, but came out otherwise, as the code has changed since; 2 when FILE is no such file.
+    """
+    from lab.simulation.replay_command import ReplayOptions, replay_path
+
+    return replay_path(file, ReplayOptions(step, at, json, html))

@@ -14,8 +14,9 @@ from deploy.topology import Mode, ProcessSpec
 from fencepost.clock import Clock, stream
 from fencepost.connect import open_plan_store, open_zone_store
 from fencepost.errors import StartupError
-from fencepost.events import EventBus, Events, LogSink
+from fencepost.events import EventBus, Events
 from fencepost.log import json_logger
+from fencepost.sinks import LogSink
 from fencepost.stores import Actor, PlanStore, ZoneStore
 from lab.clients import Tally, Target, targets_of
 from lab.compare_options import INSTALL_BOUND_S, CompareOptions, watcher_specs

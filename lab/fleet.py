@@ -21,8 +21,8 @@ from prometheus_client import Counter
 from fencepost.clock import Clock, SystemClock
 from fencepost.errors import StartupError
 from fencepost.region import LoadBalancer, Region
-from fencepost.service import LOOPBACK, Context, cannot_listen, serve, start_site
-from fencepost.settings import Settings, load_settings
+from fencepost.service import Context, cannot_listen, serve, start_site
+from fencepost.settings import LOOPBACK, Settings, load_settings
 from lab.fleet_control import Condition, Failure, Wish, control_app
 
 SHUTDOWN_TIMEOUT_S = 0.2

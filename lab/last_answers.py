@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from fencepost.service import LOOPBACK
+from fencepost.settings import LOOPBACK
 from lab.canary import Answered, probe
 from lab.clients import Target
 

@@ -23,8 +23,7 @@ from fencepost.events import Events
 from fencepost.names import lock_name
 from fencepost.records import RecordKey, txt
 from fencepost.region import Region
-from fencepost.service import LOOPBACK
-from fencepost.settings import Settings
+from fencepost.settings import LOOPBACK, Settings
 from fencepost.stores import PlanStore, ZoneStore
 from lab.invariants.replay import ZoneState, is_within
 from lab.lost_writes import LostWrites

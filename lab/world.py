@@ -23,8 +23,7 @@ from fencepost.clock import Clock
 from fencepost.errors import StartupError
 from fencepost.events import Events
 from fencepost.region import Region
-from fencepost.service import LOOPBACK
-from fencepost.settings import Settings
+from fencepost.settings import LOOPBACK, Settings
 
 REQUEST_TIMEOUT_S: Final = 5.0
 FAILURES: Final = ("refuse", "hang", "error")

@@ -119,7 +119,15 @@ class Planner:
         """Observe and publish until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.observer.run())
-            group.create_task(self._run_rounds())
+            group.create_task(self.run_rounds())
+
+    async def run_rounds(self) -> None:
+        """Publish until cancelled, by what the observer is told."""
+        while True:
+            outcome = await self.tick()
+            if was_cancelled():
+                raise asyncio.CancelledError
+            await self._pause(outcome)
 
     def call(self, *, urgent: bool) -> None:
         """Call for a round; one that is not urgent may wait for the slow lane's turn."""
@@ -206,13 +214,6 @@ class Planner:
             self._report_due_s = now_s + self._settings.look_interval_s
         except FencepostError as error:
             self._events.emit("service.round_failed", reason=f"no report could be left in the plan store: {error}")
-
-    async def _run_rounds(self) -> None:
-        while True:
-            outcome = await self.tick()
-            if was_cancelled():
-                raise asyncio.CancelledError
-            await self._pause(outcome)
 
     async def _pause(self, outcome: Outcome) -> None:
         """Wait until there is something to do.

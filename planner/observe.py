@@ -196,6 +196,23 @@ class Observer:
             for lb in self._balancers:
                 group.create_task(self._check(session, lb))
 
+    def take(self, name: str, reading: Reading) -> None:
+        """Advance what is known of one load balancer, and tell who listens if it matters."""
+        existing, was_complete = self.fleet[name], self.complete
+        seen = advance(existing, reading, self.thresholds)
+        self.fleet = MappingProxyType({**self.fleet, name: seen})
+        moved = (seen.healthy, seen.capacity) != (existing.healthy, existing.capacity)
+        if moved:
+            self._events.emit(
+                "planner.fleet_observed",
+                load_balancer=name,
+                reason=seen.reason,
+                healthy=seen.healthy,
+                capacity=seen.capacity,
+            )
+        if moved or self.complete != was_complete:
+            self._changed(urgent=seen.healthy is False and existing.healthy is not False)
+
     def _session(self) -> aiohttp.ClientSession:
         # A connection is used once: one kept open would not notice that nobody listens any more.
         return aiohttp.ClientSession(
@@ -215,7 +232,7 @@ class Observer:
             reading = await self._read(session, lb)
         if reading.verdict is not Verdict.UNKNOWN:
             self._learnt_s[lb.name] = self._clock.monotonic()
-        self._take(lb.name, reading)
+        self.take(lb.name, reading)
 
     async def _read(self, session: aiohttp.ClientSession, lb: LoadBalancer) -> Reading:
         url = f"http://{lb.address}:{self._settings.fleet_port}/health"
@@ -224,23 +241,6 @@ class Observer:
                 return read_answer(lb.name, response.status, await _body(response.content))
         except (aiohttp.ClientError, OSError) as error:
             return read_error(error, self._settings.check_timeout_s)
-
-    def _take(self, name: str, reading: Reading) -> None:
-        """Advance what is known of one load balancer, and tell who listens if it matters."""
-        existing, was_complete = self.fleet[name], self.complete
-        seen = advance(existing, reading, self.thresholds)
-        self.fleet = MappingProxyType({**self.fleet, name: seen})
-        moved = (seen.healthy, seen.capacity) != (existing.healthy, existing.capacity)
-        if moved:
-            self._events.emit(
-                "planner.fleet_observed",
-                load_balancer=name,
-                reason=seen.reason,
-                healthy=seen.healthy,
-                capacity=seen.capacity,
-            )
-        if moved or self.complete != was_complete:
-            self._changed(urgent=seen.healthy is False and existing.healthy is not False)
 
 
 async def _body(content: aiohttp.StreamReader) -> bytes:

@@ -9,7 +9,8 @@ from aiohttp import web
 from fencepost.clock import SystemClock
 from fencepost.connect import check_server, open_plan_store, open_zone_store, store_link
 from fencepost.plan import Lane
-from fencepost.service import LOOPBACK, Context, start_site
+from fencepost.service import Context, start_site
+from fencepost.settings import LOOPBACK
 from fencepost.stores import Actor
 from planner.api import api_app
 from planner.lanes import Lanes

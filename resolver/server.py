@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final, cast
 
 from fencepost.errors import StartupError
-from fencepost.service import LOOPBACK, cannot_listen
+from fencepost.service import cannot_listen
+from fencepost.settings import LOOPBACK
 from resolver.message import Transport
 
 Answerer = Callable[[bytes, Transport], bytes | Awaitable[bytes | None] | None]

@@ -10,7 +10,7 @@ import dns.name
 import dns.rcode
 import pycares
 
-from fencepost.service import LOOPBACK
+from fencepost.settings import LOOPBACK
 from resolver.message import Records
 
 TIMEOUT_S: Final = 2.0

@@ -24,11 +24,11 @@ from fencepost.client import Stores
 from fencepost.clock import Clock, stream
 from fencepost.connect import open_plan_store, open_zone_store
 from fencepost.errors import FencepostError, StartupError
-from fencepost.events import EventBus, LogSink
+from fencepost.events import EventBus
 from fencepost.log import json_logger
 from fencepost.region import Region, load_region
-from fencepost.service import LOOPBACK
-from fencepost.settings import DEFAULT_PORT_BASE
+from fencepost.settings import DEFAULT_PORT_BASE, LOOPBACK
+from fencepost.sinks import LogSink
 from fencepost.stores import Actor
 from lab.clients import Target
 from lab.drills.progress import Progress

@@ -16,8 +16,8 @@ from pydantic import Field
 
 from fencepost.clock import Clock, SystemClock, stream
 from fencepost.region import Region
-from fencepost.service import LOOPBACK, Context, serve
-from fencepost.settings import Settings, load_settings
+from fencepost.service import Context, serve
+from fencepost.settings import LOOPBACK, Settings, load_settings
 from lab.clients import Answer, OpenLoop, Tally, Target, arrivals
 from lab.drills.storm import ACCEPTED, is_refusal
 

@@ -6,14 +6,14 @@ the first time. After a round all that counts is what it remembers: nodes with e
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from lab.simulation.client import Call
 from lab.simulation.loop import NotInSimulation, WorldTime
-from lab.simulation.memory import digest_of
+from lab.simulation.memory import mind_of
 from lab.simulation.process import Listener, Process
 from lab.simulation.server import Reply
 
@@ -83,16 +83,24 @@ class Node:
         return found[::-1]
 
 
+Running = tuple[Process, WorldTime, list[str]]
+"""A process, its own time, and the names of the events since that was last cleared."""
+
+
 class Actor:
     """One process, as far as it is learnt.
 
     Args:
-        make: makes the process anew, given its time.
+        make: makes the process anew, given its time and who hears its events.
+
+    Attributes:
+        root: before it was told anything.
+        learnt, told_again: how often shipped code was run for something new, and for something known to get there.
     """
 
     def __init__(self, make: Callable[[WorldTime, Listener], Process]) -> None:
         self._make = make
-        self._running: OrderedDict[Node, tuple[Process, WorldTime, list[str]]] = OrderedDict()
+        self._running: OrderedDict[Node, Running] = OrderedDict()
         self._remembered: dict[object, Node] = {}
         self._numbers = iter(range(10**12))
         self.learnt = self.told_again = 0
@@ -101,7 +109,7 @@ class Actor:
         self._look(self.root, running)
         self._keep(self.root, running)
 
-    def _fresh(self) -> tuple[Process, WorldTime, list[str]]:
+    def _fresh(self) -> Running:
         time, said = WorldTime(), []
         process = self._make(time, lambda _, event: said.append(event.name))
         process.start()
@@ -116,50 +124,64 @@ class Actor:
 
     def _learn(self, node: Node, told: Told) -> Node:
         self.learnt += 1
-        running = self._running.pop(node, None) or self._bring_back(node)
+        running = self._running.pop(node, None) or self.bring_back(node)
         process, _, said = running
         said.clear()
         child = Node(next(self._numbers), node, told)
         before = process.rounds
         try:
-            _tell(running, told)
+            tell_again(running, told)
         except Exception as error:  # noqa: BLE001  -- whatever ends a process is a finding
             child.failed = f"{type(error).__name__}: {error}"
         self._look(child, running)
         child.rounds = node.rounds + (process.rounds - before if told.how is not STARTED else 0)
-        if process.rounds != before and not child.calls and told.how is not STARTED and not child.failed:
-            key = (digest_of(process.memory), child.timer_s, child.rounds, process.life)
-            known = self._remembered.setdefault(key, child)
+        if not child.failed:
+            known = self._remembered.setdefault(self._mind(process, child), child)
             if known is not child:
                 process.kill()
                 return known
         self._keep(child, running)
         return child
 
-    def _look(self, node: Node, running: tuple[Process, WorldTime, list[str]]) -> None:
+    def _mind(self, process: Process, node: Node) -> object:
+        """Return what is equal for two nodes that are one."""
+        calls = tuple((call.name, call.keys, call.args) for call in node.calls)
+        mind = () if process.killed else mind_of(process)
+        return mind, calls, node.timer_s, node.rounds, node.dead, node.busy, process.life
+
+    def _look(self, node: Node, running: Running) -> None:
         process, _, said = running
         node.calls, node.timer_s = tuple(process.parked), process.timer_s
         node.dead, node.busy, node.said = process.killed, process.busy, tuple(said)
 
-    def _bring_back(self, node: Node) -> tuple[Process, WorldTime, list[str]]:
+    def bring_back(self, node: Node) -> Running:
+        """Return a process that was told all that leads to a node."""
         self.told_again += 1
         running = self._fresh()
         for told in node.history:
-            _tell(running, told)
+            tell_again(running, told)
         return running
 
-    def _keep(self, node: Node, running: tuple[Process, WorldTime, list[str]]) -> None:
+    def _keep(self, node: Node, running: Running) -> None:
         self._running[node] = running
         if len(self._running) > KEPT:
             _, (process, _, _) = self._running.popitem(last=False)
             process.kill()
 
+    def close(self) -> None:
+        """End all processes that were kept; what was learnt stays."""
+        while self._running:
+            _, (process, _, _) = self._running.popitem()
+            process.kill()
+
+    @property
     def nodes(self) -> int:
-        """Return how many nodes are known."""
-        return self.learnt + 1
+        """How many different things it has in mind, as far as is known."""
+        return len(self._remembered)
 
 
-def _tell(running: tuple[Process, WorldTime, list[str]], told: Told) -> None:
+def tell_again(running: Running, told: Told) -> None:
+    """Tell a process something that its node is, or will be, known to have been told. Raises: what goes wrong in it."""
     process, time, _ = running
     time.now_s = told.now_s
     if told.how is ANSWERED:
@@ -198,8 +220,3 @@ def _thawed(told: Any) -> Any:
         at, *rest = told
         return [*map(_thawed, rest[:at]), UNTOLD, *map(_thawed, rest[at:])]
     return list(map(_thawed, told)) if isinstance(told, tuple) else told
-
-
-def places(node: Node) -> Iterator[tuple[int, Call]]:
-    """Yield the calls that wait, with their places."""
-    yield from enumerate(node.calls)

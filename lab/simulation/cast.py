@@ -2,35 +2,45 @@
 
 from typing import Final
 
-from enactor.loop import PROTOCOLS
 from enactor.protocol import Tools
-from enactor.rounds import Rounds
-from fencepost.errors import OutcomeUnknown, PlanError, StoreError
+from enactor.rounds import PROTOCOLS, Rounds
+from fencepost.batch import LIMITS, Limits
+from fencepost.errors import EndpointPinned, OutcomeUnknown, PlanError, PlansFrozen, StoreError
 from fencepost.plan import Draft
 from fencepost.redis_plans import RedisPlanStore
-from fencepost.redis_zones import RedisZoneStore
-from fencepost.stores import Actor
 from lab.simulation.process import Main, Process
 from lab.simulation.scenario import Scene
+from lab.simulation.stores import RETRY_S, plans_of, zones_of
 
 PUBLISHER: Final = "publisher"
-FINITE: Final = frozenset({PUBLISHER})
+OPERATOR: Final = "operator"
+FINITE: Final = frozenset({PUBLISHER, OPERATOR})
 """Who has something to do that ends."""
-
-
-def plans_of(process: Process) -> RedisPlanStore:
-    """Return the plan store as a process has it open."""
-    return RedisPlanStore(process.client)  # type: ignore[arg-type]  # the part of a client that it uses
-
-
-def zones_of(process: Process, *, operator: bool = False) -> RedisZoneStore:
-    """Return the zones as a process has them open."""
-    return RedisZoneStore(process.client, Actor(process.name, operator))  # type: ignore[arg-type]  # as above
 
 
 def cast(scene: Scene) -> dict[str, Main]:
     """Return who acts in a scene: name -> what it does."""
-    return {PUBLISHER: publisher(scene)} | {name: enactor(scene) for name in scene.enactor_names}
+    # Planner and operators bring half of the project with them; most worlds have neither.
+    if scene.planner_names:
+        from lab.simulation.planning import planner
+    if scene.scenario.operator:
+        from lab.simulation.operating import operator
+
+    found = {name: planner(scene) for name in scene.planner_names} or {PUBLISHER: publisher(scene)}
+    if scene.scenario.operator:
+        found[OPERATOR] = operator(scene)
+    found |= {name: enactor(scene) for name in scene.enactor_names}
+    return {name: within(scene.limits, main) for name, main in found.items()}
+
+
+def within(limits: Limits, main: Main) -> Main:
+    """Return what does the same where batches may be only so large."""
+
+    async def limited(process: Process) -> None:
+        LIMITS.set(limits)  # for this process alone: its tasks have a context of their own
+        await main(process)
+
+    return limited
 
 
 def enactor(scene: Scene) -> Main:
@@ -74,6 +84,9 @@ def publisher(scene: Scene) -> Main:
             draft = Draft({zone: rng.choice(scene.contents) for zone in changed}, f"plan {latest + 1}")
             try:
                 latest = await plans.publish(draft, expected=latest)
+            except (PlansFrozen, EndpointPinned):
+                await process.clock.sleep(RETRY_S)
+                latest = await _known(plans, process)
             except (OutcomeUnknown, PlanError):
                 latest = await _known(plans, process)
 
@@ -85,4 +98,4 @@ async def _known(plans: RedisPlanStore, process: Process) -> int:
         try:
             return await plans.latest_generation()
         except StoreError:
-            await process.clock.sleep(1.0)
+            await process.clock.sleep(RETRY_S)

@@ -7,6 +7,7 @@ import msgspec
 
 TIMER: Final = "timer"
 START: Final = "start"
+FORGET: Final = "forget"
 
 
 class Fault(StrEnum):
@@ -30,8 +31,9 @@ class Choice(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """One choice of a schedule.
 
     Attributes:
-        process: whose call, timer or start it is.
-        what: the parked call, e.g. `change_batch a.test.` (the oldest such of the process), or `timer`, or `start`.
+        process: whose call, timer or start it is; the slot that forgets.
+        what: the parked call, e.g. `change_batch a.test.` (the oldest such of the process), or `timer`, or `start`, or
+            `forget 3` for a slot whose last three writes are gone.
         fault: what the call meets.
     """
 

@@ -40,7 +40,7 @@ def explore(
         int | None, typer.Option(help="How many, each with a zone. Default: 3; 1 for buggy, bounded and exhaustive.")
     ] = None,
     generations: Annotated[
-        int | None, typer.Option(help="How many plans are published. Default: 4; 3 for bounded and exhaustive.")
+        int | None, typer.Option(help="How many plans are published. Default: 3; 4 where buggy is drawn.")
     ] = None,
     balancers: Annotated[int, typer.Option(help="How many load balancers are behind each endpoint, at most.")] = 3,
     keep: Annotated[int, typer.Option(help="How many generations' trees the cleaner leaves.")] = 1,
@@ -53,7 +53,7 @@ def explore(
     ] = None,
     rounds: Annotated[
         int, typer.Option(help="How many rounds an enactor makes before its world only heals: bounded, exhaustive.")
-    ] = 2,
+    ] = 1,
     without: Annotated[
         str, typer.Option(metavar="GUARD[,GUARD]", help="Guards of fixed that are off: " + ", ".join(Guard) + ".")
     ] = "",
@@ -62,9 +62,15 @@ def explore(
         bool, typer.Option("--operator", help="An operator acts, too: freezes, rolls back ...")
     ] = False,
     skew: Annotated[float, typer.Option(min=0, help="Enactors' wall clocks are wrong by up to so much, seconds.")] = 0,
+    forgets: Annotated[
+        int, typer.Option(help="How often the store may fail over and forget its last writes; with --planner.")
+    ] = 0,
+    batch_records: Annotated[
+        int, typer.Option(help="How many record sets of a tree fit into a batch; 0: as many as Route 53 takes.")
+    ] = 0,
     steps: Annotated[
         int, typer.Option(min=1, help="How many choices a schedule has, at most; then its world heals. By chance only.")
-    ] = 200,
+    ] = 120,
     preemptions: Annotated[
         int, typer.Option(min=0, help="How often a schedule takes a process's turn away, at most: bounded.")
     ] = 2,
@@ -75,7 +81,9 @@ def explore(
     minutes: Annotated[float | None, typer.Option(help="For how long, at most. Default: as long as it takes.")] = None,
     json: JsonFile = None,
     html: Annotated[Path | None, typer.Option(help="Write a failure's time line there, as a page.")] = None,
-    save: Annotated[Path | None, typer.Option(help="Write a failure there, for `fencepost replay`.")] = None,
+    save: Annotated[Path, typer.Option(help="Write a failure there, for `fencepost replay`.")] = Path(
+        "fencepost-failure.json"
+    ),
 ) -> int:
     """Run the shipped code through schedules of chance or of a search, and check every invariant after each step.
 
@@ -112,6 +120,8 @@ def explore(
         planner=planner,
         operator=operator,
         skew_s=skew,
+        forgets=forgets,
+        batch_records=batch_records,
         steps=steps,
         preemptions=preemptions,
     )

@@ -114,7 +114,8 @@ def _now_us(world: World) -> int:
 def heal(world: World, within_s: float) -> Sequence[str]:
     """Let everything happen in its turn, without faults, until all is converged; return what is pending after that.
 
-    Dead processes start again; what was called first is executed first; a timer goes off when no call waits.
+    Dead processes start again; what was called first is executed first; a timer goes off when no call waits. Who has
+    not come to its end by then is pending, too.
     """
     for process in world.dead:
         world.start(process)
@@ -129,7 +130,7 @@ def heal(world: World, within_s: float) -> Sequence[str]:
             break
         if world.judge.commits != commits or call is None:
             pending = world.pending()
-    return pending
+    return [*pending, *(f"{process.name}: has not come to its end" for process in world.processes if process.busy)]
 
 
 def _oldest(world: World) -> Call | None:

@@ -5,14 +5,40 @@ reached again with other moves asleep is searched for those that slept then and 
 Source: Godefroid, "Partial-Order Methods for the Verification of Concurrent Systems", 1996, chapters 5 and 6.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
+
+import msgspec
 
 from lab.invariants.violation import Violation
 from lab.simulation.choice import Choice
-from lab.simulation.space import Move, Space, State
+from lab.simulation.scenario import Scenario
+from lab.simulation.space import Move, Moves, Space, State
 
 HEAL_MOVES: Final = 5_000
+"""A world that is not healed after so many moves will not be."""
+
+ASK_EVERY: Final = 1024
+
+
+STEP_S: Final = 20.0
+
+
+def coarse(scenario: Scenario) -> Scenario:
+    """Return a scenario with few different instants, so that its space is small; nothing is left out of the order.
+
+    All pauses are one step and have no jitter. A lock lives for less than a step, so that it may expire while its
+    holder is slow; every second round looks at zones that have the latest plan.
+    """
+    return msgspec.structs.replace(
+        scenario,
+        even=True,
+        poll_s=STEP_S,
+        backoff_base_s=STEP_S,
+        backoff_cap_s=STEP_S,
+        lock_ttl_s=0.75 * STEP_S,
+        sweep_s=1.5 * STEP_S,
+    )
 
 
 class Found(NamedTuple):
@@ -33,11 +59,12 @@ class Extent(NamedTuple):
 
 
 class _Frame:
+    """A state on the way to where the search is: what is asleep there, was tried, and is still to be tried."""
+
     __slots__ = ("done", "sleep", "state", "taken", "todo")
 
-    def __init__(self, state: State, todo: list[Move], sleep: frozenset[Move]) -> None:
-        self.state, self.todo, self.sleep = state, todo, sleep
-        self.done: list[Move] = []
+    def __init__(self, state: State, todo: list[Move], sleep: int) -> None:
+        self.state, self.todo, self.sleep, self.done = state, todo, sleep, 0
         self.taken: Move | None = None
 
 
@@ -45,20 +72,33 @@ class Search:
     """A search of a space.
 
     Args:
-        reduce: whether moves may sleep; without, every move is tried in every state.
         healing_s: within how long a world heals that has come to its end (I5).
+        reduce: whether moves may sleep; without, every move is tried in every state.
+        at_end: hears every state in which nothing is left to choose, before it heals.
+        most_found: after so many schedules that break something the search ends.
 
     Attributes:
         complete: whether the whole space was searched.
+        longest_heal_s: the longest that a world took to heal.
         found: schedules that break something; the search does not go on past them.
     """
 
-    def __init__(self, space: Space, *, healing_s: float, reduce: bool = True, most_found: int = 1) -> None:
+    def __init__(
+        self,
+        space: Space,
+        *,
+        healing_s: float,
+        reduce: bool = True,
+        most_found: int = 1,
+        at_end: Callable[[State], None] | None = None,
+    ) -> None:
+        self._at_end = at_end
         self._space, self._healing_s, self._reduce, self._most_found = space, healing_s, reduce, most_found
-        self._slept: dict[tuple[float | int, ...], frozenset[Move]] = {}
-        self._heals: dict[tuple[float | int, ...], float] = {}
+        self._moves = Moves()
+        self._slept: dict[bytes, int] = {}
+        self._heals: dict[bytes, float] = {}
         self._stack: list[_Frame] = []
-        self._moves = self._sleeping = self._ends = self._depth = 0
+        self._made = self._sleeping = self._ends = self._depth = 0
         self.complete = False
         self.longest_heal_s = 0.0
         self.found: list[Found] = []
@@ -66,15 +106,20 @@ class Search:
     @property
     def extent(self) -> Extent:
         """How much was searched so far."""
-        return Extent(len(self._slept), self._moves, self._sleeping, self._ends, self._depth)
+        return Extent(len(self._slept), self._made, self._sleeping, self._ends, self._depth)
+
+    @property
+    def visited(self) -> Collection[bytes]:
+        """The keys of all states that were visited."""
+        return self._slept.keys()
 
     def run(self, go_on: Callable[[], bool]) -> None:
         """Search until all is searched, enough is found, or `go_on` (asked now and then) says no."""
-        self._enter(self._space.beginning, frozenset())
+        self._enter(self._space.beginning, 0)
         asked = 0
         while self._stack:
             asked += 1
-            if asked % 1024 == 0 and not go_on():
+            if asked % ASK_EVERY == 0 and not go_on():
                 return
             frame = self._stack[-1]
             if not frame.todo:
@@ -83,33 +128,34 @@ class Search:
             self._move(frame, frame.todo.pop())
             if len(self.found) >= self._most_found:
                 return
-        self.complete = True
+        self.complete = not self.found
 
     def _move(self, frame: _Frame, move: Move) -> None:
         frame.taken = move
-        self._moves += 1
+        self._made += 1
         state, broken = self._space.after(frame.state, move)
         if broken:
             self.found.append(Found(self._trace(), broken))
+        elif self._reduce:
+            self._enter(state, (frame.sleep | frame.done) & self._moves.commuting(move))
         else:
-            asleep = (other for other in (*frame.sleep, *frame.done) if other.commutes(move)) if self._reduce else ()
-            self._enter(state, frozenset(asleep))
-        frame.done.append(move)
+            self._enter(state, 0)
+        frame.done |= self._moves.bit(move)
 
-    def _enter(self, state: State, sleep: frozenset[Move]) -> None:
+    def _enter(self, state: State, sleep: int) -> None:
         """Go on from a state with what is awake and was not tried there before."""
-        key = state.key
+        key, moves = state.key, self._moves
         slept = self._slept.get(key)
         if slept is None:
-            moves = self._space.moves(state)
-            todo = [move for move in moves if move not in sleep]
+            able = self._space.moves(state)
+            todo = [move for move in able if not moves.bit(move) & sleep]
             self._slept[key] = sleep
-            if not moves:
+            self._sleeping += len(able) - len(todo)
+            if not able:
                 self._end(state)
         else:
-            todo = sorted(slept - sleep)
+            todo = moves.listed(slept & ~sleep)
             self._slept[key] = slept & sleep
-        self._sleeping += len(sleep)
         if todo:
             todo.reverse()
             self._stack.append(_Frame(state, todo, sleep))
@@ -121,6 +167,8 @@ class Search:
     def _end(self, state: State) -> None:
         """Heal a world in which nothing is left to choose: everything goes on in its turn."""
         self._ends += 1
+        if self._at_end is not None:
+            self._at_end(state)
         path: list[State] = []
         began_s = state.now_s
         broken: tuple[Violation, ...] = ()
@@ -140,13 +188,3 @@ class Search:
         for passed in path:
             self._heals[passed.key] = healed_s
         self.longest_heal_s = max(self.longest_heal_s, healed_s - began_s)
-
-
-def summary(extent: Extent) -> Iterator[str]:
-    """Yield how much was searched, in words."""
-    yield f"{extent.states:,} states, {extent.moves:,} moves between them, {extent.ends:,} ends that healed"
-
-
-def by_length(found: Sequence[Found]) -> Sequence[Found]:
-    """Return schedules, the shortest first."""
-    return sorted(found, key=lambda one: len(one.trace))

@@ -4,6 +4,7 @@ Schedule n of a seed is the same whoever runs it, and in whatever order: it has 
 """
 
 import gc
+import random
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from lab.simulation.bounded import Bounded
 from lab.simulation.choice import Choice
 from lab.simulation.coverage import Coverage
 from lab.simulation.drive import Strategy, Verdict, verdict_of
+from lab.simulation.forgetting import Forgetful
 from lab.simulation.scenario import Scenario
 from lab.simulation.seal import sealed
 from lab.simulation.stage import Stage
@@ -95,6 +97,7 @@ class Tally(msgspec.Struct):
         paths: how often each rare path was taken.
         broken: how many schedules broke each invariant.
         failure: the first that broke what was sought; nothing after it is in the tally.
+        other: the first that broke anything else.
     """
 
     schedules: int = 0
@@ -105,6 +108,12 @@ class Tally(msgspec.Struct):
     paths: Counter[str] = msgspec.field(default_factory=Counter)
     broken: Counter[str] = msgspec.field(default_factory=Counter)
     failure: Failure | None = None
+    other: Failure | None = None
+
+    @property
+    def worst(self) -> Failure | None:
+        """What there is to tell: what was sought, else whatever was broken."""
+        return self.failure or self.other
 
     def add(self, other: "Tally") -> None:
         """Take in what the schedules after these came to."""
@@ -116,6 +125,7 @@ class Tally(msgspec.Struct):
         self.paths.update(other.paths)
         self.broken.update(other.broken)
         self.failure = self.failure or other.failure
+        self.other = self.other or other.other
 
 
 class Explorer:
@@ -132,8 +142,12 @@ class Explorer:
 
     def strategy(self, number: int) -> Strategy:
         """Return how a schedule is driven."""
+        rng, forgets = stream(self._options.seed, "schedule", str(number)), self._options.scenario.forgets
+        drawn = self._drawn(number, rng)
+        return Forgetful(drawn, rng, forgets) if forgets else drawn
+
+    def _drawn(self, number: int, rng: random.Random) -> Strategy:
         by, scenario = self._options.by, self._options.scenario
-        rng = stream(self._options.seed, "schedule", str(number))
         usual = STEPS_EACH * scenario.endpoints
         faults = Chance(rng, scenario.faults, usual // 2)
         if by == "mixed":
@@ -202,6 +216,8 @@ class Explorer:
         tally.broken.update(failure.broken)
         if self._options.seek <= failure.broken:
             tally.failure = failure
+        else:
+            tally.other = tally.other or failure
         return tally.failure is not None
 
 

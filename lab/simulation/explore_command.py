@@ -14,12 +14,19 @@ from fencepost.errors import UsageError
 from fencepost.exit_codes import EXIT_CHECK_FAILED, EXIT_FINE, EXIT_INTERRUPTED
 from fencepost.guards import parse_guards
 from fencepost.show import console
-from lab.simulation.exhaustive import Search
+from lab.invariants.violation import Violation
+from lab.simulation.exhaustive import Search, coarse
 from lab.simulation.explore import By, Explorer, Failure, Options, Tally
 from lab.simulation.explored import Result, Watched, lines, progress_line, search_line
+from lab.simulation.replay_command import write_page
+from lab.simulation.saved import save
 from lab.simulation.scenario import NAMES, Scenario
+from lab.simulation.seal import sealed
+from lab.simulation.shrink import shrink
 from lab.simulation.space import Space
 from lab.simulation.stage import Stage
+from lab.simulation.timeline import tell
+from lab.simulation.told import print_story
 from lab.simulation.workers import BLOCK, Blocks, explore
 
 EMPTY_AND_STUCK: Final = frozenset({"I1", "I5"})
@@ -48,6 +55,8 @@ class Request(NamedTuple):
     planner: bool
     operator: bool
     skew_s: float
+    forgets: int
+    batch_records: int
     steps: int
     preemptions: int
 
@@ -57,7 +66,7 @@ class Outputs(NamedTuple):
 
     json: Path | None = None
     html: Path | None = None
-    save: Path | None = None
+    save: Path = Path("fencepost-failure.json")
 
 
 def options_of(asked: Request) -> Options:
@@ -65,18 +74,23 @@ def options_of(asked: Request) -> Options:
     if asked.mode == "buggy" and asked.without:
         raise UsageError("--without is for --mode fixed: buggy has no guards; leave it out")
     parse_guards(asked.without)
+    if asked.forgets and (asked.operator or not asked.planner):
+        raise UsageError("--forgets is for --planner without --operator: nobody would publish, or thaw, once more")
     buggy = asked.mode == "buggy"
     by: By = asked.by or ("random" if buggy else "mixed")
-    small = buggy or by in {"bounded", "exhaustive"}
+    systematic = by in {"bounded", "exhaustive"}
+    small = buggy or systematic
     scenario = Scenario(
         mode="buggy" if buggy else "fixed",
         enactors=_within("--enactors", asked.enactors, 2 if small else 3, MOST_ENACTORS),
         endpoints=_within("--endpoints", asked.endpoints, 1 if small else 3, len(NAMES)),
-        generations=_within("--generations", asked.generations, 3 if small and not buggy else 4, 1000),
+        generations=_within("--generations", asked.generations, 4 if buggy and not systematic else 3, 1000),
         balancers=_within("--balancers", asked.balancers, 3, 200),
         keep=_within("--keep", asked.keep, 1, 1000),
         faults=_within("--faults", asked.faults, 0 if small else 3, 100, least=0),
-        rounds=_within("--rounds", asked.rounds, 2, 100),
+        rounds=_within("--rounds", asked.rounds, 1, 100),
+        forgets=_within("--forgets", asked.forgets, 0, 10, least=0),
+        batch_records=_within("--batch-records", asked.batch_records, 0, 100, least=0),
         without=asked.without,
         planner=asked.planner,
         operator=asked.operator,
@@ -88,7 +102,7 @@ def options_of(asked: Request) -> Options:
     schedules = asked.schedules if asked.schedules is not None else (0 if by == "bounded" else 10_000)
     seek = EMPTY_AND_STUCK if buggy and by in {"random", "pct", "mixed"} else frozenset[str]()
     return Options(
-        scenario=scenario,
+        scenario=coarse(scenario) if by == "exhaustive" else scenario,
         by=by,
         schedules=schedules,
         seed=asked.seed,
@@ -118,21 +132,31 @@ def run_explore(options: Options, outputs: Outputs, *, jobs: int | None, minutes
     with Watched(screen, options.schedules, began_s) as watched:
         how = {"exhaustive": _exhaustive, "bounded": _bounded}.get(options.by)
         result = how(options, watched, began_s, go_on) if how else _schedules(options, watched, began_s, go_on, jobs)
-    write_json(outputs.json, result.document)
+    if result.tally.worst is not None:
+        result = result._replace(shrunk=present(screen, options, result.tally.worst, outputs))
     for line in lines(result):
         screen.print(Text(line), soft_wrap=True)
-    if result.tally.failure is not None:
-        present(screen, options, result.tally.failure, outputs)
+    write_json(outputs.json, result.document)
+    if result.violations:
         return EXIT_CHECK_FAILED
     return EXIT_INTERRUPTED if result.interrupted else EXIT_FINE
 
 
-def present(screen: Console, options: Options, failure: Failure, _: Outputs) -> None:
-    """Tell a failure. All that is made of one goes through here: shrinking, the time line, a file, a page."""
+def present(screen: Console, options: Options, failure: Failure, outputs: Outputs) -> tuple[Violation, ...]:
+    """Shrink a failure, tell it, and keep it for `fencepost replay`; return what the shrunk one breaks."""
+    wanted = options.seek if options.seek <= failure.broken else frozenset()
+    wanted = wanted or frozenset(violation.invariant for violation in failure.violations[:1])
+    shrunk = shrink(failure.scenario, failure.trace, wanted)
+    story = tell(shrunk.scenario, shrunk.trace, wanted)
+    print_story(screen, story)
+    save(outputs.save, story)
+    command = f"fencepost replay {outputs.save}"
     where = f"schedule {failure.schedule} of seed {options.seed}" if options.by != "exhaustive" else "the search"
-    screen.print(Text(f"found by {where}, after {len(failure.trace)} choices:", style="bold red"), soft_wrap=True)
-    for violation in failure.violations:
-        screen.print(Text(f"  {violation.invariant} {violation.endpoint}: {violation.detail}"), soft_wrap=True)
+    said = f"found by {where}; of its {len(failure.trace)} choices {len(shrunk.trace)} are left: {command} --step"
+    screen.print(Text(said), soft_wrap=True)
+    if outputs.html is not None:
+        write_page(outputs.html, story, command)
+    return tuple(story.violations)
 
 
 def _schedules(options: Options, watched: Watched, began_s: float, go_on: GoOn, jobs: int | None) -> Result:
@@ -170,7 +194,8 @@ def _bounded(options: Options, watched: Watched, began_s: float, go_on: GoOn) ->
 
 def _exhaustive(options: Options, watched: Watched, began_s: float, go_on: GoOn) -> Result:
     stage, began_cpu_s = Stage(options.scenario), time.process_time()
-    search = Search(Space(stage), healing_s=stage.scene.heal_s)
+    space = Space(stage)
+    search = Search(space, healing_s=stage.scene.heal_s)
 
     def going_on() -> bool:
         watched.tell(search.extent.states, search_line(search.extent), time.monotonic())
@@ -178,9 +203,12 @@ def _exhaustive(options: Options, watched: Watched, began_s: float, go_on: GoOn)
 
     interrupted = False
     try:
-        search.run(going_on)
+        with sealed():
+            search.run(going_on)
     except KeyboardInterrupt:
         interrupted = True
+    finally:
+        space.close()
     tally = Tally(schedules=search.extent.ends, cpu_s=time.process_time() - began_cpu_s, healed_s=search.longest_heal_s)
     for number, found in enumerate(search.found[:1]):
         tally.failure = Failure(number, options.scenario, found.violations, found.trace)

@@ -27,6 +27,7 @@ class Result(NamedTuple):
         interrupted: whether Ctrl-C ended it.
         heal_bound_s: within how long a world must heal (I5).
         extent: how much an exhaustive search has searched; None of others.
+        shrunk: what the failure breaks in as few choices as possible; None where nobody has shrunk it.
     """
 
     options: Options
@@ -36,16 +37,19 @@ class Result(NamedTuple):
     interrupted: bool
     heal_bound_s: float
     extent: Extent | None = None
+    shrunk: tuple[Violation, ...] | None = None
 
     @property
     def violations(self) -> tuple[Violation, ...]:
         """What the failure broke, empty if there is none."""
-        return self.tally.failure.violations if self.tally.failure else ()
+        if self.shrunk is not None:
+            return self.shrunk
+        return self.tally.worst.violations if self.tally.worst else ()
 
     @property
     def document(self) -> Mapping[str, Any]:
         """The result for programs: the keys of docs/architecture.md, and some more."""
-        options, tally, failure = self.options, self.tally, self.tally.failure
+        options, tally, failure = self.options, self.tally, self.tally.worst
         where = {"seed": options.seed, "schedule": failure.schedule if failure else None}
         return {
             "mode": options.scenario.mode,

@@ -20,6 +20,7 @@ from lab.invariants.replay import Replayer, Step
 from lab.invariants.rules import frozen, never_empty, no_dangling, no_regression, only_holder, referenced_kept
 from lab.invariants.velocity import Watch
 from lab.invariants.violation import Violation
+from lab.simulation.promises import Promises
 from resolver.answer import addresses
 from resolver.zone import ZoneImage
 
@@ -38,11 +39,16 @@ def _change(action: str, text: bytes) -> Change:
     return Change(Action(action), decode(text))
 
 
+def changes_of(args: Sequence[Argument]) -> tuple[Change, ...]:
+    """Return the changes in the arguments of change_batch.lua."""
+    return tuple(_change(args[at], args[at + 2]) for at in range(FIRST_CHANGE, len(args), CHANGE_WIDTH))
+
+
 def commit_of(args: Sequence[Argument], reply: Sequence[Any]) -> Commit:
     """Return the commit that a call of change_batch.lua with these ARGV, answered so, made."""
     serial, at_us = reply[1], int(reply[2])
     zone, _, actor, operator, generation, comment = args[:6]
-    changes = tuple(_change(args[at], args[at + 2]) for at in range(FIRST_CHANGE, len(args), CHANGE_WIDTH))
+    changes = changes_of(args)
     number = int(generation) if generation != "" else None
     return Commit(str(zone), serial, at_us, Actor(str(actor), operator == 1), number, str(comment), changes)
 
@@ -51,7 +57,7 @@ class ZoneJudge:
     """One zone: its state, and what its commits have broken."""
 
     def __init__(self, zone: str, history: History, members: int) -> None:
-        self.zone, self._history = zone, history
+        self.zone, self._history, self._members = zone, history, members
         self._replayer, self._velocity = Replayer(zone), Watch(history.run, members)
         self._image = ZoneImage(zone, 0, ())
         self._answered: set[str] = set()
@@ -87,6 +93,13 @@ class ZoneJudge:
                 detail = f"the resolver has no {kind} address to give, though the zone has"
                 yield Violation("I1", self.zone, detail, commit.at_us, commit.serial)
 
+    def without(self, last: int, forced: Sequence[int]) -> "ZoneJudge":
+        """Return a judge who has never seen the last so many commits: a zone that forgets them is judged from there."""
+        found = ZoneJudge(self.zone, self._history, self._members)
+        for commit in self.commits[:-last]:
+            tuple(found.take(commit, forced))
+        return found
+
     def difference(self, wanted: Content) -> str | None:
         """Return how the zone differs from a content, in words, None if it does not."""
         return difference(self._replayer.state, wanted)
@@ -106,11 +119,13 @@ class Judge:
     """All zones of a world."""
 
     def __init__(self, members: Mapping[str, int], run: RunInfo) -> None:
+        self.run = run
         history = History(run=run, commits={})
         self.zones = {zone: ZoneJudge(zone, history, count) for zone, count in members.items()}
         self.violations: list[Violation] = []
         self.commits = 0
         self.forced: dict[str, list[int]] = {zone: [] for zone in members}
+        self.promises: Sequence[Promises] = ()
 
     def has_broken(self, invariants: AbstractSet[str]) -> bool:
         """Say whether all of these are broken."""
@@ -119,4 +134,17 @@ class Judge:
     def take(self, commit: Commit) -> None:
         """Take the next commit."""
         self.commits += 1
-        self.violations += self.zones[commit.zone].take(commit, self.forced[commit.zone])
+        zone = self.zones[commit.zone]
+        self.violations += zone.take(commit, self.forced[commit.zone])
+        if not commit.actor.operator:
+            for promises in self.promises:
+                self.violations += promises.broken_by_commit(commit, zone.difference)
+
+    def forget(self, zone: str, commits: int) -> None:
+        """Take back a zone's last so many commits."""
+        self.zones[zone] = self.zones[zone].without(commits, self.forced[zone])
+
+    def take_plan(self, by: str, changes: Mapping[str, str], at_us: int) -> None:
+        """Take a plan that an automation has published; see `Promises.broken_by_plan`."""
+        for promises in self.promises:
+            self.violations += promises.broken_by_plan(by, changes, at_us)

@@ -7,7 +7,7 @@ store calls (`lab.simulation.client`) and timers; there are no sockets, no threa
 import asyncio
 import heapq
 from asyncio import events
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from contextvars import Context
 from itertools import count
 from typing import Any, Final, NoReturn
@@ -111,6 +111,11 @@ class ProcessLoop(asyncio.BaseEventLoop):
         while timers and timers[0]._cancelled:  # noqa: SLF001
             heapq.heappop(timers)
         return timers[0].when() if timers else None
+
+    @property
+    def timers(self) -> Sequence[asyncio.TimerHandle]:
+        """Return all timers, as they are kept."""
+        return tuple(self._scheduled)
 
     def fire(self) -> None:
         """Let the next timer go off."""

@@ -2,13 +2,14 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 from fencepost.clock import stream
 from fencepost.events import Event
 from lab.simulation.client import Call, SimClient
 from lab.simulation.loop import ProcessLoop, WorldTime
+from lab.simulation.promises import Promises
 from lab.simulation.server import Server
 
 EPOCH_S: Final = 1_792_000_000.0
@@ -34,6 +35,17 @@ class SimClock:
         return asyncio.sleep(seconds)
 
 
+class Even(random.Random):
+    """No chance at all: what waits for some span waits for the middle of it."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+
+    def uniform(self, a: float, b: float) -> float:
+        """Return the middle."""
+        return (a + b) / 2
+
+
 Listener = Callable[[str, Event], None]
 Main = Callable[["Process"], Coroutine[Any, Any, None]]
 
@@ -46,6 +58,7 @@ class Process:
         listener: hears every event of the process, with its name.
         skew_s: by how much its wall clock is ahead.
         finite: whether it has something to do that ends.
+        even: whether its chance is none: every draw of a span is its middle.
 
     Attributes:
         parked: its store calls that wait to be executed.
@@ -54,6 +67,7 @@ class Process:
         killed: whether it was, and was not started again.
         rounds: how many rounds it has made in this life.
         memory: what it goes by from one round to the next; None if it makes no rounds.
+        promises: what its person was told and relies on, which outlives the process; None if it has none.
     """
 
     def __init__(
@@ -67,9 +81,11 @@ class Process:
         listener: Listener,
         skew_s: float = 0.0,
         finite: bool = False,
+        even: bool = False,
+        promises: Promises | None = None,
     ) -> None:
         self.name, self._main, self._server, self._time, self._seed = name, main, server, time, seed
-        self._listener, self._finite = listener, finite
+        self._listener, self._finite, self._even = listener, finite, even
         self.clock = SimClock(time, skew_s)
         self.parked: list[Call] = []
         self.client = SimClient(name, server, self.parked, time.numbers)
@@ -78,11 +94,22 @@ class Process:
         self.killed = False
         self.rounds = 0
         self.memory: object = None
+        self.promises = promises
 
     @property
     def timer_s(self) -> float | None:
         """When its next timer is due; None if it has none, or does not run."""
         return self._loop.timer_s if self._loop is not None else None
+
+    @property
+    def tasks(self) -> Sequence[asyncio.Task[Any]]:
+        """Its tasks that are not done."""
+        return [] if self._loop is None else [task for task in self._loop.tasks if not task.done()]
+
+    @property
+    def timers(self) -> Sequence[asyncio.TimerHandle]:
+        """Its timers, in the order in which its loop keeps them."""
+        return [] if self._loop is None else self._loop.timers
 
     @property
     def busy(self) -> bool:
@@ -91,6 +118,8 @@ class Process:
 
     def rng(self, purpose: str) -> random.Random:
         """Return the chance of this life of the process."""
+        if self._even:
+            return Even()
         return stream(self._seed, self.name, str(self.life), purpose)
 
     def emit(

@@ -3,6 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from redis.exceptions import ResponseError
+
+from lab.simulation.server import ServerError
+
 Entry = tuple[bytes, dict[bytes, bytes]]
 
 
@@ -44,3 +48,8 @@ def range_arguments(key: str, first: object, last: object, count: int | None) ->
 def read_arguments(streams_from: Mapping[str, str], count: int | None) -> Sequence[str]:
     """Return the arguments of an XREAD that does not wait."""
     return (*(() if count is None else ("COUNT", str(count))), "STREAMS", *streams_from, *streams_from.values())
+
+
+def refused(error: ServerError) -> ResponseError:
+    """Return what redis-py raises for an error of the server: the word ERR is not part of its text."""
+    return ResponseError(str(error).removeprefix("ERR "))

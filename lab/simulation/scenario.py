@@ -6,15 +6,20 @@ from typing import Final, Literal
 import msgspec
 from pydantic import PrivateAttr
 
+from deploy.freeze import PATIENCE_S
 from enactor.settings import EnactorSettings
+from enactor.tree import RESERVED_CHARACTERS
+from fencepost.batch import Limits
 from fencepost.guards import Guard
 from fencepost.plan import Content, Target, content
 from fencepost.region import AvailabilityZone, Endpoint, LoadBalancer, Region
-from fencepost.settings import load_settings
+from fencepost.settings import Settings, load_settings
 from planner.settings import PlannerSettings
 
 TTL_S: Final = 5
 NAMES: Final = "abcdefghijklmnopqrstuvwxyz"
+PLANNERS_LOOK_S: Final = 10.0
+"""Within how long a planner is sure to look again, and to publish: its look interval, waits after errors, the lanes."""
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -25,13 +30,18 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         enactors, endpoints, balancers: how many; every load balancer is behind every endpoint.
         generations: how many plans are published.
         planner: whether the real planner publishes them, from changes of the fleet; else a script does.
-        operator: whether an operator freezes, thaws and rolls back meanwhile.
+        planners: how many of them there are, if it does: one, or more over the same store.
+        operator: whether an operator freezes, thaws, rolls back, repairs and publishes meanwhile.
+        deeds: how many things an operator does.
         faults: how many faults a schedule may have.
+        forgets: how often a store may fail over that forgets its last writes to a zone, or of the plans. That takes the
+            real planner, who raises the floor; and no operator, since nobody would thaw a second time.
         rounds: how many rounds an enactor makes before the world only heals, in an exhaustive search.
         keep: how many generations' trees the cleaner leaves.
         batch_records: how many record sets of a tree fit into one batch; 0: as many as Route 53's limits allow.
         without: guards that are off, separated by commas.
         poll_s, lock_ttl_s, backoff_base_s, backoff_cap_s, sweep_s: see `EnactorSettings`.
+        even: whether every draw of a span is its middle, so that jitter makes no more different instants.
         skew_s: the processes' wall clocks differ by up to so much.
         seed: fixes every draw of the processes.
     """
@@ -42,9 +52,12 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     balancers: int = 3
     generations: int = 4
     planner: bool = False
+    planners: int = 1
     operator: bool = False
+    deeds: int = 3
     faults: int = 0
-    rounds: int = 2
+    forgets: int = 0
+    rounds: int = 1
     keep: int = 1
     batch_records: int = 0
     without: str = ""
@@ -53,8 +66,14 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     backoff_base_s: float = 2.0
     backoff_cap_s: float = 8.0
     sweep_s: float = 30.0
+    even: bool = False
     skew_s: float = 0.0
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what could not heal."""
+        if self.forgets and (self.operator or not self.planner):
+            raise ValueError("plans that were forgotten take `planner`, and no `operator`: see `Scenario.forgets`")
 
 
 class _EnactorSettings(EnactorSettings):
@@ -121,9 +140,21 @@ class Scene:
         return ",".join(Guard) if self.scenario.mode == "buggy" else self.scenario.without
 
     @cached_property
-    def planner_settings(self) -> PlannerSettings:
-        """The planner's settings."""
-        return load_settings(PlannerSettings, without=self.without, small_fleet=1, slow_interval_s=self.scenario.poll_s)
+    def planner_names(self) -> tuple[str, ...]:
+        """The planners' names; none if a script publishes."""
+        return tuple(f"planner-{n}" for n in range(1, self.scenario.planners + 1)) if self.scenario.planner else ()
+
+    @cached_property
+    def planner_settings(self) -> dict[str, PlannerSettings]:
+        """Each planner's settings; one check is enough to believe what a load balancer says."""
+        given = {"without": self.without, "small_fleet": 1, "slow_interval_s": self.scenario.poll_s}
+        checks = {"unhealthy_after": 1, "healthy_after": 1}
+        return {name: load_settings(PlannerSettings, name=name, **given, **checks) for name in self.planner_names}
+
+    @cached_property
+    def operator_settings(self) -> Settings:
+        """What a command's settings are."""
+        return load_settings(Settings, without=self.without, small_fleet=1)
 
     @cached_property
     def contents(self) -> tuple[Content, ...]:
@@ -133,7 +164,30 @@ class Scene:
         return tuple(content(TTL_S, targets) for targets in (everybody, *fewer))
 
     @property
+    def least(self) -> Content:
+        """What no endpoint may be brought to but by force: one load balancer, the last."""
+        return content(TTL_S, list(self.contents[0].targets[-1:]))
+
+    @property
+    def limits(self) -> Limits:
+        """How large a batch may be: by its characters, since those leave room for the control records."""
+        fit = self.scenario.batch_records
+        if not fit:
+            return Limits()
+        longest = max(len(lb.address) for lb in self.region.load_balancer)
+        return Limits(characters=RESERVED_CHARACTERS + 2 * fit * longest)
+
+    @property
     def heal_s(self) -> float:
-        """Within how long, after the last fault and the last plan, every endpoint has that plan (I5)."""
+        """Within how long, after the last fault and the last plan, every endpoint has that plan (I5).
+
+        Where there are others who have to come to their end first, that is added: the fleet, and two looks of a
+        planner; an operator's deeds, each with its pauses and with all the patience of a freeze and a thaw.
+        """
         given = self.scenario
-        return 2 * (given.lock_ttl_s + given.backoff_cap_s + given.poll_s) + given.sweep_s
+        healed_s = 2 * (given.lock_ttl_s + given.backoff_cap_s + given.poll_s) + given.sweep_s
+        if given.planner:
+            healed_s += (2 * given.generations + 1) * given.poll_s + 2 * PLANNERS_LOOK_S
+        if given.operator:
+            healed_s += (given.deeds + 1 + given.faults) * (2 * PATIENCE_S + 4 * given.poll_s)
+        return healed_s

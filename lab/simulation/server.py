@@ -70,8 +70,8 @@ class Server:
     def __init__(self) -> None:
         self.now_us = 0
         lua = LuaRuntime(encoding=None, register_eval=False, register_builtins=False)
-        text = (files("lab.simulation") / "server.lua").read_bytes()
-        self._lua = lua.execute(text, _digest, name=b"server.lua")
+        values = lua.execute(_source("values"), _digest)
+        self._lua = lua.execute(_source("server"), values, lua.execute(_source("commands"), values))
         self._run, self._run_large, self._command = self._lua.run, self._lua.run_large, self._lua.command
         self._table = lua.table_from
         self._scripts: dict[str, Script] = {}
@@ -94,12 +94,13 @@ class Server:
         words = [
             # Most words are texts; a call for each would cost more than to encode them.
             word if type(word) is bytes else word.encode() if type(word) is str else _encoded(word)
-            for word in (*keys, *args)
+            for word in (*args, *keys)
         ]
         granted = self._accesses.get(access) or self._grant(access)
+        count = len(args)
         if len(words) <= MOST_AT_ONCE:
-            return self._answer(self._run(script.number, self.now_us, granted, len(keys), *words))
-        tables = self._table(words[: len(keys)]), self._table(words[len(keys) :])
+            return self._answer(self._run(script.number, self.now_us, granted, count, len(keys), *words))
+        tables = self._table(words[count:]), self._table(words[:count])
         return self._answer(self._run_large(script.number, self.now_us, granted, *tables))
 
     def command(self, name: str, *args: Argument, access: Access) -> Reply:
@@ -115,6 +116,10 @@ class Server:
         """Put everything back to where it was at a snapshot, the clock apart."""
         self._lua.restore(snapshot.tables)
 
+    def restore_slot(self, snapshot: Snapshot, slot: str) -> None:
+        """Put the keys of one hash slot, `{slot}:...`, back to where they were at a snapshot."""
+        self._lua.restore_slot(snapshot.tables, slot.encode())
+
     def fingerprint(self, skip: Collection[str] = ()) -> bytes:
         """Return 16 bytes that are equal exactly if the contents are, keys in `skip` apart.
 
@@ -125,7 +130,7 @@ class Server:
 
     def contents(self) -> dict[str, Any]:
         """Return everything as plain Python, by key: bytes, dict (hash), tuple of (member, score), or Stream."""
-        return {key.decode(): _contents(self._lua.contents(key)) for key in self._keys()}
+        return {key.decode(): _contents(self._lua.shown_value(key)) for key in self._keys()}
 
     def flush(self) -> None:
         """Forget everything but compiled scripts and the clock."""
@@ -150,6 +155,10 @@ class Server:
         if kind == LARGE:
             return _nested(first[place] for place in range(1, rest[0] + 1))
         raise (Undeclared if kind == UNDECLARED else ServerError)(first.decode())
+
+
+def _source(name: str) -> bytes:
+    return (files("lab.simulation") / f"{name}.lua").read_bytes()
 
 
 def _encoded(word: Argument) -> bytes:

@@ -6,6 +6,7 @@ is learnt once: what a call does to a slot, what a process does when it is told 
 
 from collections.abc import Sequence
 from functools import partial
+from struct import pack
 from typing import Any, Final, NamedTuple
 
 from fencepost.plan import Content, decode_content
@@ -61,9 +62,10 @@ class State(NamedTuple):
     left: int
 
     @property
-    def key(self) -> tuple[float | int, ...]:
-        """What tells it from others."""
-        return (self.now_s, self.left, *(s.number for s in self.slots), *(n.number for n in self.nodes))
+    def key(self) -> bytes:
+        """What tells it from others: the numbers of its parts, four bytes each, behind the time."""
+        parts = (self.left, *[slot.number for slot in self.slots], *[node.number for node in self.nodes])
+        return pack(f"<d{len(parts)}I", self.now_s, *parts)
 
 
 class Move(NamedTuple):
@@ -87,9 +89,44 @@ class Move(NamedTuple):
         return self.slot != other.slot or not (self.writes or other.writes)
 
 
-UNSEEN: Final = ("meta", "stream", "order", "counts")
-"""Parts of a zone that a state need not tell: its serial, which nobody looks at; its history, which the judge has seen;
-and what follows from its records."""
+class Moves:
+    """Numbers for moves, and for each which others it commutes with, as bits: a set of moves is one integer."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Move, int] = {}
+        self._moves: list[Move] = []
+        self._commuting: list[int] = []
+
+    def bit(self, move: Move) -> int:
+        """Return the integer that has only this move's bit."""
+        number = self._numbers.get(move)
+        if number is None:
+            number = self._numbers[move] = len(self._moves)
+            self._moves.append(move)
+            self._commuting.append(0)
+            for other, before in enumerate(self._moves):
+                if move.commutes(before):
+                    self._commuting[number] |= 1 << other
+                    self._commuting[other] |= 1 << number
+        return 1 << number
+
+    def commuting(self, move: Move) -> int:
+        """Return the set of moves that commute with one."""
+        return self._commuting[self._numbers[move]]
+
+    def listed(self, bits: int) -> list[Move]:
+        """Return the moves of a set, in order of their numbers."""
+        found = []
+        while bits:
+            low = bits & -bits
+            found.append(self._moves[low.bit_length() - 1])
+            bits ^= low
+        return found
+
+
+UNSEEN: Final = ("meta", "stream")
+"""Parts of a zone that a state need not tell: its serial, which nobody looks at, and its history, which the judge has
+seen."""
 
 
 class Space:
@@ -102,7 +139,7 @@ class Space:
     """
 
     def __init__(self, stage: Stage) -> None:
-        self._stage, self._server = stage, stage.server
+        self.stage, self._server = stage, stage.server
         self._rounds = stage.scene.scenario.rounds
         self._slot_at = {name: index for index, name in enumerate((PLANS, *stage.scene.zones))}
         self._numbers: dict[tuple[Any, ...], int] = {}
@@ -116,6 +153,11 @@ class Space:
             slots.append(self._slot(name, held, commits)[0])
         self.beginning = State(0.0, tuple(slots), tuple(a.root for a in self.actors), stage.scene.scenario.faults)
 
+    def close(self) -> None:
+        """End all processes that are kept to go on from."""
+        for actor in self.actors:
+            actor.close()
+
     @property
     def slots(self) -> int:
         """How many different contents slots have had."""
@@ -126,7 +168,7 @@ class Space:
         broken: tuple[Violation, ...] = ()
         memory: object = None
         if name != PLANS:
-            judge = self._stage.judge_of(name)
+            judge = self.stage.judge_of(name)
             for commit in commits:
                 broken = tuple(judge.take(commit, ()))
             memory = judge.memory
@@ -140,7 +182,8 @@ class Space:
     def moves(self, state: State) -> list[Move]:
         """Return what may happen in a state."""
         found, faults = [], state.left > 0
-        for index, node in enumerate(state.nodes):
+        # Who publishes comes last: stale plans are met first then, which is where faults of the protocol are.
+        for index, node in reversed(list(enumerate(state.nodes))):
             if node.dead:
                 found.append(Move(index, 0, Fault.NONE, -1, writes=False))
             for place, call in enumerate(node.calls):
@@ -247,7 +290,7 @@ class Space:
         wanted = current_content(self._server, zone.name)
         if wanted is None:
             return None
-        judge = self._stage.judge_of(zone.name)
+        judge = self.stage.judge_of(zone.name)
         for commit in zone.commits:
             tuple(judge.take(commit, ()))
         return judge.difference(wanted)

@@ -5,12 +5,15 @@ from functools import cached_property
 
 from fencepost.stores import Commit
 from lab.history import History, RunInfo
-from lab.simulation.cast import FINITE, cast, zones_of
+from lab.simulation.cast import FINITE, OPERATOR, cast
 from lab.simulation.judge import Judge, ZoneJudge
 from lab.simulation.loop import WorldTime
+from lab.simulation.past import Past
 from lab.simulation.process import EPOCH_S, Listener, Process
+from lab.simulation.promises import Promises
 from lab.simulation.scenario import Scenario, Scene
 from lab.simulation.server import Server, Snapshot
+from lab.simulation.stores import zones_of
 from lab.simulation.world import World
 
 
@@ -75,6 +78,8 @@ class Stage:
             listener=listener,
             skew_s=self._skews.get(name, 0.0),
             finite=name in FINITE,
+            even=self.scene.scenario.even and name not in FINITE,
+            promises=Promises() if name == OPERATOR else None,
         )
 
     def world(self, *, recording: bool = False) -> World:
@@ -83,12 +88,19 @@ class Stage:
         self.server.restore(self._beginning)
         for commit in self._commits:
             world.judge.take(commit)
+        world.past = Past() if self.scene.scenario.forgets else None
+        if self.scene.scenario.planner:
+            # At last the fleet is as it was at first, and an operator has let go of everything.
+            world.wanted = dict.fromkeys(self.scene.zones, self.scene.contents[0])
         world.populate(self.process(name, world.time, world.hear) for name in self.cast)
         return world
 
     @cached_property
     def _skews(self) -> dict[str, float]:
-        """Return each enactor's error of the wall clock: from all of it behind to all of it ahead."""
-        names, most = self.scene.enactor_names, self.scene.scenario.skew_s
-        step = 2 * most / max(1, len(names) - 1)
-        return {name: -most + index * step for index, name in enumerate(names)}
+        """Return each process's error of the wall clock: from all of it behind to all of it ahead."""
+        most = self.scene.scenario.skew_s
+        enactors = self.scene.enactor_names
+        step = 2 * most / max(1, len(enactors) - 1)
+        others = [name for name in self.cast if name not in enactors]
+        found = {name: -most + index * step for index, name in enumerate(enactors)}
+        return found | {name: most if index % 2 else -most for index, name in enumerate(others)}

@@ -164,6 +164,11 @@ class Replayed:
         self._left = list(reversed(choices))
         self.left_out = 0
 
+    @property
+    def left(self) -> int:
+        """How many choices were not looked at, as the schedule had ended."""
+        return len(self._left)
+
     def step(self, world: World) -> bool:
         """See `Strategy.step`."""
         while self._left:

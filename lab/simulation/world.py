@@ -5,7 +5,7 @@ starts again, or that the earliest timer goes off. Nothing else decides anything
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -14,13 +14,17 @@ from redis.exceptions import ResponseError
 
 from fencepost.events import Event
 from fencepost.plan import Content, decode_content
+from fencepost.redis_plans import CONTENTS, CURRENT, HEAD
 from lab.invariants.violation import Violation
-from lab.simulation.choice import START, TIMER, Choice, Fault
-from lab.simulation.client import Call
-from lab.simulation.coverage import Coverage, comment_of
+from lab.simulation.choice import FORGET, START, TIMER, Choice, Fault
+from lab.simulation.client import Call, access_of
+from lab.simulation.coverage import Coverage
 from lab.simulation.judge import Judge, commit_of
 from lab.simulation.loop import WorldTime
+from lab.simulation.past import Past
 from lab.simulation.process import EPOCH_S, Process
+from lab.simulation.promises import PLANS
+from lab.simulation.replies import pairs
 from lab.simulation.server import Reply, Server, ServerError
 
 FIRST_ENDPOINT, ENDPOINT_WIDTH = 9, 3
@@ -37,19 +41,21 @@ class Taken(msgspec.Struct, frozen=True):
     Attributes:
         at_s: the world's time, seconds.
         choice: what was chosen.
-        detail: what the call was, in words: a batch's comment, a script's name.
         serial: the commit that it made; None if none.
         events: what processes said at once.
         violations: what it broke.
+        call: what was executed, or met a fault; None for a timer and a start.
+        reply: what the server answered, None if it did not, or nothing; `error` if it answered so.
     """
 
     at_s: float
     choice: Choice
-    detail: str
-    zone: str
     serial: int | None
     events: tuple[tuple[str, Event], ...]
     violations: tuple[Violation, ...]
+    call: Call | None
+    reply: Reply
+    error: str
 
 
 class World:
@@ -61,9 +67,11 @@ class World:
         trace: the choices so far.
         judge: the zones, and what was broken.
         plan: endpoint -> content, of the latest plan; `generation` is its number.
+        wanted: endpoint -> what the latest plan has to have at last; empty where any will do.
         seen: how often each event was emitted.
         coverage: counts rare paths, if somebody wants to know.
         lines: what each choice did, if the world keeps a record.
+        past: what can be forgotten, if anything may be.
     """
 
     def __init__(self, server: Server, time: WorldTime, judge: Judge, *, recording: bool = False) -> None:
@@ -73,10 +81,13 @@ class World:
         self.trace: list[Choice] = []
         self.generation = 0
         self.plan: dict[str, Content] = {}
+        self.wanted: Mapping[str, Content] = {}
         self.seen: Counter[str] = Counter()
         self.lines: list[Taken] | None = [] if recording else None
         self.coverage: Coverage | None = None
+        self.past: Past | None = None
         self._said: list[tuple[str, Event]] = []
+        self._told = 0
         self._known: dict[str, dict[tuple[Any, ...], Reply]] = {}
         self._tick()
 
@@ -84,6 +95,7 @@ class World:
         """Put processes into the world, and start them."""
         self.processes = tuple(processes)
         self._by_name = {process.name: process for process in self.processes}
+        self.judge.promises = [process.promises for process in self.processes if process.promises is not None]
         for process in self.processes:
             process.start()
 
@@ -139,6 +151,8 @@ class World:
 
     def take(self, choice: Choice) -> bool:
         """Let a choice happen; say whether it could. Raises: what goes wrong in a process."""
+        if choice.what.startswith(FORGET):
+            return self.forget(choice.process, int(choice.what.removeprefix(FORGET)))
         process = self._by_name.get(choice.process)
         if process is None:
             return False
@@ -155,38 +169,49 @@ class World:
         assert timer_s is not None, f"{process.name} has a timer"
         self.time.now_s = max(self.time.now_s, timer_s)
         self._tick()
-        process.fire()
-        self._taken(Choice(process.name, TIMER), "", "", None, 0)
+        try:
+            process.fire()
+        finally:
+            self._taken(Choice(process.name, TIMER))
         return True
 
     def start(self, process: Process) -> bool:
         """Start a dead process again."""
-        process.start()
-        self._taken(Choice(process.name, START), "", "", None, 0)
+        try:
+            process.start()
+        finally:
+            self._taken(Choice(process.name, START))
         return True
 
     def run(self, call: Call, fault: Fault = Fault.NONE) -> bool:
         """Execute a parked call, or let it meet a fault."""
-        process, known = self._by_name[call.process], len(self.judge.violations)
-        serial = None
-        if fault is Fault.CRASH:
-            process.kill()
-        elif fault is Fault.ERROR:
-            process.fail(call, RedisConnectionError("the connection broke before the call was executed"))
-        else:
-            try:
-                reply = self._execute(call)
-            except ServerError as error:
-                process.fail(call, ResponseError(str(error)))
+        process = self._by_name[call.process]
+        serial, reply, problem = None, None, ""
+        # What ends a process with an error that nobody foresaw is a choice of the schedule, too.
+        try:
+            if fault is Fault.CRASH:
+                process.kill()
+            elif fault is Fault.ERROR:
+                process.fail(call, RedisConnectionError("the connection broke before the call was executed"))
             else:
-                serial = self._judge(call, reply) if call.writes else None
-                if fault is Fault.LOST:
-                    process.fail(call, RedisConnectionError("the connection broke before the reply came"))
+                before = self.server.snapshot() if self.past is not None and call.writes else None
+                try:
+                    reply = self._execute(call)
+                except ServerError as error:
+                    problem = str(error)
+                    process.fail(call, ResponseError(problem))
                 else:
-                    process.answer(call, reply)
-        if self.coverage is not None:
-            self.coverage.note(call, fault, committed=serial is not None)
-        self._taken(Choice(call.process, call.what, fault), comment_of(call), call.zone, serial, known)
+                    serial = self._judge(call, reply) if call.writes else None
+                    if before is not None and self.past is not None and (serial is not None or call.zone == PLANS):
+                        self.past.note(call.zone, before)
+                    if fault is Fault.LOST:
+                        process.fail(call, RedisConnectionError("the connection broke before the reply came"))
+                    else:
+                        process.answer(call, reply)
+        finally:
+            if self.coverage is not None:
+                self.coverage.note(call, fault, committed=serial is not None)
+            self._taken(Choice(call.process, call.what, fault), call, serial, reply, problem)
         return True
 
     def _execute(self, call: Call) -> Reply:
@@ -201,6 +226,27 @@ class World:
         if key not in known:
             known[key] = call.execute(self.server)
         return known[key]
+
+    def forget(self, slot: str, writes: int) -> bool:
+        """Let the store fail over, and have forgotten a slot's last writes."""
+        if self.past is None or not 0 < writes <= self.past.writes(slot):
+            return False
+        self.server.restore_slot(self.past.back(slot, writes), slot)
+        if slot == PLANS:
+            self._read_plan()
+        else:
+            self.judge.forget(slot, writes)
+        self._known.pop(slot, None)
+        self._taken(Choice(slot, f"{FORGET} {writes}"))
+        return True
+
+    def _read_plan(self) -> None:
+        """Take note of the plan that is the latest after the plan store has forgotten some."""
+        access = access_of((HEAD, CURRENT, CONTENTS), ())
+        self.generation = int(self.server.command("HGET", HEAD, "generation", access=access) or 0)  # type: ignore[arg-type]  # bytes
+        digests = pairs(self.server.command("HGETALL", CURRENT, access=access))
+        texts = pairs(self.server.command("HGETALL", CONTENTS, access=access))
+        self.plan = {endpoint.decode(): decode_content(texts[digest]) for endpoint, digest in digests.items()}
 
     def _tick(self) -> None:
         self.server.now_us = round((EPOCH_S + self.time.now_s) * 1e6)
@@ -220,6 +266,13 @@ class World:
     def _note_plan(self, call: Call, generation: Reply) -> None:
         assert isinstance(generation, int), generation
         self.generation = generation
+        if call.args[6] != 1:
+            endpoints, digests = (
+                call.args[FIRST_ENDPOINT::ENDPOINT_WIDTH],
+                call.args[FIRST_ENDPOINT + 1 :: ENDPOINT_WIDTH],
+            )
+            changes = {str(endpoint): str(digest) for endpoint, digest in zip(endpoints, digests, strict=True)}
+            self.judge.take_plan(call.process, changes, self.server.now_us)
         for at in range(FIRST_ENDPOINT, len(call.args), ENDPOINT_WIDTH):
             endpoint, digest, text = call.args[at : at + ENDPOINT_WIDTH]
             if digest == "":
@@ -230,12 +283,15 @@ class World:
             if call.args[7] == 1:
                 self.judge.forced[str(endpoint)].append(generation)
 
-    def _taken(self, choice: Choice, detail: str, zone: str, serial: int | None, known: int) -> None:
+    def _taken(
+        self, choice: Choice, call: Call | None = None, serial: int | None = None, reply: Reply = None, error: str = ""
+    ) -> None:
         self.trace.append(choice)
         if self.lines is not None:
-            broken = tuple(self.judge.violations[known:])
-            self.lines.append(Taken(self.time.now_s, choice, detail, zone, serial, tuple(self._said), broken))
+            broken = tuple(self.judge.violations[self._told :])
+            self.lines.append(Taken(self.time.now_s, choice, serial, tuple(self._said), broken, call, reply, error))
             self._said.clear()
+            self._told = len(self.judge.violations)
 
     # Whether it has got where it should.
 
@@ -254,7 +310,11 @@ class World:
 
     def pending(self) -> Sequence[str]:
         """Return why some endpoint does not have the latest plan, one sentence for each; empty if all have it."""
-        found = []
+        found = [
+            f"{endpoint}: plan {self.generation} is not what the fleet asks for"
+            for endpoint, wanted in self.wanted.items()
+            if self.plan.get(endpoint) != wanted
+        ]
         for endpoint, wanted in sorted(self.plan.items()):
             if problem := self.judge.zones[endpoint].difference(wanted):
                 found.append(f"{endpoint}: plan {self.generation} is not live: {problem}")

@@ -11,7 +11,7 @@ import pytest
 from deploy.answers import Watch
 from fencepost.client import settings_with, stores
 from fencepost.clock import SystemClock
-from fencepost.service import LOOPBACK
+from fencepost.settings import LOOPBACK
 
 ZONE = "dynamodb.us-east-1.fencepost.test."
 ADDRESS = "127.1.1.1"

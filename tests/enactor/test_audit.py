@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from fencepost.batch import create, delete, swap
+from fencepost.fence import fence_key
 from fencepost.names import frozen_name, manifest_name, rollback_name, tree_name
 from fencepost.plan import digest, short
 from fencepost.records import RecordKey, alias, txt
@@ -114,6 +115,8 @@ async def test_large_tree_that_is_gone_is_restored_in_batches_that_carry_the_fen
     comments = await world.comments(ZONE)
     assert comments.count("tree 1 restored") == 3
     assert comments.count("zone restored to 1") == 1
+    repair = [c for c in await world.operator.commits(ZONE) if "restored" in c.comment]
+    assert all(fence_key(ZONE) in {change.record_set.key for change in commit.changes} for commit in repair)
 
 
 async def test_zone_whose_root_was_moved_to_another_tree_by_hand_is_moved_back_and_that_tree_is_left_alone(world):

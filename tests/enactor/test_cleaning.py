@@ -8,6 +8,7 @@ from enactor.pace import CleanPace
 from fencepost.names import generation_of
 from fencepost.throttle import TokenBucket
 
+ZONE = "b.test."
 ZONES = tuple(f"{letter}.test." for letter in "abcdef")
 KEEP = 10
 ROUNDS = 160
@@ -70,6 +71,36 @@ async def test_cleaner_with_much_to_do_deletes_one_batch_a_round_unless_throttli
     await cleaner.tick()
 
     assert len([c for c in await world.comments(ZONES[0]) if c.startswith("clean")]) == batches
+
+
+async def test_cleaner_of_a_zone_that_is_held_counts_from_what_the_zone_has(world):
+    """Plans that the zone refuses do not make its trees old: there has to be something to go back to."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one", keep=5)
+    for weight in (1, 2, 3):
+        await world.publish(b=world.targets(10, weight=weight))
+        await world.install(enactor)
+    await world.publish(number=20, b=world.targets(1, weight=3))
+
+    await enactor.tick()
+
+    assert enactor.saw("enactor.plan_refused", ZONE)
+    assert len(await world.leaves(ZONE, 1)) == 10
+
+
+async def test_cleaner_leaves_a_zone_alone_that_has_no_fence(world):
+    """There is nothing to prove by that its root has not moved: buggy left it, and no plan could be installed since."""
+    await world.add_zones(ZONE)
+    await world.publish(b=world.targets(10))
+    await world.enactor("buggy", "old").tick()
+    await world.publish(number=20, b=world.targets(1))
+    enactor = world.enactor("fixed", "new", keep=1)
+
+    await enactor.tick()
+
+    assert enactor.saw("enactor.plan_refused", ZONE)
+    assert await world.fenced(ZONE) is None
+    assert len(await world.leaves(ZONE, 1)) == 10
 
 
 def test_pace_gives_each_zone_its_turn_and_puts_it_off_once_for_a_plan_that_waits(world):

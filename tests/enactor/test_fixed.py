@@ -85,7 +85,7 @@ async def test_tree_of_three_batches_built_by_two_enactors_is_gone_on_with_from_
 
 
 async def test_tree_that_loses_its_manifest_before_the_flip_does_not_go_live_until_it_is_whole_again(world):
-    """Half of a tree never goes live: the flip carries the manifest, and what is left is cleared and built anew."""
+    """Half of a tree never goes live: the flip carries the manifest, and what is lacking is built before the next."""
     await world.add_zones(ZONE)
     enactor = world.enactor("fixed", "one")
     await world.publish(b=world.targets(3))
@@ -104,7 +104,7 @@ async def test_tree_that_loses_its_manifest_before_the_flip_does_not_go_live_unt
 
     assert [event.fields["stale"] for event in enactor.saw("enactor.flip_refused", ZONE)] == [False]
     assert len(await world.leaves(ZONE, 1)) == 3
-    assert "tree 1 cleared" in await world.comments(ZONE)
+    assert "tree 1 completed" in await world.comments(ZONE)
     assert await world.violations() == ()
 
 
@@ -121,6 +121,40 @@ async def test_plan_superseded_during_a_wait_for_the_lock_is_dropped(world):
     assert enactor.saw("enactor.lock_missed", ZONE)
     assert await world.root(ZONE) == tree_name(ZONE, 2)
     assert not [comment for comment in await world.comments(ZONE) if comment.startswith("tree 1")]
+
+
+async def test_plan_superseded_while_its_flip_is_refused_is_dropped(world):
+    """The lock is still held, so nothing was waited for: the next step looks at the plan again all the same."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one")
+    await world.publish(b=world.targets(weight=1))
+    flip = enactor.store.hold("flip_committed 1", ZONE)
+    passing = asyncio.create_task(enactor.tick())
+    await flip.arrived.wait()
+    manifest = (await world.records(ZONE))[RecordKey(manifest_name(ZONE, 1), "TXT")]
+    await world.operate(ZONE, delete(manifest))
+    await world.publish(b=world.targets(weight=2))
+
+    flip.opened.set()
+    await passing
+
+    assert [event.generation for event in enactor.saw("enactor.flip_committed", ZONE)] == [2]
+
+
+async def test_flips_of_one_enactor_have_ids_of_their_own(world):
+    """Else the fence could be the same again after a failover, and a proof hold that is none."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one")
+    for weight in (1, 2, 3):
+        await world.publish(b=world.targets(weight=weight))
+        await world.install(enactor)
+
+    created = [
+        c.record_set for commit in await world.operator.commits(ZONE) for c in commit.changes if c.action == "CREATE"
+    ]
+    flips = {Fence.parse(ZONE, r).flip_id for r in created if r.key == fence_key(ZONE)}
+
+    assert len(flips) == 3
 
 
 async def test_lock_lost_again_and_again_is_given_up_after_bounded_tries_and_the_other_endpoint_is_installed(world):

@@ -62,6 +62,20 @@ def test_lock_that_was_lost_is_not_taken_back_before_it_expires(clock):
     assert not lock.may_take(record)
 
 
+def test_lock_that_is_renewed_is_good_for_a_whole_life_again(clock):
+    """Whoever works for longer than a lock's life keeps it, batch by batch."""
+    lock = ZoneLock(ZONE, "one", 2.0, clock)
+    first = taken(lock)
+    clock.now_s = 1.5
+
+    assert lock.renewing()[0] == delete(first)
+    lock.committed()
+
+    clock.now_s = 3.0
+    assert ZoneLock(ZONE, "two", 2.0, clock).may_take(first)
+    assert not ZoneLock(ZONE, "two", 2.0, clock).may_take(lock.held)
+
+
 @pytest.mark.parametrize(("skew_s", "free"), [(288.0, True), (-288.0, False)])
 async def test_lock_under_clock_skew_is_taken_early_or_late(world, skew_s, free):
     """A lock on wall clocks is only as good as these; what a thief can do with it the fence decides."""
@@ -91,6 +105,21 @@ async def test_hand_whose_lock_was_taken_over_is_refused_whole_and_knows_it(worl
     assert (await world.text(lock_key(ZONE).name, ZONE) or "").startswith("two ")
     await quick.release()
     assert await world.text(lock_key(ZONE).name, ZONE) is None
+
+
+async def test_hand_whose_lock_was_taken_over_unnoticed_gives_back_nothing(world):
+    """It deletes the lock exactly as it knows it: what is there now is somebody else's."""
+    await world.add_zones(ZONE)
+    one, two = world.enactor("fixed", "one"), world.enactor("fixed", "two")
+    slow, quick = one.tools.hand(ZONE), two.tools.hand(ZONE)
+    assert await slow.try_lock(None)
+    await world.clock.sleep(10)
+    assert await quick.try_lock(await quick.read_lock())
+
+    await slow.release()
+
+    assert not slow.holds
+    assert (await world.text(lock_key(ZONE).name, ZONE) or "").startswith("two ")
 
 
 @pytest.mark.parametrize("executed", [True, False])

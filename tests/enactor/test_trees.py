@@ -1,14 +1,18 @@
 """How trees are cut into batches, and in which order they are deleted."""
 
+from contextvars import copy_context
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from enactor.cleaner import deletions, older_trees, referenced_trees
 from enactor.tree import RESERVED_CHARACTERS, RESERVED_ELEMENTS, Manifest, in_batches
 from fencepost.batch import (
+    LIMITS,
     MAX_RECORD_ELEMENTS,
     MAX_VALUE_CHARACTERS,
     Action,
+    Limits,
     record_elements,
     upsert,
     value_characters,
@@ -30,6 +34,18 @@ def test_in_batches_of_many_alike_keeps_order_and_stays_within_the_limits(values
     record_sets = [RecordSet(f"r{n}.{ZONE}", "A", 5, tuple(values)) for n in range(count)]
 
     check_batches(record_sets)
+
+
+def test_in_batches_where_a_zone_takes_less_are_as_small_as_that():
+    """So that a tree of a few records takes several batches, where every order of them is to be tried."""
+    record_sets = [address(f"r{n}.{ZONE}", "A", "10.0.0.1", ttl=5) for n in range(5)]
+
+    def limited():
+        LIMITS.set(Limits(characters=RESERVED_CHARACTERS + 2 * 2 * len("10.0.0.1")))
+        return [len(part) for part in in_batches(record_sets)]
+
+    assert copy_context().run(limited) == [2, 2, 1]
+    assert len(in_batches(record_sets)) == 1
 
 
 @given(record_sets=record_lists)
@@ -79,6 +95,15 @@ def test_deletions_of_old_trees_delete_each_manifest_first_and_everything_of_the
         assert manifest_name(ZONE, generation) not in names[1:]
     for batch in batches:
         assert sum(map(record_elements, batch)) + RESERVED_ELEMENTS <= MAX_RECORD_ELEMENTS
+
+
+def test_older_trees_leave_the_oldest_that_is_to_be_kept():
+    """`before` itself is not below it; names that are no tree's do not count."""
+    names = [ZONE, *(tree_name(ZONE, generation) for generation in (7, 5, 4, 6, 5))]
+    listing = [address(name, "A", "10.0.0.1", ttl=5, set_identifier="lb", weight=1) for name in names]
+
+    assert older_trees(ZONE, listing, 6) == [4, 5]
+    assert older_trees(ZONE, listing, 4) == []
 
 
 def test_referenced_trees_of_a_listing_are_those_of_root_and_rollback():

@@ -8,10 +8,10 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from fencepost.batch import delete
+from fencepost.batch import create, delete
 from fencepost.names import tree_name
 from fencepost.plan import digest, short
-from fencepost.records import RecordKey
+from fencepost.records import RecordKey, address
 
 ZONE = "b.test."
 
@@ -243,3 +243,38 @@ async def test_tree_that_lost_a_record_while_it_was_built_goes_live_only_without
     rejected = [event.reason for event in enactor.saw("enactor.tree_rejected", ZONE)]
     told = "read back, it lacks 1 of 1200 record sets and has 0 that are not the plan's"
     assert rejected == ([] if without else [told])
+
+
+async def test_tree_that_has_a_record_too_many_is_cleared_and_built_anew(world):
+    """Read back, it has a record set that is not the plan's, whose address would be answered."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one")
+    await world.publish(b=world.targets(1200))
+    third = enactor.store.hold("tree 1, batch 3 of 3", ZONE)
+    installing = asyncio.create_task(world.install(enactor))
+    await third.arrived.wait()
+    surplus = address(tree_name(ZONE, 1), "A", "10.9.9.9", ttl=5, set_identifier="lb-9999", weight=1)
+    await world.operate(ZONE, create(surplus))
+
+    third.opened.set()
+    await installing
+
+    assert "10.9.9.9" not in (await world.leaves(ZONE, 1)).values()
+    assert len(await world.leaves(ZONE, 1)) == 1200
+    assert "has 1 that are not the plan's" in enactor.saw("enactor.tree_rejected", ZONE)[0].reason
+
+
+async def test_tree_that_was_found_right_says_nothing_of_another_content_under_its_number(world, server):
+    """A plan store that lost plan 1 gives the number away again: the other tree is looked at by itself."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one", verify_port=server.port)
+    await world.publish(b=world.targets(3))
+    await world.install(enactor)
+    first = await world.plans.latest()
+    await world.forget_plans()
+    await world.publish(number=1, b=world.targets(4))
+
+    verifier = enactor.enactor._verifier
+
+    assert verifier.knows(ZONE, first)
+    assert not verifier.knows(ZONE, await world.plans.latest())

@@ -1,12 +1,16 @@
 """A batch's arithmetic."""
 
+from contextvars import copy_context
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fencepost.batch import (
+    LIMITS,
     REASONS,
     ChangeBatch,
+    Limits,
     create,
     delete,
     failed_change,
@@ -43,6 +47,23 @@ def test_limits_exceeded_together_are_told_together():
 
     failures = limit_failures(ChangeBatch(ZONE, changes))
     assert [(f.index, f.reason) for f in failures] == [(-1, "elements_limit"), (-1, "characters_limit")]
+
+
+def test_smaller_limits_hold_for_who_has_set_them_alone():
+    """A simulated zone may take less than Route 53 does; the refusal says how much."""
+    batch = ChangeBatch(ZONE, (put(TWO), create(TWO)))
+
+    def limited():
+        LIMITS.set(Limits(elements=5, characters=50))
+        return limit_failures(batch)
+
+    failures = copy_context().run(limited)
+
+    assert [f.text for f in failures] == [
+        "Number of records limit of 5 exceeded.",
+        "Number of characters limit of 50 exceeded.",
+    ]
+    assert limit_failures(batch) == ()
 
 
 def test_swap_is_delete_of_existing_then_create():

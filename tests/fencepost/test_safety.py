@@ -33,6 +33,13 @@ def test_removal_of_a_zone_of_three_passes():
     check_removal(NAME, endpoint(12), against(endpoint(18)), LIMITS)
 
 
+def test_removal_of_exactly_the_limit_passes_and_of_more_does_not():
+    """Four of ten are 40 %, whatever binary fractions make of it."""
+    check_removal(NAME, endpoint(6), against(endpoint(10)), LIMITS)
+    with pytest.raises(PlanUnsafe, match="500 of 1000"):
+        check_removal(NAME, endpoint(5), against(endpoint(10)), LIMITS)
+
+
 def test_removal_of_half_is_refused_with_counts_limit_and_remedy():
     """Half of the fleet gone in one step is more likely a mistake than an emergency."""
     with pytest.raises(PlanUnsafe) as caught:

@@ -24,7 +24,7 @@ from planner.requests import Kind
 async def test_planner_publishes_nothing_before_the_first_complete_round(new_planner, fleet, plans):
     """No plan from a fleet that is half known; then the first plan, and the planner is ready."""
     planner = new_planner()
-    planner.observer._take("az2-lb-1", Reading(Verdict.WELL, 100))
+    planner.observer.take("az2-lb-1", Reading(Verdict.WELL, 100))
     early = await planner.tick()
     assert (early.generation, await plans.latest_generation()) == (0, 0)
     assert planner.not_ready() == "not all load balancers have been observed yet"

@@ -1,0 +1,76 @@
+"""Other programs, timed from their start to their end: what a person waits for."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fencepost.clock import Clock
+from fencepost.errors import FencepostError
+
+HANGS_AFTER_S: Final = 600.0
+LAST_CHARACTERS: Final = 300
+
+
+class BenchFailed(FencepostError):
+    """A program that is measured did not do what it is measured for; its time would mean nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A program that has ended.
+
+    Attributes:
+        name: what to call it.
+        exit_code: as shells have it; below 0 the signal that ended it.
+        output: both its streams, in the order in which it wrote them.
+        took_s: from just before its start until its end was seen.
+    """
+
+    name: str
+    exit_code: int
+    output: str
+    took_s: float
+
+    @property
+    def last_words(self) -> str:
+        """The end of its output, for a message; never empty."""
+        return self.output.strip()[-LAST_CHARACTERS:] or "it wrote nothing"
+
+
+async def timed(argv: Sequence[str], directory: Path, clock: Clock, *, timeout_s: float = HANGS_AFTER_S) -> Ended:
+    """Run a program to its end, in a session of its own; cancelled, it ends everything that it started.
+
+    It is not tied to this process by a program between them (`deploy.tether`): that would be measured, too.
+
+    Raises: BenchFailed if it cannot be started, or takes longer than `timeout_s`.
+    """
+    name, began_s = Path(argv[0]).name, clock.monotonic()
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            cwd=directory,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise BenchFailed(f"{argv[0]} cannot be run: {error.strerror}; is it installed whole?") from error
+    try:
+        async with asyncio.timeout(timeout_s):
+            output, _ = await process.communicate()
+        took_s = clock.monotonic() - began_s
+    except TimeoutError:
+        raise BenchFailed(f"{name} had not ended after {timeout_s:g} s; give it less to do") from None
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+    assert process.returncode is not None
+    return Ended(name, process.returncode, output.decode("utf-8", "replace"), took_s)
