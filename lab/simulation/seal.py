@@ -3,6 +3,7 @@
 import os
 import random
 import socket
+import subprocess
 import threading
 import time
 import uuid
@@ -19,10 +20,12 @@ CHANCES: Final = ("random", "uniform", "randint", "randrange", "choice", "choice
 FORBIDDEN: Final[tuple[tuple[Any, str], ...]] = (
     *((time, name) for name in CLOCKS),
     *((random, name) for name in CHANCES),
+    (random, "_urandom"),
     (os, "urandom"),
     (uuid, "uuid4"),
     (socket.socket, "__init__"),
     (threading.Thread, "start"),
+    (subprocess.Popen, "__init__"),
 )
 
 
@@ -37,10 +40,21 @@ def sealed() -> Iterator[None]:
     try:
         for owner, name in FORBIDDEN:
             setattr(owner, name, _guarded(owner, name))
+        random.Random.__init__ = _seeded  # type: ignore[method-assign]  # only without a seed it is the real world's
         yield
     finally:
+        random.Random.__init__ = _UNGUARDED  # type: ignore[method-assign]
         for (owner, name), function in zip(FORBIDDEN, real, strict=True):
             setattr(owner, name, function)
+
+
+_UNGUARDED: Final = random.Random.__init__
+
+
+def _seeded(self: random.Random, x: Any = None) -> None:
+    if x is None and isinstance(_get_running_loop(), ProcessLoop):
+        raise NotInSimulation("random.Random without a seed")
+    _UNGUARDED(self, x)
 
 
 def _guarded(owner: Any, name: str) -> Callable[..., Any]:

@@ -88,6 +88,19 @@ class Crew:
         self._pipes: list[Connection] = []
 
     def __enter__(self) -> Self:
+        try:
+            # Ctrl-C in between would leave a worker that nobody knows of.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                self._start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def _start(self) -> None:
         # A fork is there at once; where the system's libraries do not take it, each worker imports all anew.
         context: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
         for number in range(self._jobs):
@@ -99,7 +112,6 @@ class Crew:
             theirs.close()
             self._workers.append(worker)
             self._pipes.append(ours)
-        return self
 
     def __exit__(self, *_: object) -> None:
         for pipe in self._pipes:
