@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from fencepost.client import write_json
-from fencepost.errors import UsageError
+from fencepost.errors import StartupError, UsageError
 from fencepost.exit_codes import EXIT_CHECK_FAILED, EXIT_FINE, EXIT_INTERRUPTED
 from fencepost.guards import parse_guards
 from fencepost.show import console
@@ -67,6 +67,14 @@ class Outputs(NamedTuple):
     json: Path | None = None
     html: Path | None = None
     save: Path = Path("fencepost-failure.json")
+
+    def check(self) -> None:
+        """Find out before the work, and not after it, that a result cannot be written. Raises: StartupError."""
+        for flag, path in (("--json", self.json), ("--html", self.html), ("--save", self.save)):
+            if path is None:
+                continue
+            if not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+                raise StartupError(f"{flag} {path} cannot be written; name another file")
 
 
 def options_of(asked: Request) -> Options:
@@ -125,8 +133,9 @@ def _within(option: str, given: int | None, default: int, most: int, *, least: i
 
 def run_explore(options: Options, outputs: Outputs, *, jobs: int | None, minutes: float | None) -> int:
     """Explore, tell what came of it, and return the exit code. Raises: UsageError, StartupError."""
-    if minutes is not None and minutes <= 0:
+    if minutes is not None and not minutes > 0:
         raise UsageError(f"--minutes {minutes:g} is no time; name more than 0")
+    outputs.check()
     screen, began_s = console(), time.monotonic()
     until_s = began_s + 60 * minutes if minutes is not None else float("inf")
 

@@ -48,7 +48,7 @@ class Result(NamedTuple):
 
     @property
     def document(self) -> Mapping[str, Any]:
-        """The result for programs: the keys of docs/architecture.md, and some more."""
+        """The result for programs: docs/exploration.md has the keys."""
         options, tally, failure = self.options, self.tally, self.tally.worst
         where = {"seed": options.seed, "schedule": failure.schedule if failure else None}
         return {

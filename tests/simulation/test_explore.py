@@ -38,6 +38,8 @@ ASKED = Request(
     planner=False,
     operator=False,
     skew_s=0.0,
+    forgets=0,
+    batch_records=0,
     steps=200,
     preemptions=2,
 )
@@ -148,7 +150,7 @@ def test_failure_that_was_found_is_found_again_by_its_choices():
 @pytest.mark.parametrize(
     ("mode", "by", "expected"),
     [
-        ("fixed", None, ("mixed", 3, 3, 4, 3, frozenset())),
+        ("fixed", None, ("mixed", 3, 3, 3, 3, frozenset())),
         ("buggy", None, ("random", 2, 1, 4, 0, EMPTY_AND_STUCK)),
         ("fixed", "bounded", ("bounded", 2, 1, 3, 0, frozenset())),
         ("fixed", "exhaustive", ("exhaustive", 2, 1, 3, 0, frozenset())),
@@ -211,7 +213,8 @@ def test_command_with_the_buggy_protocol_finds_the_outage(tmp_path, capsys):
     assert status == 1
     assert {violation["invariant"] for violation in told["violations"]} >= EMPTY_AND_STUCK
     assert {violation["schedule"] for violation in told["violations"]} == {told["schedules"] - 1}
-    assert "I1 a.test." in capsys.readouterr().out
+    told_lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert {line[0] for line in told_lines if line} >= EMPTY_AND_STUCK
 
 
 @pytest.mark.parametrize("strategy", ["bounded", "exhaustive"])
