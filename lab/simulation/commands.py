@@ -54,8 +54,8 @@ def explore(
     rounds: Annotated[
         int | None,
         typer.Option(
-            help="How many rounds an enactor makes before its world only heals: bounded, exhaustive. "
-            "Default: 1; 2 for an exhaustive search without faults."
+            help="How many rounds an enactor makes before its world only heals: bounded, exhaustive. Default: 1; with 2 "
+            "--generations 2 is searched in minutes, and locks expire in it."
         ),
     ] = None,
     without: Annotated[

@@ -100,7 +100,7 @@ def options_of(asked: Request) -> Options:
         balancers=_within("--balancers", asked.balancers, 3, 200, least=3),
         keep=_within("--keep", asked.keep, 1, 1000),
         faults=_within("--faults", asked.faults, 0 if small else 3, 100, least=0),
-        rounds=_within("--rounds", asked.rounds, 2 if by == "exhaustive" and not asked.faults else 1, 100),
+        rounds=_within("--rounds", asked.rounds, 1, 100),
         forgets=_within("--forgets", asked.forgets, 0, 10, least=0),
         batch_records=_within("--batch-records", asked.batch_records, 0, 100, least=0),
         without=asked.without,
