@@ -54,8 +54,8 @@ def explore(
     rounds: Annotated[
         int | None,
         typer.Option(
-            help="How many rounds an enactor makes before its world only heals: bounded, exhaustive. Default: 1; with 2 "
-            "--generations 2 is searched in minutes, and locks expire in it."
+            help="How many rounds an enactor makes before its world only heals: bounded, exhaustive. Default: 1; "
+            "with 2 locks expire, and two plans are searched in minutes."
         ),
     ] = None,
     without: Annotated[
