@@ -269,3 +269,28 @@ def test_command_that_is_interrupted_tells_what_it_has_and_leaves_no_process():
     assert " schedules, " in said
     with pytest.raises(ProcessLookupError):
         os.killpg(command.pid, 0)
+
+
+def is_alive(pid):
+    """Say whether a process is there and has not ended; one that nobody has waited for has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it looks for children in /proc")
+def test_command_that_is_killed_leaves_no_process():
+    """Nobody tells the workers; they see that the one who has them is gone, when their block is done."""
+    with subprocess.Popen([*COMMAND, "--schedules", "1000000", "--jobs", "2"], stdout=subprocess.DEVNULL) as command:
+        deadline_s = time.monotonic() + 60
+        while len(workers := children_of(command.pid)) < 2:
+            assert command.poll() is None
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+
+        command.kill()
+
+    while any(map(is_alive, workers)):
+        assert time.monotonic() < deadline_s, workers
+        time.sleep(0.05)
