@@ -31,7 +31,8 @@ class PlanReader:
                     raise self._error
                 return self._plan
         finally:
-            if self._asked == mine:  # turns are first come, first served: nobody who asked before still waits
+            # Turns are first come, first served: who asked last and has the answer leaves nobody behind.
+            if self._asked == mine and not self._turn.locked():
                 self._asked = self._answered = 0
 
     async def _read(self) -> None:

@@ -54,7 +54,8 @@ def odds(
     it is the rule of three. The same seed gives the same figures, unless --minutes or Ctrl-C cut it short: then what
     there is is told, runs under way included. About five minutes on two idle cores.
 
-    Exit code: 0, or 1 if `--mode fixed` emptied an endpoint or made a stale flip; 130 after Ctrl-C.
+    Exit code: 0, or 1 if `--mode fixed` emptied an endpoint or made a stale flip; 2 wrong usage, 3 a file cannot be
+    written, 130 after Ctrl-C.
     """
     from lab.compare import Outputs
     from lab.odds.estimate import HOUR_S

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from fencepost.clock import Clock, SystemClock
-from fencepost.errors import StartupError
+from fencepost.errors import UsageError
 from fencepost.exit_codes import EXIT_CHECK_FAILED, EXIT_FINE, EXIT_INTERRUPTED
 from lab.compare import Outputs, interruptible
 from lab.load_command import write_json
@@ -53,13 +53,13 @@ class OddsOptions:
     command: str
 
     def check(self) -> None:
-        """Refuse what cannot be run. Raises: StartupError naming the option."""
+        """Refuse what cannot be run. Raises: UsageError naming the option."""
         spent = {"--hours": self.effort.hours, "--minutes": self.minutes, "--plan-rate": self.base.plans_per_s}
         for flag, value in spent.items():
             if not value > 0:
-                raise StartupError(f"{flag} {value:g}: it has to be above 0")
+                raise UsageError(f"{flag} {value:g}: it has to be above 0")
         if self.base.p99_s < self.base.median_s or self.base.median_s <= 0:
-            raise StartupError(
+            raise UsageError(
                 f"--median {self.base.median_s:g} --p99 {self.base.p99_s:g}: the median has to be above 0, "
                 "and not above the 99th percentile"
             )
@@ -201,7 +201,7 @@ def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
 def run_odds(options: OddsOptions, outputs: Outputs) -> int:
     """Find the odds out and return the exit code: 0, 1, or 130 after Ctrl-C. Progress goes to standard error.
 
-    Raises: StartupError, before anything is run, or if a worker fails.
+    Raises: UsageError, before anything is run, or if a worker fails.
     """
     options.check()
     outputs.check()

@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from fencepost.errors import StartupError
+from fencepost.errors import UsageError
 from lab.odds.model import Setting
 
 
@@ -83,10 +83,10 @@ BY_NAME: Final = {sweep.name: sweep for sweep in SWEEPS}
 
 
 def chosen(names: str) -> tuple[Sweep, ...]:
-    """Return the sweeps of these names, separated by commas; all if none is named. Raises: StartupError."""
+    """Return the sweeps of these names, separated by commas; all if none is named. Raises: UsageError."""
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     if unknown := sorted(set(wanted) - set(BY_NAME)):
-        raise StartupError(f"--only {', '.join(unknown)}: there is no such parameter; there are {', '.join(BY_NAME)}")
+        raise UsageError(f"--only {', '.join(unknown)}: there is no such parameter; there are {', '.join(BY_NAME)}")
     return tuple(sweep for sweep in SWEEPS if not wanted or sweep.name in wanted)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from fencepost.events import Event
 from lab.simulation.client import Call
 from lab.simulation.loop import NotInSimulation, WorldTime
 from lab.simulation.memory import mind_of
@@ -23,17 +24,19 @@ KEPT: Final = 3000
 ANSWERED, FAILED, KILLED, STARTED, FIRED = "answered", "failed", "killed", "started", "fired"
 
 
-class Untold(int):
+class Untold:
     """A zone's serial in a reply: nobody may look at it, so that states that differ by it alone are one."""
+
+    __slots__ = ()
 
     def _refuse(self, *_: object) -> Any:
         raise NotInSimulation("a zone's serial (in an exhaustive search)")
 
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __hash__ = _refuse
-    __add__ = __radd__ = __sub__ = __rsub__ = __int__ = __index__ = __bool__ = __str__ = __format__ = _refuse
+    __bool__ = __int__ = __index__ = __str__ = __repr__ = __format__ = _refuse
 
 
-UNTOLD: Final = Untold(0)
+UNTOLD: Final = Untold()
 WITH_SERIAL: Final = {"read_records": 0, "page_records": 0, "change_batch": 1}
 """Script -> where its reply has the zone's serial."""
 
@@ -57,7 +60,7 @@ class Node:
         dead: whether it was killed and not started since.
         busy: whether it has something to do that ends.
         failed: the error that has ended it, "" if none.
-        said: the names of the events on the way here from the parent.
+        said: the events on the way here from the parent.
     """
 
     __slots__ = ("busy", "calls", "children", "dead", "failed", "number", "parent", "rounds", "said", "timer_s", "told")
@@ -70,7 +73,7 @@ class Node:
         self.rounds = 0
         self.dead = self.busy = False
         self.failed = ""
-        self.said: tuple[str, ...] = ()
+        self.said: tuple[Event, ...] = ()
 
     @property
     def history(self) -> Sequence[Told]:
@@ -83,8 +86,8 @@ class Node:
         return found[::-1]
 
 
-Running = tuple[Process, WorldTime, list[str]]
-"""A process, its own time, and the names of the events since that was last cleared."""
+Running = tuple[Process, WorldTime, list[Event]]
+"""A process, its own time, and the events since that was last cleared."""
 
 
 class Actor:
@@ -92,14 +95,15 @@ class Actor:
 
     Args:
         make: makes the process anew, given its time and who hears its events.
+        hear: takes every event that is new: one for each different thing that is told.
 
     Attributes:
         root: before it was told anything.
         learnt, told_again: how often shipped code was run for something new, and for something known to get there.
     """
 
-    def __init__(self, make: Callable[[WorldTime, Listener], Process]) -> None:
-        self._make = make
+    def __init__(self, make: Callable[[WorldTime, Listener], Process], hear: Callable[[Event], None]) -> None:
+        self._make, self._hear = make, hear
         self._running: OrderedDict[Node, Running] = OrderedDict()
         self._remembered: dict[object, Node] = {}
         self._numbers = iter(range(10**12))
@@ -110,8 +114,9 @@ class Actor:
         self._keep(self.root, running)
 
     def _fresh(self) -> Running:
-        time, said = WorldTime(), []
-        process = self._make(time, lambda _, event: said.append(event.name))
+        time = WorldTime()
+        said: list[Event] = []
+        process = self._make(time, lambda _, event: said.append(event))
         process.start()
         return process, time, said
 
@@ -134,6 +139,8 @@ class Actor:
         except Exception as error:  # noqa: BLE001  -- whatever ends a process is a finding
             child.failed = f"{type(error).__name__}: {error}"
         self._look(child, running)
+        for event in child.said:
+            self._hear(event)
         child.rounds = node.rounds + (process.rounds - before if told.how is not STARTED else 0)
         if not child.failed:
             known = self._remembered.setdefault(self._mind(process, child), child)
@@ -160,6 +167,9 @@ class Actor:
         running = self._fresh()
         for told in node.history:
             tell_again(running, told)
+        process = running[0]
+        assert len(process.parked) == len(node.calls), "a process does the same when it is told the same"
+        assert process.timer_s == node.timer_s, "a process does the same when it is told the same"
         return running
 
     def _keep(self, node: Node, running: Running) -> None:

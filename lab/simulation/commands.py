@@ -52,8 +52,12 @@ def explore(
         ),
     ] = None,
     rounds: Annotated[
-        int, typer.Option(help="How many rounds an enactor makes before its world only heals: bounded, exhaustive.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            help="How many rounds an enactor makes before its world only heals: bounded, exhaustive. "
+            "Default: 1; 2 for an exhaustive search without faults."
+        ),
+    ] = None,
     without: Annotated[
         str, typer.Option(metavar="GUARD[,GUARD]", help="Guards of fixed that are off: " + ", ".join(Guard) + ".")
     ] = "",

@@ -1,7 +1,7 @@
 """Which rare paths a run has been on: a run that never reached one says nothing about it, and has to say so."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from fencepost.events import Event
@@ -146,6 +146,10 @@ ALL: Final = (*BY_EVENT, *LOST_BY, *BY_FAULT, AFTER_FLIP, LOST_PLAN, BUILT_BY_TW
 """Every path that is counted, in the order in which they are told."""
 
 
+IN_A_SEARCH: Final = (*BY_EVENT, *LOST_BY, *BY_FAULT, LOST_PLAN, TAKEN_OVER)
+"""Those that can be told without a world's own history, which a search of states does not have."""
+
+
 def comment_of(call: Call) -> str:
     """Return what a change batch says it is for, "" for other calls."""
     return str(call.args[5]) if call.name == "change_batch" else ""
@@ -156,6 +160,6 @@ def paths(counts: Mapping[str, int]) -> tuple[Path, ...]:
     return tuple(Path(name, counts.get(name, 0)) for name in ALL)
 
 
-def never(counts: Mapping[str, Any]) -> tuple[str, ...]:
+def never(counts: Mapping[str, Any], among: Sequence[str] = ALL) -> tuple[str, ...]:
     """Return the paths that were never taken."""
-    return tuple(path.name for path in paths(counts) if not path.times)
+    return tuple(name for name in among if not counts.get(name))

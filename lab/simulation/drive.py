@@ -119,18 +119,24 @@ def heal(world: World, within_s: float) -> Sequence[str]:
     """
     for process in world.dead:
         world.start(process)
-    until_s, pending, seen = world.time.now_s + within_s, world.pending(), len(world.judge.violations)
-    while (pending or world.busy) and world.time.now_s < until_s and len(world.judge.violations) == seen:
-        commits = world.judge.commits
+    until_s, seen = world.time.now_s + within_s, len(world.judge.violations)
+    pending: Sequence[str] = world.pending()
+    # What waits is let through as well: a stale batch that is still under way may undo what has converged.
+    while (pending or world.busy or world.waits) and world.time.now_s < until_s:
         if (call := _oldest(world)) is not None:
             world.run(call)
         elif (timer := world.next_timer) is not None:
             world.fire(timer)
         else:
             break
-        if world.judge.commits != commits or call is None:
+        if len(world.judge.violations) != seen:
+            break
+        if call is None or call.writes:
             pending = world.pending()
-    return [*pending, *(f"{process.name}: has not come to its end" for process in world.processes if process.busy)]
+    return [
+        *world.pending(),
+        *(f"{process.name}: has not come to its end" for process in world.processes if process.busy),
+    ]
 
 
 def _oldest(world: World) -> Call | None:

@@ -185,6 +185,10 @@ class Search:
             self.found.append(Found(self._trace(), broken))
             return
         healed_s = self._heals.get(state.key, state.now_s)
+        if healed_s - began_s > self._healing_s:
+            late = f"healed only {healed_s - began_s:g} s after the last choice, of {self._healing_s:g} s allowed"
+            self.found.append(Found(self._trace(), (Violation("I5", "", late, 0),)))
+            return
         for passed in path:
             self._heals[passed.key] = healed_s
         self.longest_heal_s = max(self.longest_heal_s, healed_s - began_s)

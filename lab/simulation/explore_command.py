@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from fencepost.client import write_json
-from fencepost.errors import UsageError
+from fencepost.errors import StartupError, UsageError
 from fencepost.exit_codes import EXIT_CHECK_FAILED, EXIT_FINE, EXIT_INTERRUPTED
 from fencepost.guards import parse_guards
 from fencepost.show import console
@@ -50,7 +50,7 @@ class Request(NamedTuple):
     balancers: int
     keep: int
     faults: int | None
-    rounds: int
+    rounds: int | None
     without: str
     planner: bool
     operator: bool
@@ -68,12 +68,24 @@ class Outputs(NamedTuple):
     html: Path | None = None
     save: Path = Path("fencepost-failure.json")
 
+    def check(self) -> None:
+        """Find out before the work, and not after it, that a result cannot be written. Raises: StartupError."""
+        for flag, path in (("--json", self.json), ("--html", self.html), ("--save", self.save)):
+            if path is None:
+                continue
+            if not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+                raise StartupError(f"{flag} {path} cannot be written; name another file")
+
 
 def options_of(asked: Request) -> Options:
     """Return what is to be explored. Raises: UsageError."""
     if asked.mode == "buggy" and asked.without:
         raise UsageError("--without is for --mode fixed: buggy has no guards; leave it out")
     parse_guards(asked.without)
+    if asked.by == "exhaustive" and (asked.planner or asked.operator or asked.batch_records):
+        raise UsageError("an exhaustive search knows neither --planner, --operator nor --batch-records; draw schedules")
+    if asked.by in {"bounded", "exhaustive"} and asked.forgets:
+        raise UsageError("--forgets is drawn: use --strategy random, pct or mixed")
     if asked.forgets and (asked.operator or not asked.planner):
         raise UsageError("--forgets is for --planner without --operator: nobody would publish, or thaw, once more")
     buggy = asked.mode == "buggy"
@@ -85,10 +97,10 @@ def options_of(asked: Request) -> Options:
         enactors=_within("--enactors", asked.enactors, 2 if small else 3, MOST_ENACTORS),
         endpoints=_within("--endpoints", asked.endpoints, 1 if small else 3, len(NAMES)),
         generations=_within("--generations", asked.generations, 4 if buggy and not systematic else 3, 1000),
-        balancers=_within("--balancers", asked.balancers, 3, 200),
+        balancers=_within("--balancers", asked.balancers, 3, 200, least=3),
         keep=_within("--keep", asked.keep, 1, 1000),
         faults=_within("--faults", asked.faults, 0 if small else 3, 100, least=0),
-        rounds=_within("--rounds", asked.rounds, 1, 100),
+        rounds=_within("--rounds", asked.rounds, 2 if by == "exhaustive" and not asked.faults else 1, 100),
         forgets=_within("--forgets", asked.forgets, 0, 10, least=0),
         batch_records=_within("--batch-records", asked.batch_records, 0, 100, least=0),
         without=asked.without,
@@ -121,8 +133,9 @@ def _within(option: str, given: int | None, default: int, most: int, *, least: i
 
 def run_explore(options: Options, outputs: Outputs, *, jobs: int | None, minutes: float | None) -> int:
     """Explore, tell what came of it, and return the exit code. Raises: UsageError, StartupError."""
-    if minutes is not None and minutes <= 0:
+    if minutes is not None and not minutes > 0:
         raise UsageError(f"--minutes {minutes:g} is no time; name more than 0")
+    outputs.check()
     screen, began_s = console(), time.monotonic()
     until_s = began_s + 60 * minutes if minutes is not None else float("inf")
 
@@ -209,7 +222,12 @@ def _exhaustive(options: Options, watched: Watched, began_s: float, go_on: GoOn)
         interrupted = True
     finally:
         space.close()
-    tally = Tally(schedules=search.extent.ends, cpu_s=time.process_time() - began_cpu_s, healed_s=search.longest_heal_s)
+    tally = Tally(
+        schedules=search.extent.ends,
+        cpu_s=time.process_time() - began_cpu_s,
+        healed_s=search.longest_heal_s,
+        paths=space.coverage.counts,
+    )
     for number, found in enumerate(search.found[:1]):
         tally.failure = Failure(number, options.scenario, found.violations, found.trace)
         tally.broken.update(tally.failure.broken)

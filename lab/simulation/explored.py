@@ -1,6 +1,6 @@
 """What an exploration came to: for people, for programs, and while it goes on."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Self
 
 from rich.console import Console
@@ -9,7 +9,7 @@ from rich.text import Text
 
 from lab.invariants.violation import Violation, counted
 from lab.shown import PLAIN_EVERY_S, REFRESH_S
-from lab.simulation.coverage import never, paths
+from lab.simulation.coverage import ALL, IN_A_SEARCH, never, paths
 from lab.simulation.exhaustive import Extent
 from lab.simulation.explore import Options, Tally
 
@@ -48,7 +48,7 @@ class Result(NamedTuple):
 
     @property
     def document(self) -> Mapping[str, Any]:
-        """The result for programs: the keys of docs/architecture.md, and some more."""
+        """The result for programs: docs/exploration.md has the keys."""
         options, tally, failure = self.options, self.tally, self.tally.worst
         where = {"seed": options.seed, "schedule": failure.schedule if failure else None}
         return {
@@ -83,6 +83,8 @@ def lines(result: Result) -> Iterator[str]:
             f"{extent.states:,} states, {extent.moves:,} moves between them, {extent.ends:,} ends that were healed; "
             f"the longest schedule has {extent.depth} moves"
         )
+        yield f"the longest healing took {tally.healed_s:g} s of its world, of {result.heal_bound_s:g} s allowed (I5)"
+        yield from _path_lines(result, IN_A_SEARCH)
     else:
         yield f"{tally.schedules:,} schedules, {tally.steps:,} steps, in {result.wall_s:.1f} s: {rates(result)}"
         yield f"the longest healing took {tally.healed_s:g} s of its world, of {result.heal_bound_s:g} s allowed (I5)"
@@ -105,14 +107,14 @@ def rates(result: Result) -> str:
     )
 
 
-def _path_lines(result: Result) -> Iterator[str]:
+def _path_lines(result: Result, among: Sequence[str] = ALL) -> Iterator[str]:
     tally = result.tally
-    yield "rare paths:"
+    yield "rare paths:" if result.extent is None else "rare paths, in so many different ways:"
     for path in paths(tally.paths):
         if path.times:
             yield f"  {path.times:>10,}  {path.name}"
     # Where something is broken, what was not reached is no comfort and no concern.
-    if tally.failure is None and (missed := never(tally.paths)):
+    if tally.failure is None and (missed := never(tally.paths, among)):
         yield f"never reached: {', '.join(missed)}; this run says nothing about them"
 
 

@@ -119,6 +119,7 @@ class ProcessLoop(asyncio.BaseEventLoop):
 
     def fire(self) -> None:
         """Let the next timer go off."""
+        assert self.timer_s is not None, "there is one"  # and those that were cancelled are out of the way
         self._ready.append(heapq.heappop(self._scheduled))
         self.settle()
 

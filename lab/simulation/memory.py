@@ -70,7 +70,9 @@ def _future_iterator() -> type:
 FUTURE_ITERATOR: Final = _future_iterator()
 
 
-WHOLE: Final = frozenset({str, bytes, type(None), RecordSet, Change, ChangeBatch, Content, Target, Fence, Manifest})
+WHOLE: Final = frozenset(
+    {str, bytes, type(None), CodeType, RecordSet, Change, ChangeBatch, Content, Target, Fence, Manifest}
+)
 """Kinds of values that are compared by all that they consist of, and hold nothing but such."""
 
 
@@ -119,7 +121,7 @@ class _Walk:
         else:
             number = self._met.get(id(value))
             if number is not None:
-                add(number)
+                add(~number)
                 return
             self._met[id(value)] = len(self._met)
             self._kept.append(value)
@@ -144,6 +146,8 @@ _KINDS: dict[type, tuple[bool, Read | None]] = {}
 def _reading(kind: type) -> tuple[bool, Read | None]:
     if issubclass(kind, (enum.Enum, *WORLD)):
         return True, None
+    if kind in WHOLE:
+        return True, list  # never taken apart
     for kinds, is_value, read in READINGS:
         if issubclass(kind, kinds):
             return is_value, read
@@ -162,27 +166,27 @@ def _members(value: Iterable[Any]) -> list[Any]:
 
 
 def _function(value: Any) -> list[Any]:
-    return [value.__qualname__, *(cell.cell_contents for cell in value.__closure__ or ())]
+    return [value.__code__, value.__defaults__, value.__kwdefaults__, *(value.__closure__ or ())]
 
 
 def _suspended(value: Any) -> list[Any]:
     """Return where a coroutine or generator waits, and all that its frame holds: locals, cells, half-done values."""
-    frame, waits_for = SUSPENDED[type(value)](value)
+    frame, code, waits_for = SUSPENDED[type(value)](value)
     if frame is None:
-        return [value.__qualname__]
+        return [code]
     # The garbage collector's own view is complete; what is not bound is missing in it, hence the names.
     bound = frame.f_locals
     held = [part for part in get_referents(value) if part is not bound and type(part) not in STATIC]
-    return [value.__qualname__, frame.f_lasti, tuple(bound), *held, waits_for]
+    return [code, frame.f_lasti, tuple(bound), *held, waits_for]
 
 
 STATIC: Final = frozenset({CodeType, FrameType})
-"""What a frame has besides values: the qualified name and the instruction say it already."""
+"""What a frame has besides values: the code and the instruction say it already."""
 
-SUSPENDED: Final[Mapping[type, Callable[[Any], tuple[FrameType | None, Any]]]] = {
-    CoroutineType: lambda value: (value.cr_frame, value.cr_await),
-    GeneratorType: lambda value: (value.gi_frame, value.gi_yieldfrom),
-    AsyncGeneratorType: lambda value: (value.ag_frame, value.ag_await),
+SUSPENDED: Final[Mapping[type, Callable[[Any], tuple[FrameType | None, CodeType, Any]]]] = {
+    CoroutineType: lambda value: (value.cr_frame, value.cr_code, value.cr_await),
+    GeneratorType: lambda value: (value.gi_frame, value.gi_code, value.gi_yieldfrom),
+    AsyncGeneratorType: lambda value: (value.ag_frame, value.ag_code, value.ag_await),
 }
 
 
@@ -190,7 +194,7 @@ def _future(value: Any) -> list[Any]:
     """Return a future's or task's state, and whom it wakes; a task's frames come with its coroutine."""
     found = [value._state, [callback for callback, _ in value._callbacks or ()]]  # noqa: SLF001
     if value.done() and not value.cancelled():
-        found += [value.exception() or value.result()]
+        found += [getattr(value, name) for name in ("_exception", "_result")]  # the public ones count as a look
     if isinstance(value, asyncio.Task):
         found += [value.get_coro(), *(getattr(value, name) for name in ("_fut_waiter", "_must_cancel"))]
     children = getattr(value, "_children", None)  # of asyncio.gather
@@ -206,6 +210,8 @@ def _timer(value: TimerHandle) -> list[Any]:
 
 
 def _attributes(kind: type) -> Read:
+    if kind.__dictoffset__ == 0 and not any("__slots__" in base.__dict__ for base in kind.__mro__[:-1]):
+        raise Unreadable(f"{kind.__qualname__}: lab/simulation/memory.py does not say how to read what it remembers")
     slots: list[str] = []
     for base in kind.__mro__:
         named = base.__dict__.get("__slots__", ())
@@ -239,7 +245,6 @@ READINGS: Final[tuple[tuple[Any, bool, Read], ...]] = (
     (tuple(SUSPENDED), False, _suspended),
     (BaseException, False, _exception),
     (CellType, False, get_referents),
-    (CodeType, True, lambda value: [value.co_qualname, value.co_firstlineno]),
     (ITERATORS, False, lambda value: list(value.__reduce__())),
     (FUTURE_ITERATOR, False, get_referents),
     (BuiltinFunctionType, False, lambda value: [value.__qualname__, value.__self__]),

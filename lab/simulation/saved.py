@@ -119,6 +119,5 @@ def _problem(saved: Saved, scenario: dict[str, Any]) -> str:
         Scene(given).enactor_settings  # noqa: B018  -- worked out to see whether it can be
     except (UsageError, ValueError) as error:
         return f"its scenario cannot be: {error}"
-    if not saved.wanted:
-        return "it does not say what is broken"
-    return ""
+    found = {violation.invariant for violation in saved.found}
+    return "" if saved.wanted and found.issuperset(saved.wanted) else "what it says is broken was not found to be"

@@ -16,6 +16,7 @@ from lab.invariants.violation import Violation
 from lab.simulation.actors import ANSWERED, FAILED, FIRED, KILLED, STARTED, Actor, Node, Told, label
 from lab.simulation.choice import START, TIMER, Choice, Fault
 from lab.simulation.client import Call, access_of
+from lab.simulation.coverage import Coverage, comment_of
 from lab.simulation.drive import PROCESS_FAILED
 from lab.simulation.judge import commit_of
 from lab.simulation.process import EPOCH_S
@@ -136,6 +137,7 @@ class Space:
         names: the processes.
         actors: what is learnt of them.
         beginning: the state in which every schedule begins.
+        coverage: the rare paths, by the different ways in which processes and slots got there.
     """
 
     def __init__(self, stage: Stage) -> None:
@@ -146,7 +148,10 @@ class Space:
         self._slots: dict[tuple[Any, ...], Slot] = {}
         self._differs: dict[tuple[int, int], str | None] = {}
         self.names = tuple(stage.cast)
-        self.actors = tuple(Actor(partial(stage.process, name)) for name in self.names)
+        self.coverage = Coverage()
+        self.actors = tuple(
+            Actor(partial(stage.process, name), partial(self.coverage.hear, name)) for name in self.names
+        )
         slots = []
         for name in self._slot_at:
             held, commits = stage.beginning([] if name == PLANS else [name])
@@ -186,6 +191,8 @@ class Space:
         for index, node in reversed(list(enumerate(state.nodes))):
             if node.dead:
                 found.append(Move(index, 0, Fault.NONE, -1, writes=False))
+            if self._rounds and node.rounds >= self._rounds:
+                continue  # it is slow from here on: its timer lets time pass, and its next call waits for the healing
             for place, call in enumerate(node.calls):
                 slot = self._slot_at[call.zone]
                 found.append(Move(index, place, Fault.NONE, slot, writes=call.writes))
@@ -193,15 +200,15 @@ class Space:
                     for fault in faults_of(call):
                         where = slot if fault is Fault.LOST else -1
                         found.append(Move(index, place, fault, where, writes=call.writes))
-        if (timer := self._timer(state, self._rounds)) is not None:
+        if (timer := self._timer(state)) is not None:
             found.append(timer)
         return found
 
-    def _timer(self, state: State, rounds: int) -> Move | None:
-        """Return the earliest timer, of processes that have rounds left (0: whoever it is)."""
+    def _timer(self, state: State) -> Move | None:
+        """Return the earliest timer."""
         found, when = None, float("inf")
         for index, node in enumerate(state.nodes):
-            if node.timer_s is not None and node.timer_s < when and not (rounds and node.rounds >= rounds):
+            if node.timer_s is not None and node.timer_s < when:
                 found, when = index, node.timer_s
         return None if found is None else Move(found, 0, Fault.NONE, -1, writes=False, is_timer=True)
 
@@ -217,9 +224,13 @@ class Space:
         elif node.dead:
             told = Told(STARTED, 0, None, now_s)
         elif move.fault is Fault.CRASH:
+            self.coverage.note(node.calls[move.place], move.fault, committed=False)
             told = Told(KILLED, 0, None, now_s)
         else:
             told = Told(FAILED, move.place, None, now_s)
+            self.coverage.meet(node.calls[move.place])
+            if move.fault:
+                self.coverage.note(node.calls[move.place], move.fault, committed=False)
             if move.fault is not Fault.ERROR:
                 done = self._done(slots[move.slot], node.calls[move.place], now_s)
                 slots, broken = (*slots[: move.slot], done.slot, *slots[move.slot + 1 :]), done.broken
@@ -236,6 +247,8 @@ class Space:
         done = slot.done.get((number, now_s))
         if done is None:
             done = slot.done[number, now_s] = self._do(slot, call, now_s)
+            if comment_of(call) == "lock taken":
+                self.coverage.note(call, Fault.NONE, committed=done.slot is not slot)
         return done
 
     def _do(self, slot: Slot, call: Call, now_s: float) -> Done:
@@ -244,6 +257,9 @@ class Space:
         reply = call.execute(self._server)
         if not call.writes:
             return Done(label(call, reply), slot, ())
+        if call.name == "change_batch":
+            assert not isinstance(reply, list) or reply[0] != b"busy", "no batch takes any time here"
+            self._forget_busy(slot.name)
         held, commits = self._server.snapshot(), slot.commits
         if call.name == "change_batch" and isinstance(reply, list) and reply[0] == b"committed":
             commits += (commit_of(call.args, reply),)
@@ -251,6 +267,11 @@ class Space:
             return Done(label(call, reply), slot, ())
         following, broken = self._slot(slot.name, held, commits)
         return Done(label(call, reply), following, broken if commits is not slot.commits else ())
+
+    def _forget_busy(self, zone: str) -> None:
+        """Let a zone not know until when it worked on its last batch: that is over at once, and in no state."""
+        meta = f"{{{zone}}}:meta"
+        self._server.command("HSET", meta, "busy_until_us", "0", access=access_of((), (meta,)))
 
     def choice(self, state: State, move: Move) -> Choice:
         """Return a move as a schedule has it."""
@@ -271,7 +292,7 @@ class Space:
             index = min(waiting)[1]
             call = state.nodes[index].calls[0]
             return Move(index, 0, Fault.NONE, self._slot_at[call.zone], writes=call.writes)
-        return self._timer(state, 0)
+        return self._timer(state)
 
     def pending(self, state: State) -> Sequence[str]:
         """Return why some endpoint does not have the latest plan; empty if all have it and nobody is busy."""

@@ -135,21 +135,26 @@ class Crew:
             tell(blocks.tally)
 
     def _hand_out(self, pipe: Connection, blocks: Blocks, running: dict[Connection, int]) -> None:
-        if (first := blocks.following()) is not None:
+        if (first := blocks.following()) is None:
+            return
+        try:
             pipe.send((first, blocks.size(first)))
-            running[pipe] = first
+        except ConnectionError as error:
+            raise self._died(pipe) from error
+        running[pipe] = first
 
     def _received(self, pipe: Connection) -> Tally:
         try:
             found = pipe.recv()
-        except (EOFError, ConnectionResetError) as error:
-            worker = self._workers[self._pipes.index(pipe)]
-            worker.join()
-            raise StartupError(
-                f"{worker.name} died (exit code {worker.exitcode}); explore with fewer --jobs"
-            ) from error
+        except (EOFError, ConnectionError) as error:
+            raise self._died(pipe) from error
         assert isinstance(found, Tally), found
         return found
+
+    def _died(self, pipe: Connection) -> StartupError:
+        worker = self._workers[self._pipes.index(pipe)]
+        worker.join()
+        return StartupError(f"{worker.name} died (exit code {worker.exitcode}); explore with fewer --jobs")
 
 
 def run_blocks(options: Options, pipe: Connection, forked: Sequence[Connection]) -> None:

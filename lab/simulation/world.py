@@ -120,6 +120,11 @@ class World:
         return [call for process in self.processes for call in process.parked]
 
     @property
+    def waits(self) -> bool:
+        """Whether any call waits."""
+        return any(process.parked for process in self.processes)
+
+    @property
     def dead(self) -> list[Process]:
         """Return the processes that were killed and not started again."""
         return [process for process in self.processes if process.killed]

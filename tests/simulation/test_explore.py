@@ -213,8 +213,9 @@ def test_command_with_the_buggy_protocol_finds_the_outage(tmp_path, capsys):
     assert status == 1
     assert {violation["invariant"] for violation in told["violations"]} >= EMPTY_AND_STUCK
     assert {violation["schedule"] for violation in told["violations"]} == {told["schedules"] - 1}
-    assert "I1" in capsys.readouterr().out
     assert saved.exists()
+    told_lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert {line[0] for line in told_lines if line} >= EMPTY_AND_STUCK
 
 
 @pytest.mark.parametrize("strategy", ["bounded", "exhaustive"])
