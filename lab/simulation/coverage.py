@@ -76,16 +76,13 @@ class Coverage:
         self._events: dict[str, list[tuple[str, Wants]]] = {event: [] for event, _ in BY_EVENT.values()}
         for name, (event, wants) in BY_EVENT.items():
             self._events[event].append((name, wants))
-        self._begin()
-
-    def _begin(self) -> None:
-        self._call: Call | None = None
-        self._flipped: set[str] = set()
-        self._builders: dict[tuple[str, str], str] = {}
+        self.begin()
 
     def begin(self) -> None:
         """Forget the world before."""
-        self._begin()
+        self._call: Call | None = None
+        self._flipped: set[str] = set()
+        self._builders: dict[tuple[str, str], str] = {}
 
     def meet(self, call: Call) -> None:
         """Take note of the call that is executed next: what is said of it is heard before `note`."""
