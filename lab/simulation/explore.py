@@ -35,6 +35,9 @@ DEPTHS: Final = (2, 3, 4, 5)
 SHARES: Final = (0.25, 0.5, 1.0)
 """PCT: within what part of a schedule's usual length priorities change; one after the other."""
 
+REACHES: Final = (0.4, 1.4)
+"""Within what part of a schedule's usual length its faults lie, in turn: cleaning comes late, and must meet some."""
+
 STEPS_EACH: Final = 40
 """A schedule's usual length, for each endpoint."""
 
@@ -149,10 +152,10 @@ class Explorer:
     def _drawn(self, number: int, rng: random.Random) -> Strategy:
         by, scenario = self._options.by, self._options.scenario
         usual = STEPS_EACH * scenario.endpoints
-        faults = Chance(rng, scenario.faults, usual // 2)
+        turn = number // 2
+        faults = Chance(rng, scenario.faults, round(usual * REACHES[turn % len(REACHES)]))
         if by == "mixed":
             by = "pct" if number % 2 else "random"
-        turn = number // 2
         if by == "pct":
             changes, within = DEPTHS[turn % len(DEPTHS)] - 1, round(usual * SHARES[turn % len(SHARES)])
             return Priorities(rng, faults, changes=changes, steps=within, restless=self._restless)
