@@ -74,7 +74,7 @@ def explore(
     ] = 0,
     steps: Annotated[
         int, typer.Option(min=1, help="How many choices a schedule has, at most; then its world heals. By chance only.")
-    ] = 120,
+    ] = 200,
     preemptions: Annotated[
         int, typer.Option(min=0, help="How often a schedule takes a process's turn away, at most: bounded.")
     ] = 2,
