@@ -35,7 +35,7 @@ DEPTHS: Final = (2, 3, 4, 5)
 SHARES: Final = (0.25, 0.5, 1.0)
 """PCT: within what part of a schedule's usual length priorities change; one after the other."""
 
-REACHES: Final = (0.4, 1.4)
+REACHES: Final = (0.5, 1.4)
 """Within what part of a schedule's usual length its faults lie, in turn: cleaning comes late, and must meet some."""
 
 STEPS_EACH: Final = 40
