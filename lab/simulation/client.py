@@ -55,6 +55,7 @@ class Call:
         keys, args: as the adapter gave them.
         access: which keys it may read and write.
         writes: whether it may change anything.
+        given_up: whether its caller has been told that it failed, though it is still to be executed.
     """
 
     __slots__ = (
@@ -63,6 +64,7 @@ class Call:
         "access",
         "args",
         "future",
+        "given_up",
         "keys",
         "name",
         "number",
@@ -87,6 +89,7 @@ class Call:
         self.process, self.name, self.keys, self.args, self.access = process, name, keys, args, access
         self.number = 0
         self.writes = bool(access.writes)
+        self.given_up = False
         self.zone = keys[0].partition("}")[0][1:]
         self.what = f"{name} {self.zone}"
         self._script, self._convert, self.future = script, convert, future

@@ -47,7 +47,7 @@ def explore(
     faults: Annotated[
         int | None,
         typer.Option(
-            help="How many faults a schedule may have: a call fails, its reply is lost, its caller dies. "
+            help="How many faults a schedule may have: a call fails, its reply is lost or it is late, its caller dies. "
             "Default: 3; 0 for buggy, bounded and exhaustive."
         ),
     ] = None,

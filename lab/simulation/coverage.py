@@ -47,6 +47,10 @@ BY_FAULT: Final[Mapping[str, tuple[Fault, tuple[str, ...]]]] = {
     "reply lost on a release": (Fault.LOST, ("lock released",)),
     "reply lost on a delete batch": (Fault.LOST, ("clean",)),
     "error before a flip": (Fault.ERROR, FLIP),
+    "lock taking given up while under way": (Fault.LATE, ("lock taken",)),
+    "tree batch given up while under way": (Fault.LATE, ("tree",)),
+    "flip given up while under way": (Fault.LATE, FLIP),
+    "delete batch given up while under way": (Fault.LATE, ("clean",)),
     "crash before taking a lock": (Fault.CRASH, ("lock taken",)),
     "crash in mid-build": (Fault.CRASH, ("tree",)),
     "crash before a flip": (Fault.CRASH, FLIP),
@@ -59,6 +63,8 @@ AFTER_FLIP: Final = "crash between flip and clean"
 LOST_PLAN: Final = "reply lost on a publication"
 BUILT_BY_TWO: Final = "one tree built by two enactors"
 TAKEN_OVER: Final = "expired lock taken over"
+LATE_COMMIT: Final = "given-up batch committed late"
+LATE_REFUSAL: Final = "given-up batch refused late"
 
 
 class Path(NamedTuple):
@@ -114,7 +120,10 @@ class Coverage:
             for name, (kind, begins) in BY_FAULT.items():
                 if kind is fault and comment.startswith(begins):
                     self.counts[name] += 1
-        if committed:
+        if call.given_up and fault is Fault.NONE:
+            if comment:
+                self.counts[LATE_COMMIT if committed else LATE_REFUSAL] += 1
+        elif committed:
             self._committed(call, comment)
 
     def _committed(self, call: Call, comment: str) -> None:
@@ -139,12 +148,29 @@ def _took_over(call: Call) -> bool:
     return False
 
 
-ALL: Final = (*BY_EVENT, *LOST_BY, *BY_FAULT, AFTER_FLIP, LOST_PLAN, BUILT_BY_TWO, TAKEN_OVER)
+ALL: Final = (
+    *BY_EVENT,
+    *LOST_BY,
+    *BY_FAULT,
+    AFTER_FLIP,
+    LOST_PLAN,
+    BUILT_BY_TWO,
+    TAKEN_OVER,
+    LATE_COMMIT,
+    LATE_REFUSAL,
+)
 """Every path that is counted, in the order in which they are told."""
 
 
-IN_A_SEARCH: Final = (*BY_EVENT, *LOST_BY, *BY_FAULT, LOST_PLAN, TAKEN_OVER)
-"""Those that can be told without a world's own history, which a search of states does not have."""
+IN_A_SEARCH: Final = (
+    *BY_EVENT,
+    *LOST_BY,
+    *(name for name, (fault, _) in BY_FAULT.items() if fault is not Fault.LATE),
+    LOST_PLAN,
+    TAKEN_OVER,
+)
+"""Those that can be told without a world's own history, which a search of states does not have, nor what is under way.
+"""
 
 
 def comment_of(call: Call) -> str:

@@ -81,7 +81,7 @@ class Lanes:
         store = moment.zone or PLANS
         sign = 1 if self.names.index(store) > self.names.index(moment.who) else -1
         at_process, at_store = self._x(moment.who, 0.24 * sign), self._x(store, -0.24 * sign)
-        failed = moment.refused or moment.fault in (Fault.ERROR, Fault.CRASH)
+        failed = moment.refused or moment.fault in (Fault.ERROR, Fault.LATE, Fault.CRASH)
         ends = (at_store, at_process) if moment.kind == READ else (at_process, at_store)
         kind = f"call{' look' if moment.kind == READ else ''}{' failed' if failed or moment.fault else ''}"
         yield tag("line", x1=ends[0], x2=ends[1], y1=MIDDLE, y2=MIDDLE, class_=kind, marker_end="url(#tip)")

@@ -198,6 +198,8 @@ class Space:
                 found.append(Move(index, place, Fault.NONE, slot, writes=call.writes))
                 if faults:
                     for fault in faults_of(call):
+                        if fault is Fault.LATE:
+                            continue  # what is under way is in no state
                         where = slot if fault is Fault.LOST else -1
                         found.append(Move(index, place, fault, where, writes=call.writes))
         if (timer := self._timer(state)) is not None:

@@ -5,13 +5,13 @@ import random
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from lab.simulation.choice import Choice, Fault
+from lab.simulation.choice import NETWORK, Choice, Fault
 from lab.simulation.client import Call
 from lab.simulation.process import Process
 from lab.simulation.world import World
 
 READ_FAULTS: Final = (Fault.ERROR, Fault.CRASH)
-WRITE_FAULTS: Final = (Fault.ERROR, Fault.LOST, Fault.CRASH)
+WRITE_FAULTS: Final = (Fault.ERROR, Fault.LOST, Fault.LATE, Fault.CRASH)
 
 SPREADS: Final = (2.0, 4.0, 7.0)
 """By how many doublings the fastest of a schedule's processes may outrun the slowest; one is drawn for each."""
@@ -27,7 +27,12 @@ LAST: Final = 1_000.0
 
 
 def faults_of(call: Call) -> Sequence[Fault]:
-    """Return which faults a call can meet: a read whose reply is lost is as if it had not been executed."""
+    """Return which faults a call can meet.
+
+    A read whose reply is lost is as if it had not been executed; nobody waits for a call that was given up.
+    """
+    if call.given_up:
+        return ()
     return WRITE_FAULTS if call.writes else READ_FAULTS
 
 
@@ -48,7 +53,8 @@ class Chance:
         if not self._at:
             return Fault.NONE
         self._calls += 1
-        return self._rng.choice(faults_of(call)) if self._calls - 1 in self._at else Fault.NONE
+        faults = faults_of(call) if self._calls - 1 in self._at else ()
+        return self._rng.choice(faults) if faults else Fault.NONE
 
 
 class RandomWalk:
@@ -65,7 +71,8 @@ class RandomWalk:
     def __init__(self, rng: random.Random, faults: Chance, *, restless: Collection[str], endpoints: int) -> None:
         self._rng, self._faults, self._restless = rng, faults, restless
         self._spread, self._haste = rng.choice(SPREADS), rng.choice(HASTE)
-        self._speeds = {name: self._draw(math.log2(WORK * endpoints)) for name in restless}
+        # What is under way may take as long as others need for a whole plan.
+        self._speeds = {name: self._draw(math.log2(WORK * endpoints)) for name in (*restless, NETWORK)}
 
     def _draw(self, spread: float) -> float:
         return math.exp2(-self._rng.uniform(0.0, spread))

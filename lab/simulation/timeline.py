@@ -12,7 +12,7 @@ from fencepost.stores import Commit
 from lab.history import History
 from lab.invariants import Violation, check
 from lab.invariants.replay import View, ZoneState, replay
-from lab.simulation.choice import Choice, Fault
+from lab.simulation.choice import NETWORK, Choice, Fault
 from lab.simulation.drive import Verdict, run
 from lab.simulation.scenario import Scenario
 from lab.simulation.stage import Stage
@@ -103,7 +103,7 @@ class _Teller:
             trace=self._verdict.trace,
             left_out=left_out,
             wanted=tuple(sorted(self._wanted)),
-            processes=tuple(process.name for process in self._world.processes),
+            processes=tuple(self._acting()),
             zones=zones,
             moments=tuple(self._moments(chosen)),
             beginning=tuple(self._holdings[zone, 1] for zone in zones),
@@ -112,6 +112,11 @@ class _Teller:
             violations=tuple(self._violations),
             digest=self._digest(),
         )
+
+    def _acting(self) -> Iterator[str]:
+        """Yield whose lanes there are; the network's only if something was under way on it."""
+        used = any(taken.choice.process == NETWORK for taken in self._lines)
+        yield from (process.name for process in self._world.processes if process.name != NETWORK or used)
 
     def _moments(self, chosen: int) -> Iterator[Moment]:
         carried: dict[str, int | None] = {}

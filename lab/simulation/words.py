@@ -301,15 +301,24 @@ def _done(taken: Taken, deed: Deed) -> str:
     meant = f"{deed.verb} {deed.rest}" if deed.rest else deed.verb
     done = third(deed.verb) + meant.removeprefix(deed.verb)
     fault, why = taken.choice.fault, refusal(taken)
-    if fault is Fault.CRASH:
-        return f"dies when it is about to {meant}"
-    if fault is Fault.ERROR:
-        return f"wants to {meant}, but the connection breaks before that"
+    if fault in UNDONE:
+        return UNDONE[fault].format(meant)
+    if taken.call is not None and taken.call.given_up:
+        late = f"delivers what {taken.call.process} gave up waiting for, to {meant}"
+        return f"{late}, which is refused: {why}" if why else f"{late}, which is done"
     if why:
         return f"wants to {meant} and is refused: {why}" + (", but never hears so" if fault is Fault.LOST else "")
     if fault is Fault.LOST:
         return f"{done}, but never hears so, as the connection breaks"
     return f"{done}: {deed.seen}" if deed.seen else done
+
+
+UNDONE: Final = {
+    Fault.CRASH: "dies when it is about to {}",
+    Fault.ERROR: "wants to {}, but the connection breaks before that",
+    Fault.LATE: "wants to {}, and gives up waiting for the reply, while the call is still under way",
+}
+"""What becomes of a call that is not executed then."""
 
 
 def sayings(taken: Taken) -> Iterator[str]:

@@ -11,12 +11,13 @@ from typing import Any, Final
 import msgspec
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from fencepost.events import Event
 from fencepost.plan import Content, decode_content
 from fencepost.redis_plans import CONTENTS, CURRENT, HEAD
 from lab.invariants.violation import Violation
-from lab.simulation.choice import FORGET, START, TIMER, Choice, Fault
+from lab.simulation.choice import FORGET, NETWORK, START, TIMER, Choice, Fault
 from lab.simulation.client import Call, access_of
 from lab.simulation.coverage import Coverage
 from lab.simulation.judge import Judge, commit_of
@@ -63,7 +64,7 @@ class World:
 
     Attributes:
         time: now.
-        processes: in the order in which ties are broken.
+        processes: in the order in which ties are broken; the last is the network, which has what callers gave up.
         trace: the choices so far.
         judge: the zones, and what was broken.
         plan: endpoint -> content, of the latest plan; `generation` is its number.
@@ -93,7 +94,8 @@ class World:
 
     def populate(self, processes: Iterable[Process]) -> None:
         """Put processes into the world, and start them."""
-        self.processes = tuple(processes)
+        network = Process(NETWORK, _nothing, server=self.server, time=self.time, seed=0, listener=self.hear)
+        self.processes = (*processes, network)
         self._by_name = {process.name: process for process in self.processes}
         self.judge.promises = [process.promises for process in self.processes if process.promises is not None]
         for process in self.processes:
@@ -141,8 +143,9 @@ class World:
 
     def options(self) -> Iterator[Choice]:
         """Yield everything that may happen next without a fault."""
-        for call in self.parked:
-            yield Choice(call.process, call.what)
+        for process in self.processes:
+            for call in process.parked:
+                yield Choice(process.name, call.what)
         for process in self.dead:
             yield Choice(process.name, START)
         if (timer := self.next_timer) is not None:
@@ -190,7 +193,7 @@ class World:
 
     def run(self, call: Call, fault: Fault = Fault.NONE) -> bool:
         """Execute a parked call, or let it meet a fault."""
-        process = self._by_name[call.process]
+        process = self._by_name[NETWORK if call.given_up else call.process]
         serial, reply, problem = None, None, ""
         # What ends a process with an error that nobody foresaw is a choice of the schedule, too.
         try:
@@ -198,6 +201,10 @@ class World:
                 process.kill()
             elif fault is Fault.ERROR:
                 process.fail(call, RedisConnectionError("the connection broke before the call was executed"))
+            elif fault is Fault.LATE:
+                call.given_up = True
+                self._by_name[NETWORK].parked.append(call)
+                process.fail(call, RedisTimeoutError("no reply in time"))
             else:
                 before = self.server.snapshot() if self.past is not None and call.writes else None
                 try:
@@ -216,7 +223,7 @@ class World:
         finally:
             if self.coverage is not None:
                 self.coverage.note(call, fault, committed=serial is not None)
-            self._taken(Choice(call.process, call.what, fault), call, serial, reply, problem)
+            self._taken(Choice(process.name, call.what, fault), call, serial, reply, problem)
         return True
 
     def _execute(self, call: Call) -> Reply:
@@ -324,3 +331,7 @@ class World:
             if problem := self.judge.zones[endpoint].difference(wanted):
                 found.append(f"{endpoint}: plan {self.generation} is not live: {problem}")
         return found
+
+
+async def _nothing(_: Process) -> None:
+    """Do nothing: a network only carries what others have called."""

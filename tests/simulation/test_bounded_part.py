@@ -78,6 +78,15 @@ def test_schedules_with_planner_operator_and_small_batches_break_nothing_of_fixe
     assert tally.failure is None, f"seed {seed}: {tally.failure}"
 
 
+def test_schedules_of_fixed_have_batches_that_arrive_late() -> None:
+    """Some are refused, as the lock was taken since; some are committed, and neither breaks anything."""
+    tally = explored("random", 1, 300, **LARGE)
+
+    assert tally.failure is None
+    assert tally.paths["given-up batch committed late"] > 0
+    assert tally.paths["given-up batch refused late"] > 0
+
+
 def test_bounded_schedules_break_buggy() -> None:
     """Few preemptions suffice."""
     options = Options(scenario=Scenario(mode="buggy", **SMALL), by="bounded", schedules=0, preemptions=2)

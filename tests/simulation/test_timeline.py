@@ -111,6 +111,11 @@ def test_another_schedule_has_another_digest(outage):
         (Fault.NONE, "takes the lock", "enactor-1"),
         (Fault.ERROR, "wants to take the lock, but the connection breaks before that", ""),
         (Fault.LOST, "takes the lock, but never hears so", "enactor-1"),
+        (
+            Fault.LATE,
+            "wants to take the lock, and gives up waiting for the reply, while the call is still under way",
+            "",
+        ),
         (Fault.CRASH, "dies when it is about to take the lock", ""),
     ],
 )
@@ -125,6 +130,18 @@ def test_fault_told_says_whether_the_call_was_executed(fault, words, holder):
     assert words in last.text
     assert last.fault is fault
     assert held.lock == holder
+
+
+def test_call_that_was_given_up_is_told_when_the_network_delivers_it():
+    """Whose it was, and what it did, on a lane of its own."""
+    late = Choice("network", "change_batch a.test.")
+
+    story = tell(ALONE, (PUBLISH, *up_to_the_lock("enactor-1", Fault.LATE), late), frozenset({"I1"}))
+
+    assert story.moments[-1].who == "network"
+    assert "delivers what enactor-1 gave up waiting for, to take the lock, which is done" in story.moments[-1].text
+    assert story.moments[-1].holding.lock == "enactor-1"
+    assert story.processes == ("publisher", "enactor-1", "network")
 
 
 def test_process_that_starts_again_is_told_with_what_it_does_next():

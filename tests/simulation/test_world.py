@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from lab.invariants.replay import ZoneState
-from lab.simulation.choice import START, TIMER, Choice, Fault
+from lab.simulation.choice import NETWORK, START, TIMER, Choice, Fault
 from lab.simulation.drive import heal, verdict_of
 from lab.simulation.scenario import Scenario
 from lab.simulation.stage import Stage
@@ -73,6 +73,33 @@ def test_call_whose_reply_is_lost_is_executed_all_the_same(stage, world):
 
     assert generation(stage) == world.generation == 1
     assert [call.what for call in world.named("publisher").parked] == ["HGET plans"]
+
+
+def test_call_that_is_given_up_is_executed_at_any_later_time(stage, world):
+    """Its caller cannot know that: it looks, finds nothing, and goes on; it hears of nothing when it is executed."""
+    assert world.take(Choice(PUBLISH.process, PUBLISH.what, Fault.LATE))
+
+    assert generation(stage) == world.generation == 0
+    assert [call.what for call in world.named("publisher").parked] == ["HGET plans"]
+    assert Choice(NETWORK, PUBLISH.what) in list(world.options())
+
+    assert world.take(Choice("publisher", "HGET plans", Fault.CRASH))
+    assert world.take(Choice(NETWORK, PUBLISH.what))
+
+    assert generation(stage) == world.generation == 1
+    assert not any(choice.process == NETWORK for choice in world.options())
+
+
+def test_call_that_is_given_up_is_executed_while_the_world_heals(stage, world):
+    """Faults stop, but what is under way arrives: no world has come to its end before that."""
+    world.take(PUBLISH)
+    world.take(Choice(PUBLISH.process, PUBLISH.what, Fault.LATE))
+    assert world.waits
+
+    assert heal(world, stage.scene.heal_s) == []
+
+    assert Choice(NETWORK, PUBLISH.what) in world.trace
+    assert world.generation == 2
 
 
 def test_caller_that_crashes_is_gone_until_it_is_started(stage, world):
