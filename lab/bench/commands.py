@@ -7,6 +7,9 @@ import typer
 
 from lab.options import JsonFile
 
+Rounds = Annotated[int, typer.Option(help="How often each side is measured, after one round that does not count.")]
+HtmlFile = Annotated[Path | None, typer.Option(help="Write a page with plots there.")]
+
 app = typer.Typer(
     no_args_is_help=True,
     help="Measure ours and its peers in the same run, in turns, and say both figures and their ratio.",
@@ -27,9 +30,7 @@ def _bench() -> None:
 @app.command()
 def explore(
     *,
-    rounds: Annotated[
-        int, typer.Option(help="How often each side is measured, after one round that does not count.")
-    ] = 5,
+    rounds: Rounds = 5,
     promela: Annotated[
         Path | None,
         typer.Option(
@@ -38,6 +39,7 @@ def explore(
     ] = None,
     claim: Annotated[str, typer.Option(help="Which of the model's claims. Default: its first.")] = "",
     json: JsonFile = None,
+    html: HtmlFile = None,
 ) -> int:
     """How long until the outage is found: `fencepost explore --mode buggy`, and the model checker Spin.
 
@@ -52,4 +54,4 @@ def explore(
     from lab.bench.explore import MODEL, ExploreOptions, run_explore_bench
     from lab.compare import Outputs
 
-    return run_explore_bench(ExploreOptions(rounds, promela or MODEL, claim), Outputs(json))
+    return run_explore_bench(ExploreOptions(rounds, promela or MODEL, claim), Outputs(json, html))

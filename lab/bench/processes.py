@@ -1,0 +1,97 @@
+"""Servers that a benchmark runs: in the foreground, in a place of their own, tied to this process, ended with it."""
+
+import asyncio
+import shutil
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Final
+
+from deploy.child import Child
+from deploy.stopping import kill_and_wait, stop_alone
+from deploy.topology import ProcessSpec
+from fencepost.clock import Clock
+from fencepost.settings import LOOPBACK
+from lab.bench.programs import BenchFailed
+
+SBIN: Final = ("/usr/sbin", "/usr/local/sbin", "/sbin")
+"""Where Debian puts servers; a user's PATH may lack them."""
+READY_S: Final = 60.0
+LOOK_EVERY_S: Final = 0.02
+PORT_TRIES: Final = 50
+
+
+def found(program: str) -> str | None:
+    """Return where a program is: on PATH, else where servers are installed; None if nowhere."""
+    return shutil.which(program) or shutil.which(program, path=":".join(SBIN))
+
+
+@contextmanager
+def workplace() -> Iterator[Path]:
+    """Yield an empty directory for a benchmark, which is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="fencepost-bench-") as place:
+        yield Path(place)
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody has now, neither for UDP nor for TCP.
+
+    Raises: BenchFailed if none can be found.
+    """
+    for _ in range(PORT_TRIES):
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            tcp.bind((LOOPBACK, 0))
+            port: int = tcp.getsockname()[1]
+            try:
+                udp.bind((LOOPBACK, port))
+            except OSError:
+                continue
+            return port
+    raise BenchFailed(f"no free port on {LOOPBACK} in {PORT_TRIES} tries; end what holds them")
+
+
+@asynccontextmanager
+async def running(
+    spec: ProcessSpec,
+    place: Path,
+    ready: Callable[[], Awaitable[bool]],
+    clock: Clock,
+    *,
+    timeout_s: float = READY_S,
+) -> AsyncIterator[Child]:
+    """Run a process that has to become ready; whatever happens, it has ended afterwards.
+
+    Args:
+        spec: what to run; see `lab.bench.cores.pinned` for where.
+        place: where its output goes.
+        ready: says whether it does what it is for; asked again and again.
+        clock: paces that.
+        timeout_s: how long it may take.
+
+    Raises: BenchFailed with its last words if it ends, or is not ready in time.
+    """
+    child = Child(spec, place)
+    try:
+        await child.spawn()
+        await _until_ready(child, ready, clock, timeout_s)
+        yield child
+    except BaseException:
+        await asyncio.shield(kill_and_wait([child]))
+        raise
+    await stop_alone(child)
+
+
+async def _until_ready(child: Child, ready: Callable[[], Awaitable[bool]], clock: Clock, timeout_s: float) -> None:
+    deadline_s = clock.monotonic() + timeout_s
+    while not await ready():
+        if not child.alive:
+            raise BenchFailed(f"{child.spec.name} ended with {await child.wait()}: {_words(child)}")
+        if clock.monotonic() > deadline_s:
+            raise BenchFailed(f"{child.spec.name} was not ready after {timeout_s:g} s: {_words(child)}")
+        await clock.sleep(LOOK_EVERY_S)
+
+
+def _words(child: Child) -> str:
+    return child.last_words() or "it wrote nothing"
