@@ -4,7 +4,6 @@ The explorer runs the code that ships, Spin a model that somebody wrote; what is
 from typing the command to the counterexample. Each round runs both, in fresh processes, each first in turn.
 """
 
-import asyncio
 import re
 import shutil
 import sys
@@ -12,23 +11,30 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
-import uvloop
 from rich.console import Console
 from rich.text import Text
 
 from fencepost.clock import Clock, SystemClock
-from fencepost.errors import StartupError, UsageError
-from fencepost.exit_codes import EXIT_CHECK_FAILED, EXIT_FINE, EXIT_INTERRUPTED
-from lab.bench.figures import Spread, document, table
+from fencepost.errors import UsageError
+from fencepost.exit_codes import EXIT_CHECK_FAILED, EXIT_FINE
+from lab.bench.figures import SECONDS, Spread, document, table
+from lab.bench.peers.peer import Peer, needs
+from lab.bench.plot import OURS, Bars
+from lab.bench.processes import workplace
 from lab.bench.programs import BenchFailed, Ended, timed
-from lab.compare import Outputs, interruptible
-from lab.load_command import write_json
+from lab.bench.report import Result, run_interruptible, tell
+from lab.bench.rounds import Rounds, measure_in_turn
+from lab.compare import Outputs
 
 MODEL: Final = Path(__file__).with_name("incident.pml")
-TOOLS: Final = ("spin", "gcc")
+ABOUT: Final = (
+    "Each round runs both in fresh processes, each first in turn; one round before them does not count. The explorer "
+    "runs the code that ships, Spin a model of it."
+)
+SPIN: Final = Peer("spin", ("spin", "gcc"), "apt-get install spin gcc", ("-V",))
 NEEDED: Final = ("I1", "I5")
 """What ours has to break: emptiness, and the stuck state."""
 
@@ -59,8 +65,7 @@ class ExploreOptions:
             raise UsageError(f"--rounds {self.rounds}: at least one round is measured")
         if not self.model.is_file():
             raise UsageError(f"--promela {self.model}: there is no such file; leave the option out for {MODEL.name}")
-        if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
-            raise StartupError(f"{' and '.join(missing)} not found on PATH; `apt-get install {' '.join(missing)}`")
+        needs(SPIN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,57 +91,53 @@ class ExploreBench:
     console: Console
     progress: Console
     clock: Clock = field(default_factory=SystemClock)
-    ours_s: list[float] = field(default_factory=list)
-    spin: list[SpinRun] = field(default_factory=list)
+    rounds: Rounds[float] = field(default_factory=lambda: Rounds.of((OURS, SPIN.name)))
+    spin: dict[int, SpinRun] = field(default_factory=dict)
 
     async def run(self) -> int:
         """Measure both sides, show and write the result, and return the exit code. Raises: BenchFailed."""
-        with tempfile.TemporaryDirectory(prefix="fencepost-bench-") as place:
-            for number in range(self.options.rounds + 1):
-                ours_s, spin = await self._round(Path(place), number)
-                words = f"ours {ours_s:.3f} s, spin {spin.took_s:.3f} s"
-                if number == 0:
-                    self.progress.print(Text(f"warm-up, not counted: {words}"), soft_wrap=True)
-                    continue
-                self.ours_s.append(ours_s)
-                self.spin.append(spin)
-                self.progress.print(Text(f"round {number}/{self.options.rounds}: {words}"), soft_wrap=True)
-        self.report()
+        with workplace() as place:
+
+            async def ours(_: int) -> float:
+                return await explorer_run(self.options, place, self.clock)
+
+            async def spin(number: int) -> float:
+                self.spin[number] = await spin_run(self.options, place, self.clock)
+                return self.spin[number].took_s
+
+            sides = {OURS: ours, SPIN.name: spin}
+            await measure_in_turn(sides, self.options.rounds, self.rounds, self._tell, tolerant=False)
+        tell(self.result(), self.outputs, self.console)
         return EXIT_FINE
 
-    async def _round(self, place: Path, number: int) -> tuple[float, SpinRun]:
-        if number % 2:
-            spin = await spin_run(self.options, place, self.clock)
-            return await explorer_run(self.options, place, self.clock), spin
-        return await explorer_run(self.options, place, self.clock), await spin_run(self.options, place, self.clock)
+    def _tell(self, number: int, side: str, took_s: float | None, _: str) -> None:
+        if took_s is not None:
+            where = f"round {number}/{self.options.rounds}" if number else "warm-up, not counted"
+            self.progress.print(Text(f"{where}: {side} {took_s:.3f} s"), soft_wrap=True)
 
-    def report(self) -> None:
-        """Show the figures, and write them where they are wanted."""
-        figures = self.document()
-        rows = [("fencepost explore --mode buggy", Spread(tuple(self.ours_s)))]
-        rows += [(f"spin, {self.options.model.name}", Spread(tuple(run.took_s for run in self.spin)))]
-        rows += [(f"  {step}", Spread(tuple(run.steps_s[step] for run in self.spin))) for step in self.spin[0].steps_s]
-        self.console.print(table(rows, title=f"until the outage is found, {self.options.rounds} rounds"))
-        for words in (
-            f"ours / spin: {figures['ratios']['spin']:.2f} (below 1: ours is quicker)",
-            f"ours broke {' and '.join(NEEDED)}, spin after {self.spin[-1].states} states: {self.spin[-1].violated}",
-        ):
-            self.console.print(Text(words), soft_wrap=True)
-        if self.outputs.json_path is not None:
-            write_json(self.outputs.json_path, figures)
-            self.console.print(Text(f"figures: {self.outputs.json_path}"), soft_wrap=True)
-
-    def document(self) -> dict[str, Any]:
-        """Return the result for programs."""
-        return document(
+    def result(self) -> Result:
+        """Return what it came to."""
+        counted = [self.spin[number] for number in self.rounds.done]
+        ours, spin = (Spread(tuple(self.rounds.counted[side])) for side in (OURS, SPIN.name))
+        rows = [("fencepost explore --mode buggy", ours), (f"spin, {self.options.model.name}", spin)]
+        rows += [(f"  {step}", Spread(tuple(run.steps_s[step] for run in counted))) for step in counted[0].steps_s]
+        title = f"until the outage is found, {self.options.rounds} rounds"
+        said = (
+            f"ours / spin: {ours.ratio(spin):.2f} ({SECONDS.better})",
+            f"ours broke {' and '.join(NEEDED)}, spin after {counted[-1].states} states: {counted[-1].violated}",
+        )
+        figures = document(
             "explore",
-            Spread(tuple(self.ours_s)),
-            {"spin": Spread(tuple(run.took_s for run in self.spin))},
+            ours,
+            {SPIN.name: spin},
             model=self.options.model.name,
             rounds=self.options.rounds,
-            spin_states=self.spin[-1].states,
-            spin_steps_s=[dict(run.steps_s) for run in self.spin],
+            spin_states=counted[-1].states,
+            spin_steps_s=[dict(run.steps_s) for run in counted],
+            versions={SPIN.name: SPIN.version},
         )
+        charts = [Bars(title, {OURS: ours, SPIN.name: spin}, "From the command to the counterexample.")]
+        return Result("explore", figures, [table(rows, title=title)], charts, said, ABOUT)
 
 
 async def explorer_run(options: ExploreOptions, place: Path, clock: Clock) -> float:
@@ -218,9 +219,4 @@ def run_explore_bench(options: ExploreOptions, outputs: Outputs) -> int:
     options.check()
     outputs.check()
     bench = ExploreBench(options, outputs, Console(), Console(stderr=True))
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        try:
-            return runner.run(interruptible(bench.run()))
-        except asyncio.CancelledError:
-            bench.progress.print(Text(f"interrupted after {len(bench.spin)} rounds; nothing is left running"))
-            return EXIT_INTERRUPTED
+    return run_interruptible(bench.run(), bench.progress, bench.rounds.done)

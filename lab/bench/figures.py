@@ -1,42 +1,109 @@
-"""Figures of a benchmark: ours and a peer's, measured in turn, with their spread."""
+"""Figures of a benchmark: ours and its peers', measured in turn, with their spread, in whatever unit it measures."""
 
 from collections.abc import Mapping, Sequence
 from statistics import median
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from rich.table import Table
 
 
-class Spread(msgspec.Struct, frozen=True):
-    """What a program took in each round, in seconds; at least one."""
+class Unit(msgspec.Struct, frozen=True):
+    """What figures count.
 
-    runs_s: tuple[float, ...]
+    Attributes:
+        key: the last part of a key in JSON, as `s` in `runs_s`.
+        words: what stands behind a figure.
+        more_is_better: whether a larger figure is the better one.
+        digits: behind the point, for people.
+    """
+
+    key: str
+    words: str
+    more_is_better: bool = False
+    digits: int = 3
+
+    def text(self, value: float) -> str:
+        """Return a figure for people."""
+        return f"{value:,.{self.digits}f} {self.words}"
 
     @property
-    def median_s(self) -> float:
+    def better(self) -> str:
+        """Which ratio, ours / theirs, is good for us."""
+        return f"{'above' if self.more_is_better else 'below'} 1: ours is better"
+
+
+SECONDS: Final = Unit("s", "s")
+MILLISECONDS: Final = Unit("ms", "ms")
+PER_SECOND: Final = Unit("per_s", "/s", more_is_better=True, digits=0)
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """What one side came to in each round that counts; at least one."""
+
+    runs: tuple[float, ...]
+    unit: Unit = SECONDS
+
+    @property
+    def median(self) -> float:
         """The middle one, which a single disturbed round does not move."""
-        return median(self.runs_s)
+        return median(self.runs)
+
+    @property
+    def least(self) -> float:
+        """The smallest of all rounds."""
+        return min(self.runs)
+
+    @property
+    def most(self) -> float:
+        """The largest of all rounds."""
+        return max(self.runs)
+
+    def ratio(self, other: "Spread") -> float | None:
+        """Return this / other, by their medians; None where the other's is 0."""
+        return self.median / other.median if other.median else None
 
 
 def document(bench: str, ours: Spread, peers: Mapping[str, Spread], **more: Any) -> dict[str, Any]:
-    """Return a result for programs: medians and ratios (ours / theirs), then whatever this benchmark has besides."""
+    """Return a result for programs: medians and ratios (ours / theirs), then whatever this benchmark has besides.
+
+    Raises nothing: a peer whose median is 0 has the ratio None.
+    """
     return {
         "bench": bench,
-        "ours": round(ours.median_s, 6),
-        "peers": {name: round(peer.median_s, 6) for name, peer in peers.items()},
-        "ratios": {name: round(ours.median_s / peer.median_s, 4) for name, peer in peers.items()},
-        "runs_s": {"ours": list(ours.runs_s)} | {name: list(peer.runs_s) for name, peer in peers.items()},
+        "ours": round(ours.median, 6),
+        "peers": {name: round(peer.median, 6) for name, peer in peers.items()},
+        "ratios": {name: _rounded(ours.ratio(peer)) for name, peer in peers.items()},
+        f"runs_{ours.unit.key}": {"ours": list(ours.runs)} | {name: list(peer.runs) for name, peer in peers.items()},
         **more,
     }
 
 
-def table(rows: Sequence[tuple[str, Spread]], *, title: str) -> Table:
-    """Return figures for people."""
+def _rounded(ratio: float | None) -> float | None:
+    return None if ratio is None else round(ratio, 4)
+
+
+def table(rows: Sequence[tuple[str, Spread]], *, title: str, ours: Spread | None = None) -> Table:
+    """Return figures for people; with `ours` each row says ours / theirs, too, but for ours itself."""
     shown = Table(title=title, title_justify="left")
-    for heading in ("", "median", "least", "most"):
+    for heading in ("", *HEADINGS, *(("ours / theirs",) if ours else ())):
         shown.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for name, spread in rows:
-        least_s, most_s = min(spread.runs_s), max(spread.runs_s)
-        shown.add_row(name, *(f"{seconds:.3f} s" for seconds in (spread.median_s, least_s, most_s)))
+        shown.add_row(name, *cells(spread), *((ratio_text(ours, spread),) if ours else ()))
     return shown
+
+
+HEADINGS: Final = ("median", "least", "most")
+
+
+def cells(spread: Spread) -> tuple[str, ...]:
+    """Return a side's figures as `HEADINGS` has them, for people."""
+    return tuple(spread.unit.text(value) for value in (spread.median, spread.least, spread.most))
+
+
+def ratio_text(ours: Spread, theirs: Spread) -> str:
+    """Return ours / theirs for people: "" for ours itself, "-" where there is none."""
+    if ours is theirs:
+        return ""
+    ratio = ours.ratio(theirs)
+    return "-" if ratio is None else f"{ratio:.2f}"
