@@ -3,6 +3,7 @@
 Source: Route 53 API Reference, ChangeResourceRecordSets; Developer Guide, Quotas.
 """
 
+from collections.abc import Sequence
 from contextvars import ContextVar
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -58,6 +59,20 @@ class ChangeBatch(msgspec.Struct, frozen=True):
     changes: tuple[Change, ...]
     generation: int | None = None
     comment: str = ""
+
+
+_encoder: Final = msgspec.json.Encoder()
+_decoder: Final = msgspec.json.Decoder(Change)
+
+
+def encode_changes(changes: Sequence[Change]) -> list[bytes]:
+    """Return `["ACTION",text]` of each change, on one line, where text is the record set's canonical one."""
+    return _encoder.encode_lines(changes).split(b"\n")[:-1]
+
+
+def decode_changes(text: bytes) -> tuple[Change, ...]:
+    """Return the changes of such lines. Raises: msgspec.ValidationError if one is none."""
+    return tuple(_decoder.decode_lines(text))
 
 
 def create(record_set: RecordSet) -> Change:
