@@ -3,6 +3,7 @@
 Source: Route 53 API Reference, ChangeResourceRecordSets; Developer Guide, Quotas.
 """
 
+from collections.abc import Sequence
 from contextvars import ContextVar
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -37,6 +38,10 @@ class Action(StrEnum):
     UPSERT = "UPSERT"
 
 
+_UPSERT: Final = Action.UPSERT
+"""By its own name: to look it up in the class costs more than to count a change does."""
+
+
 class Change(msgspec.Struct, frozen=True, array_like=True):
     """One change of a batch: an action on a record set. DELETE carries every field exactly as it is in the zone."""
 
@@ -58,6 +63,20 @@ class ChangeBatch(msgspec.Struct, frozen=True):
     changes: tuple[Change, ...]
     generation: int | None = None
     comment: str = ""
+
+
+_encoder: Final = msgspec.json.Encoder()
+_decoder: Final = msgspec.json.Decoder(Change)
+
+
+def encode_changes(changes: Sequence[Change]) -> list[bytes]:
+    """Return `["ACTION",text]` of each change, on one line, where text is the record set's canonical one."""
+    return _encoder.encode_lines(changes).split(b"\n")[:-1]
+
+
+def decode_changes(text: bytes) -> tuple[Change, ...]:
+    """Return the changes of such lines. Raises: msgspec.ValidationError if one is none."""
+    return tuple(_decoder.decode_lines(text))
 
 
 def create(record_set: RecordSet) -> Change:
@@ -85,14 +104,14 @@ def swap(existing: RecordSet | None, desired: RecordSet) -> tuple[Change, ...]:
 
 def record_elements(change: Change) -> int:
     """Return how many record elements a change counts for: its values (an alias is one), twice for UPSERT."""
-    count = max(1, len(change.record_set.values))
-    return 2 * count if change.action is Action.UPSERT else count
+    count = len(change.record_set.values) or 1
+    return 2 * count if change.action is _UPSERT else count
 
 
 def value_characters(change: Change) -> int:
     """Return how many value characters a change counts for, twice for UPSERT."""
-    count = sum(len(value) for value in change.record_set.values)
-    return 2 * count if change.action is Action.UPSERT else count
+    count = sum(map(len, change.record_set.values))
+    return 2 * count if change.action is _UPSERT else count
 
 
 REASONS: Final = {

@@ -71,11 +71,16 @@ def generation_of(name: str, zone: str) -> int | None:
     return int(match[1]) if match else None
 
 
-@lru_cache(maxsize=16_384)
 def order_key(name: str, record_type: str, set_identifier: str | None) -> str:
     """Return the text by which ListResourceRecordSets orders record sets, smallest first.
 
     Labels are reversed and separated by a space, which sorts before every character of a label; type and set
     identifier follow behind tabs. Source: Route 53 API Reference, ListResourceRecordSets, Sort order.
     """
-    return "\t".join((" ".join(reversed(name.rstrip(".").split("."))), record_type, set_identifier or ""))
+    # A tree's record sets have one name and type: that part is worth keeping, the whole of each key is not.
+    return _order_prefix(name, record_type) + (set_identifier or "")
+
+
+@lru_cache(maxsize=16_384)
+def _order_prefix(name: str, record_type: str) -> str:
+    return f"{' '.join(reversed(name.rstrip('.').split('.')))}\t{record_type}\t"

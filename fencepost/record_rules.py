@@ -38,20 +38,27 @@ def _within(name: str, zone: str) -> bool:
     return name == zone or name.endswith("." + zone)
 
 
-@lru_cache(maxsize=16_384)
 def _malformed(record_set: RecordSet) -> str | None:
-    # Keys in the store separate labels by spaces and fields by tabs: a name may hold neither.
-    if len(record_set.name) > MAX_NAME + 1 or not all(map(LABEL.fullmatch, record_set.name[:-1].split("."))):
+    if not _is_name(record_set.name):
         return f"{record_set.name!r} is not a name in lower case with labels of 1 to 63 letters, digits, '-' or '_'"
     if record_set.type not in TYPES:
         return f"type {record_set.type} is not supported; types are {', '.join(TYPES)}"
-    if (record_set.set_identifier is None) != (record_set.weight is None):
+    identifier, weight = record_set.set_identifier, record_set.weight
+    if (identifier is None) != (weight is None):
         return "a weighted record set needs both a set identifier and a weight"
-    if record_set.set_identifier is not None and not _is_identifier(record_set.set_identifier):
-        return f"set identifier {record_set.set_identifier!r} must be 1 to {MAX_IDENTIFIER} printable characters"
-    if record_set.weight is not None and not 0 <= record_set.weight <= MAX_WEIGHT:
-        return f"weight {record_set.weight} is outside 0 to {MAX_WEIGHT}"
+    if identifier is not None and not _is_identifier(identifier):
+        return f"set identifier {identifier!r} must be 1 to {MAX_IDENTIFIER} printable characters"
+    if weight is not None and not 0 <= weight <= MAX_WEIGHT:
+        return f"weight {weight} is outside 0 to {MAX_WEIGHT}"
     return _malformed_values(record_set) if record_set.alias is None else _malformed_alias(record_set)
+
+
+# Of what a tree's record sets consist, names recur, and addresses: they are looked at once. The rest costs less than a
+# look at what is known of it.
+@lru_cache(maxsize=16_384)
+def _is_name(name: str) -> bool:
+    # Keys in the store separate labels by spaces and fields by tabs: a name may hold neither.
+    return len(name) <= MAX_NAME + 1 and all(map(LABEL.fullmatch, name[:-1].split(".")))
 
 
 def _is_identifier(text: str) -> bool:
@@ -63,10 +70,13 @@ def _malformed_values(record_set: RecordSet) -> str | None:
         return "expected exactly one of AliasTarget, or TTL and ResourceRecords, but found none"
     if record_set.ttl is None or not 0 <= record_set.ttl <= MAX_TTL_S:
         return f"TTL {record_set.ttl} is outside 0 to {MAX_TTL_S}"
-    if len(set(record_set.values)) != len(record_set.values):
+    values = record_set.values
+    if len(values) > 1 and len(set(values)) != len(values):
         return "duplicate resource record"
-    bad = [value for value in record_set.values if not _fits(record_set.type, value)]
-    return f"value {bad[0]!r} is not a {record_set.type} value" if bad else None
+    for value in values:
+        if not _fits(record_set.type, value):
+            return f"value {value!r} is not a {record_set.type} value"
+    return None
 
 
 def _malformed_alias(record_set: RecordSet) -> str | None:

@@ -11,16 +11,14 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
-from redis.exceptions import BusyLoadingError, NoScriptError, ReadOnlyError, RedisError
+from redis.exceptions import NoScriptError, RedisError
 
 from fencepost.errors import OutcomeUnknown, StartupError, StoreUnavailable
+from fencepost.redis_pipe import NOT_EXECUTED, PipedRedis
 
 CONNECT_TIMEOUT_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 5.0
 REPLICA_TIMEOUT_MS: Final = 1000
-
-NOT_EXECUTED: Final = (BusyLoadingError, ReadOnlyError)
-"""Refusals by the server before a script begins. Any other error may come from half-way through one."""
 
 Argument = str | bytes | int
 
@@ -32,7 +30,7 @@ def open_client(url: str) -> Redis:
     Raises: StartupError for a URL that is none.
     """
     try:
-        return Redis.from_url(
+        return PipedRedis.from_url(
             url,
             retry=Retry(NoBackoff(), 0),
             socket_connect_timeout=CONNECT_TIMEOUT_S,

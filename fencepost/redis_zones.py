@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from fencepost.batch import Action, Change, ChangeBatch, create, failed_change, limit_failures
+from fencepost.batch import ChangeBatch, create, decode_changes, failed_change, limit_failures
+from fencepost.change_script import Failures, arguments, static_failures
 from fencepost.errors import (
     ChangeRefused,
     FailedChange,
@@ -15,11 +16,10 @@ from fencepost.errors import (
     Throttling,
     ZoneFrozen,
 )
-from fencepost.names import frozen_name, order_key
+from fencepost.names import order_key
 from fencepost.notice import Notice
-from fencepost.record_rules import static_failure
-from fencepost.records import RecordKey, RecordSet, decode, encode
-from fencepost.redis_client import Argument, Scripts, reading
+from fencepost.records import RecordKey, RecordSet, decode
+from fencepost.redis_client import Scripts, reading
 from fencepost.stores import MAX_PAGE, Actor, Commit, ZonePage, ZoneRead
 
 MAX_WAIT_S: Final = 2.0
@@ -122,9 +122,17 @@ class RedisZoneStore:
     async def _commit(self, batch: ChangeBatch, *, creating: bool) -> Commit | None:
         if over := limit_failures(batch):
             raise InvalidChangeBatch(batch.zone, over)
-        failures = [static_failure(batch.zone, change) for change in batch.changes]
+        failures = static_failures(batch)
         redis_keys = [_key(batch.zone, part) for part in ("records", "order", "counts", "meta", "stream")]
-        head, *rest = await self._scripts.write("change_batch", redis_keys, self._arguments(batch, failures, creating))
+        args = arguments(
+            batch,
+            failures,
+            self._actor,
+            processing_us=self._processing_us,
+            stream_limit=self._stream_limit,
+            creating=creating,
+        )
+        head, *rest = await self._scripts.write("change_batch", redis_keys, args)
         if head == b"exists":
             return None
         if head == b"committed":
@@ -132,35 +140,12 @@ class RedisZoneStore:
             return Commit(batch.zone, rest[0], int(rest[1]), self._actor, *fields)
         raise _refusal(batch, head.decode(), rest, failures)
 
-    def _arguments(
-        self, batch: ChangeBatch, failures: Sequence[tuple[str, str] | None], creating: bool
-    ) -> list[Argument]:
-        arguments: list[Argument] = [
-            batch.zone,
-            order_key(frozen_name(batch.zone), "TXT", None),
-            self._actor.name,
-            int(self._actor.operator),
-            "" if batch.generation is None else batch.generation,
-            batch.comment,
-            self._processing_us,
-            self._stream_limit,
-            int(creating),
-        ]
-        for change, failure in zip(batch.changes, failures, strict=True):
-            record_set = change.record_set
-            target = order_key(record_set.alias, record_set.type, "")[:-1] if record_set.alias else ""
-            reason = failure[0] if failure else ""
-            arguments += [change.action.value, record_set.order, encode(record_set), target, reason]
-        return arguments
-
 
 def _key(zone: str, part: str) -> str:
     return f"{{{zone}}}:{part}"
 
 
-def _refusal(
-    batch: ChangeBatch, head: str, rest: Sequence[Any], failures: Sequence[tuple[str, str] | None]
-) -> ChangeRefused:
+def _refusal(batch: ChangeBatch, head: str, rest: Sequence[Any], failures: Failures) -> ChangeRefused:
     if head == "no_zone":
         return NoSuchHostedZone(batch.zone)
     if head == "busy":
@@ -172,22 +157,15 @@ def _refusal(
     return InvalidChangeBatch(batch.zone, tuple(_failed(batch, failures, rest)))
 
 
-def _failed(
-    batch: ChangeBatch, failures: Sequence[tuple[str, str] | None], reply: Sequence[Any]
-) -> Sequence[FailedChange]:
+def _failed(batch: ChangeBatch, failures: Failures, reply: Sequence[Any]) -> Sequence[FailedChange]:
     found = []
     for index, reason in zip(map(int, reply[::2]), reply[1::2], strict=True):
-        static = failures[index]
-        problem = static[1] if static else ""
+        _, problem = failures.get(index, ("", ""))
         found.append(failed_change(batch.zone, index, batch.changes[index], reason.decode(), problem))
     return found
 
 
 def _commit(zone: str, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Commit:
-    changes = []
-    for line in fields[b"changes"].split(b"\n"):
-        action, _, text = line.partition(b" ")
-        changes.append(Change(Action(action.decode()), decode(text)))
     generation = fields[b"generation"]
     return Commit(
         zone,
@@ -196,5 +174,5 @@ def _commit(zone: str, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Commit
         Actor(fields[b"actor"].decode(), fields[b"operator"] == b"1"),
         int(generation) if generation else None,
         fields[b"comment"].decode(),
-        tuple(changes),
+        decode_changes(fields[b"changes"]),
     )

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from fencepost.change_script import texts_in
 from fencepost.events import Event
 from lab.simulation.choice import Fault
 from lab.simulation.client import Call
-from lab.simulation.judge import CHANGE_WIDTH, FIRST_CHANGE
 
 Wants = Callable[[Event], bool]
 
@@ -141,9 +141,8 @@ class Coverage:
 
 def _took_over(call: Call) -> bool:
     """Say whether a batch deletes another one's lock; one's own is taken again where its fate was not learnt."""
-    for at in range(FIRST_CHANGE, len(call.args), CHANGE_WIDTH):
-        text = call.args[at + 2]
-        if call.args[at] == "DELETE" and isinstance(text, bytes):
+    for text in texts_in(call.args):
+        if isinstance(text, bytes) and text.startswith(b'["DELETE"'):
             return f'"{call.process} '.encode() not in text.replace(b"\\", b"")
     return False
 

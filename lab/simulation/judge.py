@@ -9,9 +9,10 @@ from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from typing import Any, Final
 
-from fencepost.batch import Action, Change
+from fencepost.batch import Change, decode_changes
+from fencepost.change_script import texts_in
 from fencepost.plan import Content
-from fencepost.records import ADDRESS_TYPES, RecordSet, decode
+from fencepost.records import ADDRESS_TYPES, RecordSet
 from fencepost.redis_client import Argument
 from fencepost.stores import Actor, Commit
 from lab.history import History, RunInfo
@@ -30,18 +31,16 @@ EACH: Final = (no_regression, referenced_kept, only_holder, frozen)
 LASTING: Final = (never_empty, no_dangling)
 """Rules whose violations go on until a later commit: told when they begin."""
 
-FIRST_CHANGE, CHANGE_WIDTH = 9, 5
-"""Where the changes are in the arguments of change_batch.lua."""
-
 
 @lru_cache(maxsize=65_536)
-def _change(action: str, text: bytes) -> Change:
-    return Change(Action(action), decode(text))
+def _change(text: bytes) -> Change:
+    (change,) = decode_changes(text)
+    return change
 
 
 def changes_of(args: Sequence[Argument]) -> tuple[Change, ...]:
     """Return the changes in the arguments of change_batch.lua."""
-    return tuple(_change(args[at], args[at + 2]) for at in range(FIRST_CHANGE, len(args), CHANGE_WIDTH))
+    return tuple(_change(text) for text in texts_in(args) if isinstance(text, bytes))
 
 
 def commit_of(args: Sequence[Argument], reply: Sequence[Any]) -> Commit:

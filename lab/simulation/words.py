@@ -14,7 +14,7 @@ from lab.invariants.violation import counted
 from lab.simulation.choice import START, Fault
 from lab.simulation.client import Call
 from lab.simulation.coverage import comment_of
-from lab.simulation.judge import CHANGE_WIDTH, FIRST_CHANGE, changes_of
+from lab.simulation.judge import changes_of
 from lab.simulation.world import ENDPOINT_WIDTH, FIRST_ENDPOINT, Taken
 
 
@@ -286,8 +286,7 @@ def _short(call: Call, changes: Sequence[Change], at: int, reason: str) -> str:
         return f"{which} cannot point to {label_of(record_set.alias, zone)}: that target was not found"
     if record_set.name == fence_name(zone):
         return "the fence is not as it knew it"
-    problem = str(call.args[FIRST_CHANGE + at * CHANGE_WIDTH + 4]) if reason == "malformed" else ""
-    return failed_change(zone, at, changes[at], reason, problem).text
+    return failed_change(zone, at, changes[at], reason, reason if reason == "malformed" else "").text
 
 
 def clauses(taken: Taken, deed: Deed) -> Iterator[str]:

@@ -2,9 +2,11 @@
 
 import pytest
 
-from fencepost.batch import create, delete
+from fencepost.batch import ChangeBatch, create, delete
+from fencepost.change_script import arguments
 from fencepost.events import Event
-from fencepost.records import encode, txt
+from fencepost.records import txt
+from fencepost.stores import Actor
 from lab.simulation.choice import Fault
 from lab.simulation.client import Call, access_of
 from lab.simulation.coverage import ALL, Coverage, never, paths
@@ -15,8 +17,8 @@ LOST = Event("enactor.lock_lost", "a.test.", 3, "", None, {})
 
 def batch(comment, *changes, by="enactor-1"):
     """Return a parked change batch."""
-    texts = [part for c in changes for part in (c.action.value, "", encode(c.record_set), "", "")]
-    args = ("a.test.", "", by, 0, "", comment, 0, 0, 0, *texts)
+    asked = ChangeBatch("a.test.", changes, comment=comment)
+    args = tuple(arguments(asked, {}, Actor(by), processing_us=0, stream_limit=100, creating=False))
     access = access_of((KEY,), (KEY,))
     return Call(by, "change_batch", (KEY,), args, access=access, script=None, convert=None, future=None)
 

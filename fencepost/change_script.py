@@ -1,0 +1,61 @@
+"""The arguments of `lua/change_batch.lua`: how a batch is written for it, and read from there again."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from fencepost.batch import ChangeBatch, encode_changes
+from fencepost.names import frozen_name, order_key
+from fencepost.record_rules import static_failure
+from fencepost.records import RecordSet
+from fencepost.redis_client import Argument
+from fencepost.stores import Actor
+
+FIRST_TEXT: Final = 11
+CHANGE_WIDTH: Final = 2
+"""Where the first change's text is in the arguments, behind its key, and how many arguments each change has."""
+
+Failures = Mapping[int, tuple[str, str]]
+"""Changes that can never be valid: index -> (reason, what is malformed), see `static_failure`."""
+
+
+def static_failures(batch: ChangeBatch) -> Failures:
+    """Return the changes of a batch that can never be valid."""
+    found = ((index, static_failure(batch.zone, change)) for index, change in enumerate(batch.changes))
+    return {index: failure for index, failure in found if failure}
+
+
+def arguments(
+    batch: ChangeBatch, failures: Failures, actor: Actor, *, processing_us: int, stream_limit: int, creating: bool
+) -> list[Argument]:
+    """Return ARGV of the script, as it says there."""
+    sets = [change.record_set for change in batch.changes]
+    keys = [record_set.order for record_set in sets]
+    for index in failures:
+        keys[index] = ""
+    found: list[Argument] = [
+        batch.zone,
+        order_key(frozen_name(batch.zone), "TXT", None),
+        actor.name,
+        int(actor.operator),
+        "" if batch.generation is None else batch.generation,
+        batch.comment,
+        processing_us,
+        stream_limit,
+        int(creating),
+        _notes(sets, failures),
+    ]
+    found += [part for both in zip(keys, encode_changes(batch.changes), strict=True) for part in both]
+    return found
+
+
+def _notes(sets: Sequence[RecordSet], failures: Failures) -> str:
+    notes = [f"{index} {reason} \n" for index, (reason, _) in failures.items()]
+    for index, record_set in enumerate(sets):
+        if record_set.alias is not None and index not in failures:
+            notes.append(f"{index}  {order_key(record_set.alias, record_set.type, '')[:-1]}\n")
+    return "".join(notes)
+
+
+def texts_in(args: Sequence[Argument]) -> Sequence[Argument]:
+    """Return the changes' texts in the script's arguments, see `encode_changes`."""
+    return args[FIRST_TEXT::CHANGE_WIDTH]
