@@ -111,6 +111,9 @@ class Plan(msgspec.Struct, frozen=True):
         digests: endpoint -> content digest, for every endpoint of the region, in order of their names.
         contents: content digest -> content, for every digest above; shared between plans, never changed.
         forced: endpoint -> the last plan up to this one that an operator has published for it by force.
+        since: endpoint -> the last generation up to this one that says anything of it, be it what it had already:
+            from that one to this the endpoint has one content. Never too low; too high where nobody knows, which costs
+            a write in vain. An endpoint that is missing counts as said of just now. Source: docs/invariants.md, I5.
     """
 
     generation: int
@@ -120,10 +123,15 @@ class Plan(msgspec.Struct, frozen=True):
     digests: Mapping[str, str]
     contents: Mapping[str, Content]
     forced: Mapping[str, Forced] = {}
+    since: Mapping[str, int] = {}
 
     def content(self, endpoint: str) -> Content:
         """Return what an endpoint should answer. Raises: KeyError for an endpoint that the plan does not have."""
         return self.contents[self.digests[endpoint]]
+
+    def unchanged_since(self, endpoint: str) -> int:
+        """Return the generation since which an endpoint has its content; every plan from there to this one has it."""
+        return self.since.get(endpoint, self.generation)
 
 
 class PlanSummary(msgspec.Struct, frozen=True):

@@ -76,21 +76,25 @@ class RedisPlanStore:
     async def latest(self, known: Plan | None = None) -> Plan | None:
         """Return the latest plan; see `PlanStore.latest`."""
         generation, published = (known.generation, known.published_ms) if known else (0, "")
-        head, *rest = await self._scripts.read("read_plan", READ_KEYS, (generation, published, "since"))
-        if head == b"none":
+        kind, *rest = await self._scripts.read("read_plan", READ_KEYS, (generation, published, "since"))
+        if kind == b"none":
             return None
-        number, published_ms, lane, reason = rest[0]
-        if head == b"delta":
+        number, published_ms, lane, reason, raised = rest[0]
+        head = PlanSummary(int(number), int(published_ms), Lane(lane.decode()), reason.decode(), {})
+        if kind == b"delta":
             assert known is not None, "only a known plan can have a delta"
             if not rest[1]:
                 return known
-            digests = dict(known.digests)
+            standing = _Standing(dict(known.digests), dict(known.since))
             for entry in rest[1]:
-                _apply(digests, _summary(*entry), forward=True)
+                standing.go_on(_summary(*entry))
+            if int(raised) > known.generation:
+                standing.raise_to(int(raised))
         else:
-            digests = _pairs(rest[1])
-        head_of = PlanSummary(int(number), int(published_ms), Lane(lane.decode()), reason.decode(), {})
-        return await self._plan(head_of, digests, known, _forced(rest[-1], head_of.generation))
+            standing = _Standing.of(rest[1], head.generation)
+            # What the reader knows was lost: it may be about to be installed by others who know it, too.
+            standing.raise_to(head.generation if kind == b"lost" else int(raised))
+        return await self._plan(head, standing, known, _forced(rest[-1], head.generation))
 
     async def get(self, generation: int) -> Plan:
         """Return an earlier plan; see `PlanStore.get`."""
@@ -99,11 +103,13 @@ class RedisPlanStore:
             raise PlanNotFound(generation, oldest=0, latest=0)
         if head == b"missing":
             raise PlanNotFound(generation, oldest=int(rest[0].partition(b"-")[0]), latest=int(rest[1]))
-        digests = _pairs(rest[1])
+        standing = _Standing.of(rest[1], generation)
+        standing.raise_to(int(rest[0][-1]))
         for entry in reversed(rest[2]):
-            _apply(digests, _summary(*entry), forward=False)
+            standing.go_back(_summary(*entry))
+        standing.lower_to(generation)
         (summary,) = await self.history(limit=1, before=generation + 1)
-        return await self._plan(summary, digests, None, _forced(rest[-1], generation))
+        return await self._plan(summary, standing, None, _forced(rest[-1], generation))
 
     async def history(self, limit: int = 20, before: int | None = None) -> tuple[PlanSummary, ...]:
         """Return summaries of plans; see `PlanStore.history`."""
@@ -165,16 +171,70 @@ class RedisPlanStore:
         await self._client.aclose()
 
     async def _plan(
-        self, summary: PlanSummary, digests: Mapping[str, str], known: Plan | None, forced: Mapping[str, Forced]
+        self, summary: PlanSummary, standing: "_Standing", known: Plan | None, forced: Mapping[str, Forced]
     ) -> Plan:
+        digests = standing.digests
         have = {key: known.contents[key] for key in digests.values() if known and key in known.contents}
         have |= await self.contents(sorted(set(digests.values()) - have.keys()))
         generation = summary.generation
         if lost := sorted(set(digests.values()) - have.keys()):
             raise StoreUnavailable(f"plan {generation}: contents {', '.join(lost)} are gone; a newer plan replaced it")
         return Plan(
-            generation, summary.published_ms, summary.lane, summary.reason, dict(sorted(digests.items())), have, forced
+            generation,
+            summary.published_ms,
+            summary.lane,
+            summary.reason,
+            dict(sorted(digests.items())),
+            have,
+            forced,
+            standing.since,
         )
+
+
+def digest_in(text: bytes) -> bytes:
+    """Return the digest in what `CURRENT` has for an endpoint: "digest generation"."""
+    return text.partition(b" ")[0]
+
+
+class _Standing:
+    """What each endpoint has at a generation, and since when: moved on and back by what plans have changed."""
+
+    def __init__(self, digests: dict[str, str], since: dict[str, int]) -> None:
+        self.digests, self.since = digests, since
+
+    @classmethod
+    def of(cls, flat: Sequence[bytes], generation: int) -> "_Standing":
+        """Read what the store has; who wrote before it kept generations counts as having written the given one."""
+        digests, since = {}, {}
+        for endpoint, text in _pairs(flat).items():
+            digests[endpoint], _, number = text.partition(" ")
+            since[endpoint] = int(number) if number else generation
+        return cls(digests, since)
+
+    def go_on(self, plan: PlanSummary) -> None:
+        """Move on to the next plan."""
+        for endpoint, (_, after) in plan.changed.items():
+            self._put(endpoint, after, plan.generation)
+
+    def go_back(self, plan: PlanSummary) -> None:
+        """Move back to the plan before; since when its endpoints had that is not known, so they count as just moved."""
+        for endpoint, (before, _) in plan.changed.items():
+            self._put(endpoint, before, plan.generation)
+
+    def _put(self, endpoint: str, digest_of: str | None, generation: int) -> None:
+        if digest_of is None:
+            self.digests.pop(endpoint, None)
+            self.since.pop(endpoint, None)
+        else:
+            self.digests[endpoint], self.since[endpoint] = digest_of, generation
+
+    def raise_to(self, generation: int) -> None:
+        """Let no endpoint have its content since before a generation."""
+        self.since = {endpoint: max(since, generation) for endpoint, since in self.since.items()}
+
+    def lower_to(self, generation: int) -> None:
+        """Let no endpoint have its content since after a generation."""
+        self.since = {endpoint: min(since, generation) for endpoint, since in self.since.items()}
 
 
 def _notices(flat: Sequence[bytes]) -> dict[str, Notice]:
@@ -222,12 +282,3 @@ def _summary(entry_id: bytes, flat: Sequence[bytes]) -> PlanSummary:
         fields["operator"] == "1",
         fields["force"] == "1",
     )
-
-
-def _apply(digests: dict[str, str], summary: PlanSummary, *, forward: bool) -> None:
-    for endpoint, (before, after) in summary.changed.items():
-        wanted = after if forward else before
-        if wanted is None:
-            digests.pop(endpoint, None)
-        else:
-            digests[endpoint] = wanted

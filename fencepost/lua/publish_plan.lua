@@ -1,7 +1,7 @@
 -- Publish a plan: number it, keep what changed, and share every content that is known already.
 --
--- KEYS  head        hash: generation, at_ms, lane, reason of the latest plan
---       current     hash: endpoint -> digest, of the latest plan
+-- KEYS  head        hash: generation, at_ms, lane, reason of the latest plan; raised, the last one above a floor
+--       current     hash: endpoint -> "digest generation" of the last plan that says anything of it
 --       log         stream: one entry per plan with the generation as its id, and "endpoint before after" lines
 --       contents    hash: digest -> content
 --       references  hash: digest -> in how many spans of kept generations some endpoint has it
@@ -18,6 +18,10 @@ local head, current, log, contents, references = KEYS[1], KEYS[2], KEYS[3], KEYS
 local forced, pins, frozen = KEYS[6], KEYS[7], KEYS[8]
 local by, operator, force, pin = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local FIRST, WIDTH = 10, 3
+
+-- Return a digest without the generation that follows it; who wrote before there were any left them out.
+local function digest_in(text) return text and string.match(text, '^[^ ]*') end
+
 local latest = tonumber(redis.call('HGET', head, 'generation') or 0)
 if latest ~= tonumber(ARGV[1]) then return {'conflict', latest} end
 if operator ~= '1' then
@@ -25,7 +29,9 @@ if operator ~= '1' then
   if text then return {'frozen', text} end
   for at = FIRST, #ARGV, WIDTH do
     local held = redis.call('HGET', pins, ARGV[at])
-    if held and (redis.call('HGET', current, ARGV[at]) or '') ~= ARGV[at + 1] then return {'pinned', ARGV[at], held} end
+    if held and (digest_in(redis.call('HGET', current, ARGV[at])) or '') ~= ARGV[at + 1] then
+      return {'pinned', ARGV[at], held}
+    end
   end
 end
 local generation = math.max(latest, tonumber(ARGV[2])) + 1
@@ -35,12 +41,12 @@ local number = string.format('%.0f', generation)
 local lines = {}
 for at = FIRST, #ARGV, WIDTH do
   local endpoint, digest, content = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  local before = redis.call('HGET', current, endpoint)
+  local before = digest_in(redis.call('HGET', current, endpoint))
   if digest == '' then
     redis.call('HDEL', current, endpoint)
     redis.call('HDEL', forced, endpoint)
   else
-    redis.call('HSET', current, endpoint, digest)
+    redis.call('HSET', current, endpoint, digest .. ' ' .. number)
     redis.call('HSETNX', contents, digest, content)
     redis.call('HINCRBY', references, digest, 1)
     if force == '1' then redis.call('HSET', forced, endpoint, number .. ' ' .. digest .. ' ' .. by) end
@@ -56,6 +62,8 @@ local at_ms = string.format('%.0f', tonumber(now[1]) * 1000 + math.floor(tonumbe
 redis.call('XADD', log, number .. '-0', 'at_ms', at_ms, 'lane', ARGV[3], 'reason', ARGV[4],
   'by', by, 'operator', operator, 'force', force, 'changes', table.concat(lines, '\n'))
 redis.call('HSET', head, 'generation', number, 'at_ms', at_ms, 'lane', ARGV[3], 'reason', ARGV[4])
+-- Plans up to the floor were lost, and somebody may still be about to install one: nothing from before is taken for new.
+if tonumber(ARGV[2]) > latest then redis.call('HSET', head, 'raised', number) end
 
 -- Forget the oldest plans, two at most each time: what came before a forgotten change can never be asked for again.
 local surplus = math.min(2, redis.call('XLEN', log) - tonumber(ARGV[5]))

@@ -3,11 +3,16 @@
 -- ARGV  generation, its at_ms or "" (any), "since" or "back"
 -- Replies: {"none"}
 --          {"delta", head, log entries after the generation, forced}    since, and that generation is still kept
---          {"full", head, endpoint and digest pairs, entries, forced}   since otherwise (no entries), or back
+--          {"full", head, current, entries, forced}                     since otherwise (no entries), or back
+--          {"lost", as "full"}                                          since, and the store has lost that generation
 --          {"missing", oldest kept, latest}                             back, and that generation is not kept
+-- Head: generation, at_ms, lane, reason, raised. Current: endpoint and "digest generation" pairs.
 
-local head = redis.call('HMGET', KEYS[1], 'generation', 'at_ms', 'lane', 'reason')
+local head = redis.call('HMGET', KEYS[1], 'generation', 'at_ms', 'lane', 'reason', 'raised')
 if not head[1] then return {'none'} end
+head[5] = head[5] or '0'
+-- Who has the latest plan already, as most that ask do, is told nothing more, and nothing else is read for it.
+if ARGV[3] == 'since' and head[1] == ARGV[1] and head[2] == ARGV[2] then return {'delta', head, {}, {}} end
 local id = ARGV[1] .. '-0'
 local kept = redis.call('XRANGE', KEYS[3], id, id)
 local found = #kept == 1
@@ -19,14 +24,13 @@ if found and ARGV[2] ~= '' then
 end
 local entries = {}
 if found then entries = redis.call('XRANGE', KEYS[3], ARGV[1] .. '-1', '+') end
--- Who has the latest plan already, as most that ask do, is told nothing more, however many endpoints were forced.
-if found and #entries == 0 and ARGV[3] == 'since' then return {'delta', head, {}, {}} end
-if ARGV[3] == 'since' then
-  if found then return {'delta', head, entries, redis.call('HGETALL', KEYS[4])} end
-  return {'full', head, redis.call('HGETALL', KEYS[2]), {}, redis.call('HGETALL', KEYS[4])}
-end
+if found and ARGV[3] == 'since' then return {'delta', head, entries, redis.call('HGETALL', KEYS[4])} end
+local kind = 'full'
 if not found then
   local oldest = redis.call('XRANGE', KEYS[3], '-', '+', 'COUNT', 1)
-  return {'missing', oldest[1] and oldest[1][1] or '0-0', head[1]}
+  local first = oldest[1] and oldest[1][1] or '0-0'
+  if ARGV[3] == 'back' then return {'missing', first, head[1]} end
+  -- What is older than all that is kept was forgotten in good order; anything else was lost, or is from another past.
+  if ARGV[1] ~= '0' and tonumber(ARGV[1]) >= tonumber(string.match(first, '^%d+')) then kind = 'lost' end
 end
-return {'full', head, redis.call('HGETALL', KEYS[2]), entries, redis.call('HGETALL', KEYS[4])}
+return {kind, head, redis.call('HGETALL', KEYS[2]), entries, redis.call('HGETALL', KEYS[4])}

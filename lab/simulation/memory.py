@@ -201,6 +201,11 @@ def _future(value: Any) -> list[Any]:
     return [*found, children]
 
 
+def _plan(value: Plan) -> list[Any]:
+    # Contents follow from digests, and compare slowly.
+    return [value.generation, value.published_ms, value.reason, value.forced, value.digests, value.since]
+
+
 def _exception(value: BaseException) -> list[Any]:
     return [value.args, vars(value)]
 
@@ -231,7 +236,7 @@ READINGS: Final[tuple[tuple[Any, bool, Read], ...]] = (
     (tuple, True, lambda value: value),
     (frozenset, True, _members),
     ((range, slice, complex), True, lambda value: [repr(value)]),
-    (Plan, True, lambda value: [value.generation, value.published_ms, value.reason, value.forced, value.digests]),
+    (Plan, True, _plan),
     (msgspec.Struct, True, lambda value: [getattr(value, name) for name in value.__struct_fields__]),
     ((list, deque), False, list),
     ((dict, OrderedDict, Counter, MappingProxyType), False, _items),

@@ -10,7 +10,7 @@ from struct import pack
 from typing import Any, Final, NamedTuple
 
 from fencepost.plan import Content, decode_content
-from fencepost.redis_plans import CONTENTS, CURRENT
+from fencepost.redis_plans import CONTENTS, CURRENT, digest_in
 from fencepost.stores import Commit
 from lab.invariants.violation import Violation
 from lab.simulation.actors import ANSWERED, FAILED, FIRED, KILLED, STARTED, Actor, Node, Told, label
@@ -322,9 +322,9 @@ class Space:
 def current_content(server: Server, endpoint: str) -> Content | None:
     """Return what the latest plan in a server has for an endpoint, None if nothing."""
     access = access_of((CURRENT, CONTENTS), ())
-    digest = server.command("HGET", CURRENT, endpoint, access=access)
-    if not isinstance(digest, bytes):
+    standing = server.command("HGET", CURRENT, endpoint, access=access)
+    if not isinstance(standing, bytes):
         return None
-    text = server.command("HGET", CONTENTS, digest, access=access)
-    assert isinstance(text, bytes), digest
+    text = server.command("HGET", CONTENTS, digest_in(standing), access=access)
+    assert isinstance(text, bytes), standing
     return decode_content(text)

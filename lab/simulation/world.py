@@ -15,7 +15,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from fencepost.events import Event
 from fencepost.plan import Content, decode_content
-from fencepost.redis_plans import CONTENTS, CURRENT, HEAD
+from fencepost.redis_plans import CONTENTS, CURRENT, HEAD, digest_in
 from lab.invariants.violation import Violation
 from lab.simulation.choice import FORGET, NETWORK, START, TIMER, Choice, Fault
 from lab.simulation.client import Call, access_of
@@ -256,9 +256,9 @@ class World:
         """Take note of the plan that is the latest after the plan store has forgotten some."""
         access = access_of((HEAD, CURRENT, CONTENTS), ())
         self.generation = int(self.server.command("HGET", HEAD, "generation", access=access) or 0)  # type: ignore[arg-type]  # bytes
-        digests = pairs(self.server.command("HGETALL", CURRENT, access=access))
+        standing = pairs(self.server.command("HGETALL", CURRENT, access=access))
         texts = pairs(self.server.command("HGETALL", CONTENTS, access=access))
-        self.plan = {endpoint.decode(): decode_content(texts[digest]) for endpoint, digest in digests.items()}
+        self.plan = {name.decode(): decode_content(texts[digest_in(text)]) for name, text in standing.items()}
 
     def _tick(self) -> None:
         self.server.now_us = round((EPOCH_S + self.time.now_s) * 1e6)

@@ -182,6 +182,92 @@ async def test_latest_after_lost_writes_is_not_a_delta_of_another_past(open_plan
     await client.aclose()
 
 
+async def test_since_is_the_last_plan_that_says_anything_of_an_endpoint(plans):
+    """An endpoint has its content since the last plan that named it: changed, back to an earlier one, or the same."""
+    await plans.publish(Draft({ONE: value(1), TWO: value(2), THREE: value(3)}, "first"), expected=0)
+    assert dict((await plans.latest()).since) == {ONE: 1, TWO: 1, THREE: 1}
+
+    await plans.publish(Draft({ONE: value(4)}, "changed"), expected=1)
+    assert dict((await plans.latest()).since) == {ONE: 2, TWO: 1, THREE: 1}
+
+    await plans.publish(Draft({ONE: value(1)}, "back to what it had"), expected=2)
+    await plans.publish(Draft({TWO: value(2)}, "what it has"), expected=3)
+    plan = await plans.latest()
+    assert dict(plan.since) == {ONE: 3, TWO: 4, THREE: 1}
+    assert [plan.unchanged_since(endpoint) for endpoint in (ONE, TWO, THREE)] == [3, 4, 1]
+
+
+async def test_since_of_an_endpoint_that_left_and_returned_is_its_return(plans):
+    """What an endpoint had before it left says nothing: it is new when it returns, with the same content, too."""
+    await plans.publish(Draft({ONE: value(1), TWO: value(2)}, "first"), expected=0)
+    known = await plans.latest()
+    await plans.publish(Draft({TWO: None}, "leaves"), expected=1)
+    assert dict((await plans.latest()).since) == {ONE: 1}
+    await plans.publish(Draft({TWO: value(2)}, "returns"), expected=2)
+
+    assert dict((await plans.latest()).since) == {ONE: 1, TWO: 3}
+    assert dict((await plans.latest(known)).since) == {ONE: 1, TWO: 3}
+
+
+async def test_plan_above_a_floor_leaves_nothing_unchanged(plans):
+    """Plans up to a floor were lost, and may still be installed by who knew them: every endpoint is to go past them."""
+    await plans.publish(Draft({ONE: value(1), TWO: value(2)}, "first"), expected=0)
+    known = await plans.latest()
+
+    await plans.publish(Draft({ONE: value(3)}, "above what was lost"), expected=1, floor=7)
+    assert dict((await plans.latest()).since) == dict((await plans.latest(known)).since) == {ONE: 8, TWO: 8}
+
+    await plans.publish(Draft({ONE: value(4)}, "next"), expected=8, floor=8)
+    assert dict((await plans.latest()).since) == dict((await plans.latest(known)).since) == {ONE: 9, TWO: 8}
+
+
+async def test_reader_of_a_lost_plan_takes_nothing_for_unchanged(open_plans, redis_url):
+    """Who knows a plan that the store has lost is told that all is new: others who know it may yet install it."""
+    plans, client = open_plans(), open_client(redis_url)
+    await plans.publish(Draft({ONE: value(1), TWO: value(2)}, "first"), expected=0)
+    keys = [b"{plans}:" + part for part in (b"head", b"current", b"log", b"contents", b"references")]
+    kept = [await client.dump(key) for key in keys]
+    await plans.publish(Draft({ONE: value(3)}, "lost"), expected=1)
+    lost = await plans.latest()
+    for key, dumped in zip(keys, kept, strict=True):
+        await client.restore(key, 0, dumped, replace=True)
+
+    assert dict((await plans.latest(lost)).since) == {ONE: 1, TWO: 1}
+    await asyncio.sleep(0.002)
+    await plans.publish(Draft({TWO: value(4)}, "of the lost one's number"), expected=1)
+    await plans.publish(Draft({TWO: value(5)}, "next"), expected=2)
+    plan = await plans.latest(lost)
+    assert (plan.generation, dict(plan.since)) == (3, {ONE: 3, TWO: 3})
+    await client.aclose()
+
+
+async def test_store_written_without_generations_counts_as_changed_just_now(plans, redis_url):
+    """A store that an earlier version wrote is read: what nobody has noted is as new as the latest plan."""
+    client = open_client(redis_url)
+    await plans.publish(Draft({ONE: value(1), TWO: value(2)}, "first"), expected=0)
+    await client.hset("{plans}:current", mapping={ONE: digest(value(1)), TWO: digest(value(2))})
+    await client.hdel("{plans}:head", "raised")
+
+    plan = await plans.latest()
+    assert (dict(plan.digests), dict(plan.since)) == ({ONE: digest(value(1)), TWO: digest(value(2))}, {ONE: 1, TWO: 1})
+    await plans.publish(Draft({ONE: value(3)}, "next"), expected=1)
+    plan = await plans.latest()
+    assert (dict(plan.since), plan.content(TWO)) == ({ONE: 2, TWO: 2}, value(2))
+    assert [dict(summary.changed) for summary in await plans.history(1)] == [
+        {ONE: (digest(value(1)), digest(value(3)))}
+    ]
+    await client.aclose()
+
+
+async def test_since_in_an_earlier_plan_is_never_too_low(plans):
+    """An earlier plan knows it of what has not moved since then; what has may have come with that very plan."""
+    await plans.publish(Draft({ONE: value(1), TWO: value(2), THREE: value(3)}, "first"), expected=0)
+    for number, endpoint in enumerate((TWO, THREE, ONE), start=1):
+        await plans.publish(Draft({endpoint: value(9 + number)}, "moves one"), expected=number)
+
+    assert dict((await plans.get(3)).since) == {ONE: 3, TWO: 2, THREE: 3}
+
+
 async def test_requests_stay_in_force_until_ended(open_plans):
     """What an operator asked for is seen by every process, in order of keys, until it is ended."""
     first, second = open_plans(), open_plans()
@@ -210,16 +296,18 @@ async def test_plans_of_any_history_equal_a_model(redis_url, drafts, since, keep
     """Full, delta and backward reads all give what a dictionary gives, for every plan kept; no content is left over."""
     client = open_client(redis_url)
     await client.flushall()
-    plans, model, known = RedisPlanStore(client, keep=keep), [{}], None
+    plans, model, known, said = RedisPlanStore(client, keep=keep), [{}], None, [{}]
     for number, changes in enumerate(drafts):
         wanted = {name: None if n is None else value(n) for name, n in changes.items()}
         assert await plans.publish(Draft(wanted, "any"), expected=number) == number + 1
         model.append({k: digest(v) for k, v in {**as_values(model[-1]), **wanted}.items() if v is not None})
+        said.append({name: number + 1 if name in wanted else said[-1][name] for name in model[-1]})
         if number == since:
             known = await plans.latest()
 
     whole = await plans.latest()
     assert dict(whole.digests) == model[-1]
+    assert dict(whole.since) == said[-1]
     assert await plans.latest(known) == whole
     kept = [summary.generation for summary in await plans.history(limit=100)]
     assert kept == list(range(len(drafts), max(0, len(drafts) - keep), -1))
@@ -227,6 +315,7 @@ async def test_plans_of_any_history_equal_a_model(redis_url, drafts, since, keep
         plan = await plans.get(generation)
         assert dict(plan.digests) == model[generation]
         assert set(plan.contents) == set(model[generation].values())
+        assert all(said[generation][name] <= since <= generation for name, since in plan.since.items())
     needed = {found for generation in kept for found in model[generation].values()}
     # What the oldest kept plan replaced is still told by its summary: it goes together with that plan.
     replaced = {before for summary in await plans.history(limit=100) for before, _ in summary.changed.values()}
