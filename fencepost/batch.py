@@ -37,7 +37,7 @@ class Action(StrEnum):
     UPSERT = "UPSERT"
 
 
-class Change(msgspec.Struct, frozen=True, array_like=True):
+class Change(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One change of a batch: an action on a record set. DELETE carries every field exactly as it is in the zone."""
 
     action: Action
