@@ -42,7 +42,7 @@ _UPSERT: Final = Action.UPSERT
 """By its own name: to look it up in the class costs more than to count a change does."""
 
 
-class Change(msgspec.Struct, frozen=True, array_like=True):
+class Change(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One change of a batch: an action on a record set. DELETE carries every field exactly as it is in the zone."""
 
     action: Action

@@ -1,15 +1,17 @@
 """Opening the stores that the settings name, bare or over a link of the network profile."""
 
 from fencepost.clock import Clock, SystemClock, stream
+from fencepost.feed import ZoneFeed
 from fencepost.network import Link
 from fencepost.redis_client import check_server, open_client
+from fencepost.redis_feed import RedisZoneFeed
 from fencepost.redis_plans import RedisPlanStore
 from fencepost.redis_zones import RedisZoneStore
 from fencepost.remote import RemotePlanStore, RemoteZoneStore
 from fencepost.settings import Settings
 from fencepost.stores import Actor, PlanStore, ZoneStore
 
-__all__ = ["check_server", "control_link", "open_plan_store", "open_zone_store", "store_link"]
+__all__ = ["check_server", "control_link", "open_plan_store", "open_zone_feed", "open_zone_store", "store_link"]
 
 
 def open_zone_store(settings: Settings, actor: Actor, *, link: Link | None = None) -> ZoneStore:
@@ -24,6 +26,11 @@ def open_zone_store(settings: Settings, actor: Actor, *, link: Link | None = Non
         requests_per_s=network.requests_per_s if link else 0.0,
     )
     return RemoteZoneStore(bare, link) if link else bare
+
+
+def open_zone_feed(settings: Settings) -> ZoneFeed:
+    """Return the data plane's feed of the zones."""
+    return RedisZoneFeed(open_client(settings.redis_url))
 
 
 def open_plan_store(settings: Settings, *, link: Link | None = None) -> PlanStore:

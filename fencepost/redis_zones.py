@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from redis.asyncio import Redis
 
-from fencepost.batch import ChangeBatch, create, decode_changes, failed_change, limit_failures
+from fencepost.batch import ChangeBatch, create, failed_change, limit_failures
 from fencepost.change_script import Failures, arguments, static_failures
 from fencepost.errors import (
     ChangeRefused,
@@ -20,6 +20,7 @@ from fencepost.names import order_key
 from fencepost.notice import Notice
 from fencepost.records import RecordKey, RecordSet, decode
 from fencepost.redis_client import Scripts, reading
+from fencepost.redis_entries import commit_of, record_sets_of
 from fencepost.stores import MAX_PAGE, Actor, Commit, ZonePage, ZoneRead
 
 MAX_WAIT_S: Final = 2.0
@@ -79,7 +80,7 @@ class RedisZoneStore:
         reply = await self._scripts.read("page_records", redis_keys, (first, size + 1))
         if not reply:
             raise NoSuchHostedZone(zone)
-        found = tuple(decode(text) for text in reply[1:])
+        found = record_sets_of(reply[1:])
         return ZonePage(reply[0], found[:size], found[size].key if len(found) > size else None)
 
     async def change(self, batch: ChangeBatch) -> Commit:
@@ -95,7 +96,7 @@ class RedisZoneStore:
             entries: Any = await self._client.xrange(_key(zone, "stream"), f"{after_serial + 1}-0", "+", count=limit)
             if not entries and not await self._client.exists(_key(zone, "meta")):
                 raise NoSuchHostedZone(zone)
-        return tuple(_commit(zone, entry_id, fields) for entry_id, fields in entries)
+        return tuple(commit_of(zone, entry_id, fields) for entry_id, fields in entries)
 
     async def follow(self, positions: Mapping[str, int], wait_s: float) -> tuple[Commit, ...]:
         """Wait for commits of several zones; see `ZoneStore.follow`."""
@@ -104,7 +105,7 @@ class RedisZoneStore:
         block_ms = max(1, round(min(wait_s, MAX_WAIT_S) * 1000))
         with reading():
             reply: Any = await self._client.xread(starts, count=1000, block=block_ms)
-        return tuple(_commit(zones[key], *entry) for key, entries in reply or () for entry in entries)
+        return tuple(commit_of(zones[key], *entry) for key, entries in reply or () for entry in entries)
 
     async def close(self) -> None:
         """Close the client."""
@@ -163,16 +164,3 @@ def _failed(batch: ChangeBatch, failures: Failures, reply: Sequence[Any]) -> Seq
         _, problem = failures.get(index, ("", ""))
         found.append(failed_change(batch.zone, index, batch.changes[index], reason.decode(), problem))
     return found
-
-
-def _commit(zone: str, entry_id: bytes, fields: Mapping[bytes, bytes]) -> Commit:
-    generation = fields[b"generation"]
-    return Commit(
-        zone,
-        int(entry_id.partition(b"-")[0]),
-        int(fields[b"at_us"]),
-        Actor(fields[b"actor"].decode(), fields[b"operator"] == b"1"),
-        int(generation) if generation else None,
-        fields[b"comment"].decode(),
-        decode_changes(fields[b"changes"]),
-    )

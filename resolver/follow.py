@@ -1,27 +1,40 @@
 """Keeping images of zones by following the store. The decisions are in `resolver.track`; here is the reading."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from heapq import heappop, heappush
 from typing import Final
 
 from fencepost.cancelling import was_cancelled
 from fencepost.clock import Clock, stream
 from fencepost.errors import NoSuchHostedZone, StoreError
 from fencepost.events import Events
+from fencepost.feed import FeedPage, Since, ZoneFeed
 from fencepost.names import lock_name
 from fencepost.network import LinkSpec
 from fencepost.records import RecordKey
-from fencepost.stores import Commit, ZonePage, ZoneStore
-from resolver.track import Track, assemble, visible_after_s
+from fencepost.stores import Commit
+from resolver.rounds import Rounds
+from resolver.track import MAX_BATCH, Track, assemble, visible_after_s
 from resolver.zone import ZoneImage
 
-CHECK_S: Final = 1.0
-"""How often every zone's last commit is compared with the store's, in case the store went back without a word."""
+LOADERS: Final = 4
+"""How many zones are read whole side by side: enough to keep the store busy, with few connections."""
+ZONES_AT_ONCE: Final = 8
+COMMITS_AT_ONCE: Final = 32
+"""How many zones' histories are read by one call, and how much of each."""
 WAIT_TO_LOAD_S: Final = 0.2
-"""How long to wait for commits while some zone must be read whole, or does not exist yet."""
+"""How long to wait for hints while some zone must be read whole."""
 BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Pauses between tries while the store is lost; the last one is repeated."""
+
+Changed = Callable[[str, ZoneImage, Sequence[Commit]], None]
+"""Told of a zone whose image has moved on, by which commits; none if it was read whole."""
+
+
+def _nothing(_zone: str, _image: ZoneImage, _commits: Sequence[Commit]) -> None:
+    """Care about no change."""
 
 
 class Follower:
@@ -30,10 +43,11 @@ class Follower:
     When the store is lost, the images stay as they are. A zone that does not exist yet is waited for.
 
     Args:
-        store: the zones; bare, as the data plane's feed does not go through the control API.
+        feed: the zones, without the control API's delays; closed by whoever opened it.
         zones: the names of the zones to follow.
         propagation: how long a commit takes to become visible.
         seed, name: fix the draws of the propagation, one stream for each zone.
+        changed: called whenever `images` has another image of a zone.
 
     Attributes:
         images: what may be answered from: every zone that was read once. It is updated in place.
@@ -42,7 +56,7 @@ class Follower:
 
     def __init__(
         self,
-        store: ZoneStore,
+        feed: ZoneFeed,
         zones: Sequence[str],
         *,
         events: Events,
@@ -50,13 +64,17 @@ class Follower:
         propagation: LinkSpec,
         seed: int,
         name: str,
+        changed: Changed = _nothing,
     ) -> None:
         self.images: dict[str, ZoneImage] = {}
         self.lost = False
-        self._store, self._events, self._clock, self._propagation = store, events, clock, propagation
+        self._feed, self._events, self._clock, self._propagation = feed, events, clock, propagation
+        self._changed = changed
         self._tracks = {zone: Track(zone) for zone in sorted(zones)}
         self._chance = {zone: stream(seed, name, "propagation", zone) for zone in self._tracks}
-        self._check_at_s, self._failures = 0.0, 0
+        self._to_load, self._to_read = dict.fromkeys(self._tracks), dict[str, None]()
+        self._due: list[tuple[float, str]] = []
+        self._rounds, self._failures = Rounds(tuple(self._tracks)), 0
         self._queued = asyncio.Event()
 
     def not_loaded(self) -> tuple[str, ...]:
@@ -76,106 +94,150 @@ class Follower:
             raise asyncio.CancelledError
 
     async def tick(self) -> None:
-        """Do one round: read whole what must be, wait for commits, check that the history is still the one followed."""
+        """Do one round: read whole what must be, wait for hints, look at some heads, read what is new."""
         try:
-            await _all(self._load(track) for track in self._tracks.values() if track.reload is not None)
-            received = await self._receive()
-            now_s = self._clock.monotonic()
-            due = now_s >= self._check_at_s
-            zones = self._tracks if due else {commit.zone: None for commit in received}
-            await _all(self._check(self._tracks[zone]) for zone in zones)
+            await self._load_all()
+            for zone in await self._moved_on():
+                (self._to_read if self._tracks[zone].reload is None else self._to_load)[zone] = None
+            await self._read_on()
         except StoreError as error:
             await self._store_failed(error)
             return
-        if due:
-            self._check_at_s = now_s + CHECK_S
         self._store_answered()
-        self._take(received)
-        self.release()
 
     def release(self) -> float | None:
-        """Make visible what is due; return in how many seconds the next commit is, None if none waits."""
-        now_s = self._clock.monotonic()
-        for track in self._tracks.values():
-            released = track.release(now_s)
+        """Make visible what is due, as much as is done in about 1 ms.
+
+        Returns: in how many seconds there is more to make visible, None if nothing waits.
+        """
+        now_s, left = self._clock.monotonic(), MAX_BATCH
+        while self._due and self._due[0][0] <= now_s and left > 0:
+            track = self._tracks[self._due[0][1]]
+            released = track.release(now_s, left)
+            left -= sum(len(commit.changes) for commit in released)
+            if not (track.pending and track.pending[0].due_s <= now_s):
+                heappop(self._due)
             if released and track.image is not None:
-                self.images[track.zone] = track.image
-                self._tell(track.zone, released)
-        due = [track.pending[0].due_s for track in self._tracks.values() if track.pending]
-        return max(0.0, min(due) - now_s) if due else None
+                self._show(track.zone, track.image, released)
+        return max(0.0, self._due[0][0] - now_s) if self._due else None
 
     async def _release_forever(self) -> None:
         while True:
             self._queued.clear()
             wait_s = self.release()
+            if wait_s == 0:
+                await asyncio.sleep(0)
+                continue
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await self._queued.wait()
 
-    async def _load(self, track: Track) -> None:
-        """Read a zone whole; leave it to the next round if it is not there, or has changed too much meanwhile."""
-        began_s = self._clock.monotonic()
-        try:
-            pages = await self._pages(track.zone)
-            state = assemble(track.zone, pages, await self._history(track.zone, pages))
-        except NoSuchHostedZone:
-            return
-        if state is None:
-            return
-        track.loaded(*state)
-        self.images[track.zone] = state[0]
-        took_ms = (self._clock.monotonic() - began_s) * 1000
-        self._events.emit("resolver.zone_loaded", zone=track.zone, took_ms=took_ms, serial=state[0].serial)
+    async def _load_all(self) -> None:
+        zones = iter(tuple(self._to_load))
 
-    async def _pages(self, zone: str) -> list[ZonePage]:
-        pages: list[ZonePage] = []
+        async def work() -> None:
+            for zone in zones:
+                await self._load(self._tracks[zone])
+
+        await _all(work() for _ in range(min(LOADERS, len(self._to_load))))
+
+    async def _load(self, track: Track) -> None:
+        """Read a zone whole; leave it to a later round if it is not there, or has changed too much meanwhile."""
+        zone, began_s = track.zone, self._clock.monotonic()
+        try:
+            pages = await self._pages(zone)
+        except NoSuchHostedZone:
+            del self._to_load[zone]  # its first commit will be heard of
+            return
+        if (state := assemble(zone, pages, await self._history(zone, pages))) is None:
+            return
+        del self._to_load[zone]
+        track.loaded(*state)
+        took_ms = (self._clock.monotonic() - began_s) * 1000
+        self._events.emit("resolver.zone_loaded", zone=zone, took_ms=took_ms, serial=state[0].serial)
+        self._show(zone, state[0], ())
+
+    async def _pages(self, zone: str) -> list[FeedPage]:
+        pages: list[FeedPage] = []
         start: RecordKey | None = None
         while not pages or start is not None:
-            pages.append(await self._store.page(zone, start))
+            pages.append(await self._feed.page(zone, start))
             start = pages[-1].next_key
         return pages
 
-    async def _history(self, zone: str, pages: Sequence[ZonePage]) -> list[Commit]:
-        """Return the commits from the first page's serial on, at least to the last page's if the store has them."""
-        history: list[Commit] = []
-        after = pages[0].serial - 1
-        while after < pages[-1].serial and (more := await self._store.commits(zone, after)):
-            history += more
-            after = more[-1].serial
-        return history
+    async def _history(self, zone: str, pages: Sequence[FeedPage]) -> Since:
+        """Return what came since the first page, at least up to the last page's serial if the store has that."""
+        first, last = pages[0].head, pages[-1].head
+        if first == last and first.at_us:
+            return Since(first, ())
+        found = (await self._feed.since({zone: first.serial}))[zone]
+        oldest, commits = found.oldest, list(found.commits)
+        while found.commits and commits[-1].serial < last.serial:
+            found = (await self._feed.since({zone: commits[-1].serial}))[zone]
+            commits += found.commits
+        return Since(oldest, tuple(commits))
 
-    async def _receive(self) -> tuple[Commit, ...]:
-        followed = {zone: track for zone, track in self._tracks.items() if track.reload is None}
-        positions = {zone: track.head.serial for zone, track in followed.items() if track.head is not None}
-        wait_s = max(0.0, self._check_at_s - self._clock.monotonic())
-        if len(followed) < len(self._tracks):
-            wait_s = min(wait_s, WAIT_TO_LOAD_S)
-        if positions:
-            return await self._store.follow(positions, wait_s)
-        await self._clock.sleep(WAIT_TO_LOAD_S)
-        return ()
+    async def _moved_on(self) -> list[str]:
+        """Wait for hints, look at the heads whose turn it is; return the zones of which there is something to read."""
+        wait_s = self._rounds.wait_s(self._clock.monotonic())
+        hints = await self._feed.hints(min(wait_s, WAIT_TO_LOAD_S) if self._to_load else wait_s)
+        parts = self._rounds.all() if hints is None else (self._rounds.take(self._clock.monotonic()),)
+        found = [zone for zone, serial in (hints or {}).items() if self._is_news(zone, serial)]
+        for part in filter(None, parts):
+            heads = await self._feed.heads(part)
+            for zone in part:
+                if zone not in heads:
+                    self._tell_gap(zone, self._tracks[zone].gone())
+                elif heads[zone] != self._tracks[zone].head:
+                    found.append(zone)
+        return found
 
-    async def _check(self, track: Track) -> None:
-        if track.head is None:
-            return
-        try:
-            problem = track.check(await self._store.commits(track.zone, track.head.serial - 1, limit=1))
-        except NoSuchHostedZone:
-            problem = track.gone()
+    def _is_news(self, zone: str, serial: int) -> bool:
+        """Say whether a zone that we follow is at a serial that we do not have."""
+        track = self._tracks.get(zone)
+        return track is not None and (track.head is None or track.head.serial < serial or track.reload is not None)
+
+    async def _read_on(self) -> None:
+        """Read what is new of the zones that have moved on, a few at a time."""
+        while self._to_read:
+            some = tuple(self._to_read)[:ZONES_AT_ONCE]
+            heads = {zone: head.serial for zone in some if (head := self._tracks[zone].head) is not None}
+            for zone, since in (await self._feed.since(heads, COMMITS_AT_ONCE)).items():
+                self._take(self._tracks[zone], since)
+                if len(since.commits) < COMMITS_AT_ONCE or zone in self._to_load:
+                    del self._to_read[zone]
+            self._queued.set()
+            while self.release() == 0:  # noqa: ASYNC110  -- nothing is waited for: others have their turn
+                await asyncio.sleep(0)
+
+    def _take(self, track: Track, since: Since) -> None:
+        problem = track.check(since.oldest)
+        now_s, epoch_s = self._clock.monotonic(), self._clock.epoch_s()
+        for commit in () if track.reload else since.commits:
+            propagation_s = self._propagation.draw_s(self._chance[track.zone])
+            delay_s = visible_after_s(commit, propagation_s, epoch_s)
+            problem = problem or track.take(commit, now_s, delay_s)
+            if track.pending:
+                heappush(self._due, (track.pending[-1].due_s, track.zone))
+        if track.reload is not None:
+            self._to_load[track.zone] = None
         self._tell_gap(track.zone, problem)
 
-    def _take(self, received: Sequence[Commit]) -> None:
-        now_s, epoch_s = self._clock.monotonic(), self._clock.epoch_s()
-        for commit in received:
-            propagation_s = self._propagation.draw_s(self._chance[commit.zone])
-            delay_s = visible_after_s(commit, propagation_s, epoch_s)
-            self._tell_gap(commit.zone, self._tracks[commit.zone].take(commit, now_s, delay_s))
-        self._queued.set()
+    def _show(self, zone: str, image: ZoneImage, commits: Sequence[Commit]) -> None:
+        self.images[zone] = image
+        self._changed(zone, image, commits)
+        # Commits that only move the lock are not told: they are many.
+        lock = lock_name(zone)
+        for commit in commits:
+            if any(change.record_set.name != lock for change in commit.changes):
+                self._events.emit(
+                    "resolver.zone_updated", zone=zone, generation=commit.generation, serial=commit.serial
+                )
 
     async def _store_failed(self, error: StoreError) -> None:
         if not self.lost:
             self._events.emit("resolver.store_lost", reason=str(error))
-        self.lost, self._check_at_s = True, 0.0
+        self.lost = True
         pause_s = BACKOFF_S[min(self._failures, len(BACKOFF_S) - 1)]
         self._failures += 1
         await self._clock.sleep(pause_s)
@@ -184,15 +246,6 @@ class Follower:
         if self.lost:
             self._events.emit("resolver.store_regained")
         self.lost, self._failures = False, 0
-
-    def _tell(self, zone: str, released: Sequence[Commit]) -> None:
-        """Tell of commits that became visible, but not of those that only move the lock: they are many."""
-        lock = lock_name(zone)
-        for commit in released:
-            if any(change.record_set.name != lock for change in commit.changes):
-                self._events.emit(
-                    "resolver.zone_updated", zone=zone, generation=commit.generation, serial=commit.serial
-                )
 
     def _tell_gap(self, zone: str, problem: str | None) -> None:
         if problem is not None:

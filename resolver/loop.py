@@ -8,12 +8,11 @@ import dns.rcode
 from prometheus_client import Counter
 
 from fencepost.clock import SystemClock, stream
-from fencepost.connect import check_server, open_zone_store
+from fencepost.connect import check_server, open_zone_feed
 from fencepost.names import fence_name, rollback_name
 from fencepost.records import ADDRESS_TYPES
 from fencepost.service import Context, Service
 from fencepost.settings import Settings
-from fencepost.stores import Actor
 from resolver.answer import addresses, reply
 from resolver.cache import CachingResolver
 from resolver.follow import Follower
@@ -71,9 +70,9 @@ class ResolverService:
         clock = SystemClock(settings.clock_skew_s)
         region = settings.region()
         self._settings, self._zones = settings, region.endpoint_names
-        self._store = open_zone_store(settings, Actor(settings.name))
+        self._feed = open_zone_feed(settings)
         self._follower = Follower(
-            self._store,
+            self._feed,
             self._zones,
             events=context.events,
             clock=clock,
@@ -102,7 +101,7 @@ class ResolverService:
         await self._caching.stop()
         await self._authoritative.stop()
         await self._cache.close()
-        await self._store.close()
+        await self._feed.close()
 
     def not_ready(self) -> str | None:
         """See `Service.not_ready`."""

@@ -2,10 +2,14 @@
 
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from fencepost.stores import Commit, Position, ZonePage
+from fencepost.feed import FeedPage, Since
+from fencepost.stores import Commit, Position
 from resolver.zone import ZoneImage, image_of
+
+MAX_BATCH: Final = 1000
+"""How many changes are applied in one go, about 0.5 ms; a larger batch is one all the same."""
 
 
 class Pending(NamedTuple):
@@ -42,23 +46,23 @@ class Track:
         self.image, self.head, self.reload = image, head, None
         self.pending.clear()
 
-    def check(self, found: Sequence[Commit]) -> str | None:
+    def check(self, oldest: Position | None) -> str | None:
         """Compare the head with what the store has in its place; return what is wrong, None if nothing is.
 
         A store that failed over may have forgotten its last commits and put others in their places, so that serials
         alone prove nothing; the commit time tells the two apart.
 
         Args:
-            found: the oldest commit that the store keeps from the head's serial on; empty if there is none.
+            oldest: the oldest commit that the store keeps from the head's serial on; None if there is none.
         """
         if self.head is None or self.reload is not None:
             return None
         serial, at_us = self.head
-        if not found:
+        if oldest is None:
             return self._wants_reload(f"the store went back: it has no commit {serial}, which is served here")
-        if found[0].serial != serial:
-            return self._wants_reload(f"commit {serial} is no longer kept, the oldest is {found[0].serial}")
-        if found[0].at_us != at_us:
+        if oldest.serial != serial:
+            return self._wants_reload(f"commit {serial} is no longer kept, the oldest is {oldest.serial}")
+        if oldest.at_us != at_us:
             return self._wants_reload(f"the store went back: commit {serial} is another one than the one served here")
         return None
 
@@ -71,8 +75,8 @@ class Track:
     def take(self, commit: Commit, now_s: float, delay_s: float) -> str | None:
         """Take the next commit, to be visible after `delay_s`; return what is wrong if it is not the next one.
 
-        The caller has checked the head *after* it received the commit; else a commit of another history could come in
-        under the right number.
+        The caller has checked the head by the very reading that brought the commit; else a commit of another history
+        could come in under the right number.
         """
         if self.head is None or self.reload is not None or commit.serial <= self.head.serial:
             return None
@@ -83,14 +87,15 @@ class Track:
         self.pending.append(Pending(due_s, commit))
         return None
 
-    def release(self, now_s: float) -> list[Commit]:
-        """Make every commit that is due visible, and return them in order."""
-        released = []
-        while self.pending and self.pending[0].due_s <= now_s:
+    def release(self, now_s: float, most: int = MAX_BATCH) -> list[Commit]:
+        """Make commits that are due visible, and return them in order: until `most` changes were made, or all."""
+        released: list[Commit] = []
+        while self.pending and self.pending[0].due_s <= now_s and most > 0:
             assert self.image is not None, "commits are taken only after the zone was read"
             commit = self.pending.popleft().commit
             self.image = self.image.apply(commit)
             released.append(commit)
+            most -= len(commit.changes)
         return released
 
     def _wants_reload(self, problem: str) -> str:
@@ -98,26 +103,35 @@ class Track:
         return problem
 
 
-def assemble(zone: str, pages: Sequence[ZonePage], history: Sequence[Commit]) -> tuple[ZoneImage, Position] | None:
+def is_one_state(pages: Sequence[FeedPage]) -> bool:
+    """Say whether a listing shows the zone at one commit that is known by its time, too: then it is the zone."""
+    heads = {page.head for page in pages}
+    return len(heads) == 1 and pages[0].head.at_us > 0
+
+
+def assemble(zone: str, pages: Sequence[FeedPage], history: Since) -> tuple[ZoneImage, Position] | None:
     """Return a zone's state from a listing and the history beside it; None if both must be read again.
 
     Args:
         zone: the zone's name.
         pages: one listing, in order.
-        history: every commit from the first page's serial on, that one included, read after the pages.
-    Returns: the image and the position of its last commit. None if the store went back between two pages, or the
-        history does not reach from the first page's serial to the last one's without a gap.
+        history: what came since the first page's serial, read after the pages.
+    Returns: the image and the position of its last commit. None if the store went back meanwhile, or the history does
+        not reach from the first page's serial to the last one's without a gap.
     """
-    serials = [page.serial for page in pages]
-    expected = range(serials[0], serials[0] + len(history))
-    if serials != sorted(serials) or not history or any(c.serial != e for c, e in zip(history, expected, strict=True)):
+    serials = [page.head.serial for page in pages]
+    if history.oldest is None or serials != sorted(serials):
         return None
-    if history[-1].serial < serials[-1]:
+    known = (history.oldest, *(Position(commit.serial, commit.at_us) for commit in history.commits))
+    times = {position.serial: position.at_us for position in known}
+    if list(times) != list(range(serials[0], serials[0] + len(known))) or serials[-1] not in times:
+        return None
+    if any(page.head.at_us not in {0, times[page.head.serial]} for page in pages):
         return None
     image = image_of(zone, pages)
-    for commit in history[1:]:
+    for commit in history.commits:
         image = image.apply(commit)
-    return image, Position(history[-1].serial, history[-1].at_us)
+    return image, known[-1]
 
 
 def visible_after_s(commit: Commit, propagation_s: float, epoch_s: float) -> float:

@@ -3,7 +3,7 @@
 -- KEYS  records  hash: key of a record set -> its canonical text
 --       order    sorted set of those keys, as ListResourceRecordSets orders them
 --       counts   hash: "name" and "name<tab>type" -> how many record sets there are
---       meta     hash: serial, busy_until_us
+--       meta     hash: serial and at_us of the last commit, busy_until_us
 --       stream   one entry per committed batch, with the serial as its id
 -- ARGV  zone, key of its _frozen record, actor, operator (1 or 0), generation or "", comment, processing time in us,
 --       length of the stream, create (1: the zone must not exist yet), notes, then two for each change: key ("" if
@@ -174,7 +174,9 @@ if #gone > 0 then redis.call('HDEL', counts, unpack(gone)) end
 serial = serial + 1
 -- %.0f: a number above 2^31 must not be written with an exponent.
 local at_us = string.format('%.0f', now_us)
-redis.call('HSET', meta, 'serial', serial, 'busy_until_us', string.format('%.0f', now_us + processing_us))
+redis.call('HSET', meta, 'serial', serial, 'at_us', at_us, 'busy_until_us', string.format('%.0f', now_us + processing_us))
 redis.call('XADD', stream, 'MAXLEN', '~', stream_limit, serial .. '-0', 'at_us', at_us, 'actor', actor,
   'operator', operator, 'generation', generation, 'comment', comment, 'changes', table.concat(lines, '\n'))
+-- A hint and no more, which may be lost: who follows the zone reads its stream. A channel is no key, it has no slot.
+redis.call('PUBLISH', 'zone-commits', ARGV[1] .. ' ' .. serial)
 return {'committed', serial, at_us}

@@ -4,8 +4,6 @@
 local serial = redis.call('HGET', KEYS[3], 'serial')
 if not serial then return {} end
 local first = ARGV[1] == '' and '-' or '[' .. ARGV[1]
-local reply = {tonumber(serial)}
-for index, key in ipairs(redis.call('ZRANGEBYLEX', KEYS[2], first, '+', 'LIMIT', 0, ARGV[2])) do
-  reply[index + 1] = redis.call('HGET', KEYS[1], key)
-end
-return reply
+local keys = redis.call('ZRANGEBYLEX', KEYS[2], first, '+', 'LIMIT', 0, ARGV[2])
+if #keys == 0 then return {tonumber(serial)} end
+return {tonumber(serial), unpack(redis.call('HMGET', KEYS[1], unpack(keys)))}

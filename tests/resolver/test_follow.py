@@ -13,7 +13,7 @@ from deploy.embedded import server_binary, server_command, server_url
 from fencepost import records
 from fencepost.batch import ChangeBatch, create, upsert
 from fencepost.clock import Clock, SystemClock
-from fencepost.connect import open_zone_store
+from fencepost.connect import open_zone_feed, open_zone_store
 from fencepost.errors import StoreError
 from fencepost.events import EventBus, Recorder
 from fencepost.network import LinkSpec
@@ -38,7 +38,7 @@ class Followed:
     ) -> None:
         settings = Settings(redis_url=url, stream_limit=100)
         self.events = Recorder()
-        self.feed = open_zone_store(settings, Actor("resolver"))
+        self.feed = open_zone_feed(settings)
         self.store = open_zone_store(settings, Actor("writer"))
         self.follower = Follower(
             self.feed,

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from fencepost import records
 from fencepost.batch import Change, create, upsert
+from fencepost.feed import FeedPage, Since
 from fencepost.network import PROFILES
-from fencepost.stores import Actor, Commit, Position, ZonePage
+from fencepost.stores import Actor, Commit, Position
 from resolver.track import Track, assemble, visible_after_s
 from resolver.zone import ZoneImage
 
@@ -38,7 +39,7 @@ def test_track_that_was_never_read_takes_nothing() -> None:
 
     assert track.reload == "it was not read yet"
     assert track.take(commit(1), 0, 0) is None
-    assert track.check([commit(1)]) is None
+    assert track.check(Position(1, 1000)) is None
     assert track.gone() is None
     assert track.release(99) == []
     assert track.image is None
@@ -75,16 +76,16 @@ def test_take_a_commit_again_changes_nothing(track) -> None:
 
 def test_check_same_commit_is_fine(track) -> None:
     """The store has the commit that is served here: nothing to say."""
-    assert track.check([commit(10)]) is None
+    assert track.check(Position(10, 10_000)) is None
     assert track.reload is None
 
 
 @pytest.mark.parametrize(
     ("found", "problem"),
     [
-        ([], "went back: it has no commit 10"),
-        ([commit(10, at_us=7)], "went back: commit 10 is another one"),
-        ([commit(12)], "commit 10 is no longer kept, the oldest is 12"),
+        (None, "went back: it has no commit 10"),
+        (Position(10, 7), "went back: commit 10 is another one"),
+        (Position(12, 12_000), "commit 10 is no longer kept, the oldest is 12"),
     ],
     ids=["history ends before", "another commit has its number", "trimmed away"],
 )
@@ -106,7 +107,7 @@ def test_gone_zone_is_served_on(track) -> None:
 def test_loaded_state_replaces_what_was_pending(track) -> None:
     """Pending commits are part of the state that was read, and belong to a history that may be void."""
     track.take(commit(11, value(1)), 0, 60)
-    track.check([])
+    track.check(None)
 
     track.loaded(ZoneImage(ZONE, 9, []), Position(9, 123))
 
@@ -135,13 +136,18 @@ def test_commits_become_visible_in_order_and_none_before_its_time(arrivals) -> N
     assert track.image.serial == len(arrivals)
 
 
-def page(serial: int, *numbers: int) -> ZonePage:
-    return ZonePage(serial, tuple(records.txt(f"n{n}.{ZONE}", "x") for n in numbers), None)
+def page(serial: int, *numbers: int, at_us: int | None = None) -> FeedPage:
+    head = Position(serial, serial * 1000 if at_us is None else at_us)
+    return FeedPage(head, tuple(records.txt(f"n{n}.{ZONE}", "x") for n in numbers))
+
+
+def since(serial: int, *commits: Commit) -> Since:
+    return Since(Position(serial, serial * 1000), commits)
 
 
 def test_assemble_replays_from_the_first_pages_serial() -> None:
     """Pages at serials 3 and 5, commits 3 to 6: the state is that of commit 6."""
-    history = [commit(3), commit(4, create(records.txt(f"n9.{ZONE}", "x"))), commit(5), commit(6, value(6))]
+    history = since(3, commit(4, create(records.txt(f"n9.{ZONE}", "x"))), commit(5), commit(6, value(6)))
 
     image, head = assemble(ZONE, [page(3, 1), page(5, 2)], history)
 
@@ -153,17 +159,44 @@ def test_assemble_replays_from_the_first_pages_serial() -> None:
 @pytest.mark.parametrize(
     ("pages", "history"),
     [
-        ([page(3)], []),
-        ([page(3)], [commit(4)]),
-        ([page(3), page(5)], [commit(3), commit(4)]),
-        ([page(3), page(5)], [commit(3), commit(5)]),
-        ([page(5), page(3)], [commit(5), commit(6)]),
+        ([page(3)], Since(None, ())),
+        ([page(3)], since(4)),
+        ([page(3), page(5)], since(3, commit(4))),
+        ([page(3), page(5)], since(3, commit(5))),
+        ([page(5), page(3)], since(5, commit(6))),
+        ([page(3, at_us=7), page(5)], since(3, commit(4), commit(5))),
+        ([page(3), page(5, at_us=7)], since(3, commit(4), commit(5))),
     ],
-    ids=["no history", "first commit trimmed", "history too short", "gap in history", "store went back meanwhile"],
+    ids=[
+        "no history",
+        "first commit trimmed",
+        "history too short",
+        "gap in history",
+        "store went back between pages",
+        "first page of another history",
+        "last page of another history",
+    ],
 )
 def test_assemble_of_what_does_not_fit_is_refused(pages, history) -> None:
     """Half a state is none: it is read again."""
     assert assemble(ZONE, pages, history) is None
+
+
+def test_assemble_of_pages_that_do_not_know_their_time_takes_the_historys() -> None:
+    """A zone whose last commit was made before zones noted its time."""
+    image, head = assemble(ZONE, [page(3, 1, at_us=0)], since(3))
+
+    assert (image.serial, head) == (3, Position(3, 3000))
+
+
+def test_release_of_many_changes_stops_between_two_commits(track) -> None:
+    """What is made visible in one go is bounded, by whole commits: no state in between is ever served."""
+    for serial in (11, 12, 13):
+        track.take(commit(serial, *(value(n) for n in range(4))), 0, 0)
+
+    assert [c.serial for c in track.release(1, most=5)] == [11, 12]
+    assert track.image.serial == 12
+    assert [c.serial for c in track.release(1, most=5)] == [13]
 
 
 def test_visible_after_counts_from_the_commit_whatever_the_clocks_say() -> None:

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from fencepost import records
 from fencepost.batch import Change, create, delete, upsert
+from fencepost.feed import FeedPage
 from fencepost.records import RecordSet
-from fencepost.stores import Actor, Commit, ZonePage
+from fencepost.stores import Actor, Commit, Position
 from resolver.zone import ZoneImage, image_of
 
 ZONE = "z.test."
@@ -89,7 +90,7 @@ KEYS = [(name, identifier) for name in ("a", "b", "x.b") for identifier in (None
 
 
 @st.composite
-def fuzzy_listings(draw: st.DrawFn) -> tuple[list[list[RecordSet]], list[Commit], list[ZonePage]]:
+def fuzzy_listings(draw: st.DrawFn) -> tuple[list[list[RecordSet]], list[Commit], list[FeedPage]]:
     """Return the states of a zone from serial 1 on, the commits between them, and a listing taken meanwhile."""
     states: list[dict] = [{}]
     commits: list[Commit] = []
@@ -106,12 +107,12 @@ def fuzzy_listings(draw: st.DrawFn) -> tuple[list[list[RecordSet]], list[Commit]
         states.append(state)
         commits.append(Commit(ZONE, serial, serial, Actor("x"), None, "", tuple(changes)))
     listed = [sorted(state.values(), key=lambda record_set: record_set.order) for state in states]
-    pages: list[ZonePage] = []
+    pages: list[FeedPage] = []
     serial, after = draw(st.integers(1, len(states))), ""
     while True:
         rest = [record_set for record_set in listed[serial - 1] if record_set.order > after]
         shown = tuple(rest[: draw(st.integers(1, 3))])
-        pages.append(ZonePage(serial, shown, None))
+        pages.append(FeedPage(Position(serial, serial), shown))
         if len(shown) == len(rest):
             return listed, commits, pages
         after = shown[-1].order
@@ -124,12 +125,12 @@ def test_image_of_a_listing_with_commits_in_between_converges(case) -> None:
     """Replaying from the first page's serial gives the true zone at every serial from the last page's on."""
     listed, commits, pages = case
     image = image_of(ZONE, pages)
-    assert image.serial == pages[0].serial
+    assert image.serial == pages[0].head.serial
 
     for commit in commits:
         if commit.serial <= image.serial:
             continue
-        if image.serial >= pages[-1].serial:
+        if image.serial >= pages[-1].head.serial:
             assert contents(image) == listed[image.serial - 1]
         image = image.apply(commit)
 

@@ -59,6 +59,7 @@ CASES = {
         ),
         *("XRANGE s (- +", "XRANGE s 7 7", "XRANGE s 8 +", "XRANGE s - 0", "XRANGE s - + COUNT x"),
     ],
+    "PUBLISH": ["PUBLISH c text", "PUBLISH c"],
     "XREVRANGE": [
         *("XREVRANGE s + -", "XREVRANGE s + - COUNT 2", "XREVRANGE s (7-0 -", "XREVRANGE s 3 2", "XREVRANGE s + (2-0"),
         *("XREVRANGE s - +", "XREVRANGE none + -", "XREVRANGE t + -", "XREVRANGE s (3-0 - COUNT 1", "XREVRANGE s x -"),
