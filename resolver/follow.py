@@ -1,7 +1,7 @@
 """Keeping images of zones by following the store. The decisions are in `resolver.track`; here is the reading."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -23,6 +23,10 @@ WAIT_TO_LOAD_S: Final = 0.2
 BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Pauses between tries while the store is lost; the last one is repeated."""
 
+Changed = Callable[[str, ZoneImage, Sequence[Commit]], None]
+"""Is told whenever a zone answers something else, in the same turn: name, image, and the commits that it was moved on
+by; none if it was read whole."""
+
 
 class Follower:
     """Images of some zones, kept as close to the store as the network's propagation lets them be.
@@ -34,6 +38,7 @@ class Follower:
         zones: the names of the zones to follow.
         propagation: how long a commit takes to become visible.
         seed, name: fix the draws of the propagation, one stream for each zone.
+        changed: is told whenever an image has moved on.
 
     Attributes:
         images: what may be answered from: every zone that was read once. It is updated in place.
@@ -50,9 +55,11 @@ class Follower:
         propagation: LinkSpec,
         seed: int,
         name: str,
+        changed: Changed = lambda _zone, _image, _commits: None,
     ) -> None:
         self.images: dict[str, ZoneImage] = {}
         self.lost = False
+        self._changed = changed
         self._store, self._events, self._clock, self._propagation = store, events, clock, propagation
         self._tracks = {zone: Track(zone) for zone in sorted(zones)}
         self._chance = {zone: stream(seed, name, "propagation", zone) for zone in self._tracks}
@@ -100,6 +107,7 @@ class Follower:
             released = track.release(now_s)
             if released and track.image is not None:
                 self.images[track.zone] = track.image
+                self._changed(track.zone, track.image, released)
                 self._tell(track.zone, released)
         due = [track.pending[0].due_s for track in self._tracks.values() if track.pending]
         return max(0.0, min(due) - now_s) if due else None
@@ -124,6 +132,7 @@ class Follower:
             return
         track.loaded(*state)
         self.images[track.zone] = state[0]
+        self._changed(track.zone, state[0], ())
         took_ms = (self._clock.monotonic() - began_s) * 1000
         self._events.emit("resolver.zone_loaded", zone=track.zone, took_ms=took_ms, serial=state[0].serial)
 
