@@ -22,19 +22,18 @@ import dns.rdataclass
 from fencepost.stores import Commit
 from resolver.message import UDP_PAYLOAD, refusal
 from resolver.mmsg import Batch, piece, pieces
-from resolver.prepare import Prepared, prepare
+from resolver.prepare import Prepared, prepare, question_size
 from resolver.query import HEADER_SIZE, MAX_LABEL, Query, parse
 from resolver.zone import ZoneImage
 
 MAX_QUERIES: Final = 32_768
 """Queries, each with all its bytes, that are known at one time; with one more all are forgotten, and found again."""
 MAX_PREPARED: Final = 16_384
-"""Names and types with prepared answers at one time; with one more all are dropped, and prepared again."""
+"""Names and types with prepared answers at one time; with more all are dropped, and prepared again."""
 MAX_CELLS: Final = 2048
 """Up to this sum of weights each has as many cells of a table, so that a draw is one look-up."""
 
 _ID_SIZE: Final = 2
-_COUNTS_END: Final = HEADER_SIZE - _ID_SIZE
 _QUESTION_TAIL: Final = 4
 _RD: Final = 0x0100
 
@@ -47,9 +46,9 @@ def _opt(*, dnssec_ok: bool) -> bytes:
     return b"\0\0\x29" + UDP_PAYLOAD.to_bytes(2) + b"\0\0" + (b"\x80\0" if dnssec_ok else b"\0\0") + b"\0\0"
 
 
-_NOTHING: Final = b""
-_OPTS: Final = {False: _opt(dnssec_ok=False), True: _opt(dnssec_ok=True)}
-_OPT_PIECES: Final = {None: piece(_NOTHING)} | {dnssec_ok: piece(opt) for dnssec_ok, opt in _OPTS.items()}
+_OPTS: Final = {None: b"", False: _opt(dnssec_ok=False), True: _opt(dnssec_ok=True)}
+"""By the DO bit; None without EDNS."""
+_OPT_PIECES: Final = {dnssec_ok: piece(opt) for dnssec_ok, opt in _OPTS.items()}
 
 
 class Outcome(NamedTuple):
@@ -70,21 +69,21 @@ class Hot(NamedTuple):
     """The answers to one query, as pieces for `Batch.answer`.
 
     Attributes:
-        head: flags, counts and question.
+        head: flags and counts.
+        size: of the question, in bytes.
         opt: the OPT record, or nothing.
         tails: the records, one of them to be chosen by a number below `total`.
-        total: the sum of the weights.
-        kept: what the pieces point to, so that it stays where it is; the head's bytes come first.
+        total: the sum of the weights; as a float, which a draw is multiplied with in the least time.
     """
 
     head: bytes
+    size: int
     opt: bytes
     tails: Choice
-    total: int
-    kept: tuple[bytes, ...]
+    total: float
 
 
-_NO_ANSWER: Final = Hot(_OPT_PIECES[None], _OPT_PIECES[None], (_OPT_PIECES[None],), 1, ())
+_NO_ANSWER: Final = Hot(_OPT_PIECES[None], 0, _OPT_PIECES[None], (_OPT_PIECES[None],), 1.0)
 """Stands in a batch for a query that is not answered here."""
 
 
@@ -114,7 +113,7 @@ class _Ready(NamedTuple):
 
     prepared: Prepared
     tails: Choice
-    total: int
+    total: float
     kept: bytes
     queries: list[bytes]
 
@@ -139,6 +138,8 @@ class HotTable:
         self._ready: dict[Key, _Ready] = {}
         self._users: defaultdict[str, set[Key]] = defaultdict(set)
         self._serial_users: defaultdict[str, set[Key]] = defaultdict(set)
+        self._heads: dict[bytes, bytes] = {}
+        self._totals: dict[int, float] = {}
         self._answered = 0
         self._counts: Counter[Outcome] = Counter()
         self.prepared = self._queries.get
@@ -147,26 +148,26 @@ class HotTable:
         """Return the answers to a query that `prepared` does not know; None if they are not for preparing."""
         if (end := _name_end(message)) is None:
             return None
-        name = message[HEADER_SIZE:end].lower()
-        usual = message[_ID_SIZE:HEADER_SIZE] + name + message[end:]
-        hot = self._queries.get(usual) or self._admit(message, usual)
-        if hot is None or name == message[HEADER_SIZE:end]:
-            return hot
-        head = hot.kept[0][:_COUNTS_END] + message[HEADER_SIZE : end + _QUESTION_TAIL]
-        return hot._replace(head=piece(head), kept=(head, *hot.kept))
+        usual = message[_ID_SIZE:HEADER_SIZE] + message[HEADER_SIZE:end].lower() + message[end:]
+        return self._queries.get(usual) or self._admit(message, usual)
 
     def answer(self, batch: Batch, found: Sequence[Hot | None], others: Sequence[int]) -> None:
-        """Choose and send the answers to a batch of queries; `others` are the slots, in order, that have none."""
+        """Choose and send the answers to a batch of queries; `others` are the slots, in order, that have none.
+
+        What is too much is dropped only now: from finding to sending, all that pieces point to must stay where it is.
+        """
         draw = self._draw
         whole = [hot or _NO_ANSWER for hot in found] if others else cast("Sequence[Hot]", found)
-        heads, opts, tails, totals, _ = zip(*whole, strict=True)
+        heads, sizes, opts, tails, totals = zip(*whole, strict=True)
         chosen = [choice[int(draw() * total)] for choice, total in zip(tails, totals, strict=True)]
-        batch.answer(heads, chosen, opts)
+        batch.answer(heads, sizes, chosen, opts)
         first = 0
         for slot in (*others, len(whole)):
             batch.send(first, slot)
             first = slot + 1
         self._answered += len(whole) - len(others)
+        if len(self._ready) > MAX_PREPARED:
+            self._drop(set(self._ready))
 
     def take_counts(self) -> Counter[Outcome]:
         """Return how many answers there were of each kind since the last call."""
@@ -201,8 +202,8 @@ class HotTable:
         if len(self._queries) >= MAX_QUERIES:
             self._forget()
         dnssec_ok = None if query.edns is None else query.edns.dnssec_ok
-        head = _head(query, ready.prepared) + usual[_COUNTS_END : _question_end(usual)]
-        hot = Hot(piece(head), _OPT_PIECES[dnssec_ok], ready.tails, ready.total, (head, ready.kept))
+        head = self._head(query, ready.prepared)
+        hot = Hot(head, question_size(query), _OPT_PIECES[dnssec_ok], ready.tails, ready.total)
         self._queries[usual] = hot
         ready.queries.append(usual)
         return hot
@@ -210,21 +211,29 @@ class HotTable:
     def _prepare(self, query: Query) -> _Ready | None:
         if (prepared := prepare(self._zones, query, self._rng)) is None:
             return None
-        if len(self._ready) >= MAX_PREPARED:
-            self._drop(set(self._ready))
         places, kept = pieces(prepared.tails)
         outcome = Outcome(prepared.rcode, prepared.empty)
         if outcome == Outcome(dns.rcode.NOERROR):
             tails, total = _choice(places, prepared.weights)
         else:
             tails, total = _Counted(places[0], outcome, self._counts), 1
+        shared = self._totals.setdefault(total, float(total))
         key = query.name, query.type
         for name in prepared.names:
             self._users[name].add(key)
         if prepared.by_serial:
             self._serial_users[prepared.zone].add(key)
-        ready = self._ready[key] = _Ready(prepared, tails, total, kept, [])
+        ready = self._ready[key] = _Ready(prepared, tails, shared, kept, [])
         return ready
+
+    def _head(self, query: Query, prepared: Prepared) -> bytes:
+        """Return a head's piece; there are few, and they live as long as the table."""
+        flags = prepared.flags | (_RD if query.recursion_desired else 0)
+        counts = (1, prepared.answers, prepared.authorities, int(query.edns is not None))
+        head = b"".join(number.to_bytes(2) for number in (flags, *counts))
+        if head not in self._heads:
+            self._heads[head] = piece(head)
+        return self._heads[head]
 
     def _drop(self, keys: set[Key]) -> None:
         for key in keys:
@@ -249,13 +258,7 @@ def _choice(tails: Sequence[bytes], weights: Sequence[int]) -> tuple[Choice, int
     total = sum(weights)
     if total > MAX_CELLS:
         return _Weighted(tails, weights), total
-    return [tail for tail, weight in zip(tails, weights, strict=True) for _ in range(weight)], total
-
-
-def _head(query: Query, prepared: Prepared) -> bytes:
-    flags = prepared.flags | (_RD if query.recursion_desired else 0)
-    counts = (1, prepared.answers, prepared.authorities, int(query.edns is not None))
-    return b"".join(number.to_bytes(2) for number in (flags, *counts))
+    return tuple(tail for tail, weight in zip(tails, weights, strict=True) for _ in range(weight)), total
 
 
 def _name_end(message: bytes) -> int | None:
@@ -266,12 +269,6 @@ def _name_end(message: bytes) -> int | None:
             return None
         at += 1 + length
     return at + 1 if at + _QUESTION_TAIL < size else None
-
-
-def _question_end(usual: bytes) -> int:
-    end = _name_end(bytes(_ID_SIZE) + usual)
-    assert end is not None, "it was parsed"
-    return end + _QUESTION_TAIL - _ID_SIZE
 
 
 def _is_in(name: str, zone: str) -> bool:

@@ -109,7 +109,7 @@ def _addresses(
         parts = [_records(candidate, query.type) for candidate in candidates]
     except (OSError, ValueError):
         return None
-    (count, *others) = {len(records) for records in parts}
+    count, *others = {len(records) for records in parts}
     tails = tuple(b"".join(records) for records in parts)
     if others or not _fits(query, tails[0]):
         return None
@@ -131,7 +131,7 @@ def _records(record_set: RecordSet, kind: int) -> tuple[bytes, ...]:
 
 def _rendered(zone: ZoneImage, query: Query, names: tuple[str, ...], sent: Reply) -> Prepared | None:
     """Return an answer that was rendered whole; None for failures, and for what is large."""
-    tail = sent.wire[HEADER_SIZE + _question_size(query) :]
+    tail = sent.wire[HEADER_SIZE + question_size(query) :]
     if sent.rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN) or not tail or not _fits(query, tail):
         return None
     flags, answers, authorities = (int.from_bytes(sent.wire[at : at + 2]) for at in (2, 6, 8))
@@ -143,8 +143,9 @@ def _rendered(zone: ZoneImage, query: Query, names: tuple[str, ...], sent: Reply
 
 def _fits(query: Query, tail: bytes) -> bool:
     """Say whether a tail makes an answer that any asker can take, with an OPT record or without."""
-    return HEADER_SIZE + _question_size(query) + len(tail) + OPT_SIZE <= UDP_PAYLOAD_WITHOUT_EDNS
+    return HEADER_SIZE + question_size(query) + len(tail) + OPT_SIZE <= UDP_PAYLOAD_WITHOUT_EDNS
 
 
-def _question_size(query: Query) -> int:
+def question_size(query: Query) -> int:
+    """Return the bytes of a question: name, type and class."""
     return sum(1 + len(label) for label in query.qname.labels) + _QUESTION_TAIL

@@ -18,7 +18,7 @@ from resolver import hot as hot_module
 from resolver.answer import reply
 from resolver.hot import HotTable
 from resolver.message import Transport
-from resolver.mmsg import gathered
+from resolver.mmsg import SystemBatch, gathered
 from resolver.zone import ZoneImage
 
 ZONE = "dynamodb.us-east-1.fencepost.test."
@@ -88,7 +88,10 @@ commits = st.lists(changes, min_size=1, max_size=4)
 def prepared_answer(table: HotTable, wire: bytes, rng: random.Random) -> bytes | None:
     """Return the bytes that would be sent for a query, None if they are not prepared."""
     hot = table.prepared(wire[2:]) or table.find(wire)
-    return hot and wire[:2] + gathered((hot.head, hot.tails[int(rng.random() * hot.total)], hot.opt))
+    if hot is None:
+        return None
+    tail = hot.tails[int(rng.random() * hot.total)]
+    return wire[:2] + gathered([hot.head]) + wire[12 : 12 + hot.size] + gathered([tail, hot.opt])
 
 
 def commit_of(image: ZoneImage, change_list: list[Change]) -> Commit:
@@ -237,11 +240,14 @@ def test_table_that_is_full_goes_on(image, monkeypatch) -> None:
     monkeypatch.setattr(hot_module, "MAX_PREPARED", 5)
     table = HotTable({ZONE: image()}, random.Random(1))
 
-    for number in range(100):
-        for flags in (0, 0x100, 0x120):
-            query = dns.message.make_query(f"no-{number}.{ZONE}", "A", flags=flags).to_wire()
-            assert table.find(query) is not None
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        batch = SystemBatch(udp)
+        for number in range(100):
+            for flags in (0, 0x100, 0x120):
+                query = dns.message.make_query(f"no-{number}.{ZONE}", "A", flags=flags).to_wire()
+                table.answer(batch, [table.find(query)], ())
 
+    assert table.take_counts().total() == 300
     assert len(table._queries) <= 10
     assert len(table._ready) <= 5
     assert len(table._users) <= 5
