@@ -67,7 +67,7 @@ def addresses(zone: ZoneImage, name: str, record_type: str) -> frozenset[str]:
     waiting = [name]
     while waiting:
         seen.add(current := waiting.pop())
-        for record_set in _eligible(zone.sets(current, record_type)):
+        for record_set in eligible(zone.sets(current, record_type)):
             found.update(record_set.values)
             if record_set.alias is not None and record_set.alias not in seen:
                 waiting.append(record_set.alias)
@@ -112,7 +112,7 @@ def _records(zone: ZoneImage, name: str, owner: str | None, record_type: str, rn
     between alias and non-alias records. That a circle is an error: RFC 1034 section 3.6.2 has it so for CNAMEs.
     """
     for _ in range(MAX_CHAIN + 1):
-        candidates = _eligible(zone.sets(name, record_type))
+        candidates = eligible(zone.sets(name, record_type))
         if not candidates:
             return None
         chosen = choose(candidates, rng)
@@ -123,7 +123,7 @@ def _records(zone: ZoneImage, name: str, owner: str | None, record_type: str, rn
     raise _EndlessChain
 
 
-def _eligible(sets: Mapping[str, RecordSet]) -> tuple[RecordSet, ...]:
+def eligible(sets: Mapping[str, RecordSet]) -> tuple[RecordSet, ...]:
     """Return the record sets that may be answered, in order: those with weight, or all if none has any.
 
     Source: Route 53 Developer Guide, Values specific for weighted records: "If you set Weight to 0 for all of the

@@ -1,11 +1,8 @@
 """The resolver's process: it follows every zone of the region, and answers on two ports."""
 
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import dns.rcode
-from prometheus_client import Counter
 
 from fencepost.clock import SystemClock, stream
 from fencepost.connect import check_server, open_zone_feed
@@ -13,54 +10,16 @@ from fencepost.names import fence_name, rollback_name
 from fencepost.records import ADDRESS_TYPES
 from fencepost.service import Context, Service
 from fencepost.settings import Settings
+from fencepost.stores import Commit
 from resolver.answer import addresses, reply
 from resolver.cache import CachingResolver
 from resolver.follow import Follower
+from resolver.hot import HotTable
 from resolver.message import Reply, Transport
-from resolver.server import Answerer, DnsServer
+from resolver.metrics import AUTHORITATIVE, CACHING, QueryMetrics
+from resolver.server import DnsServer
 from resolver.upstream import AiodnsUpstream
 from resolver.zone import ZoneImage
-
-
-class QueryMetrics:
-    """What the listeners count. `listener` is `authoritative` or `caching`."""
-
-    def __init__(self, context: Context) -> None:
-        self._queries = Counter(
-            "fencepost_dns_queries", "Answered queries", ("listener", "transport", "rcode"), registry=context.registry
-        )
-        self._empty = Counter(
-            "fencepost_dns_empty_answers",
-            "Answers that are NOERROR without records",
-            ("listener", "zone", "type"),
-            registry=context.registry,
-        )
-
-    def count(self, listener: str, transport: Transport, sent: Reply) -> None:
-        """Count one answer."""
-        self._queries.labels(listener, transport.value, dns.rcode.to_text(sent.rcode)).inc()
-        if sent.empty is not None:
-            self._empty.labels(listener, *sent.empty).inc()
-
-    def counted(
-        self, listener: str, answerer: Callable[[bytes, Transport], Reply | Awaitable[Reply] | None]
-    ) -> Answerer:
-        """Return what a `DnsServer` wants: the answerer's bytes, each answer counted."""
-
-        def wire_of(sent: Reply, transport: Transport) -> bytes:
-            self.count(listener, transport, sent)
-            return sent.wire
-
-        async def wait_for(answer: Awaitable[Reply], transport: Transport) -> bytes:
-            return wire_of(await answer, transport)
-
-        def counting(message: bytes, transport: Transport) -> bytes | Awaitable[bytes] | None:
-            result = answerer(message, transport)
-            if result is None:
-                return None
-            return wire_of(result, transport) if isinstance(result, Reply) else wait_for(result, transport)
-
-        return counting
 
 
 class ResolverService:
@@ -71,6 +30,7 @@ class ResolverService:
         region = settings.region()
         self._settings, self._zones = settings, region.endpoint_names
         self._feed = open_zone_feed(settings)
+        self._rng: random.Random = stream(settings.seed, settings.name, "answers")
         self._follower = Follower(
             self._feed,
             self._zones,
@@ -79,12 +39,14 @@ class ResolverService:
             propagation=settings.network.propagation,
             seed=settings.seed,
             name=settings.name,
+            changed=self._changed,
         )
-        self._rng: random.Random = stream(settings.seed, settings.name, "answers")
+        self._hot = HotTable(self._follower.images, self._rng)
         self._cache = CachingResolver(AiodnsUpstream(settings.dns_port), clock)
-        metrics = QueryMetrics(context)
-        self._authoritative = DnsServer(metrics.counted("authoritative", self._answer), settings.dns_port)
-        self._caching = DnsServer(metrics.counted("caching", self._cache.reply), settings.cache_port)
+        metrics = QueryMetrics(context.registry, self._hot)
+        authoritative = metrics.counted(AUTHORITATIVE, self._answer)
+        self._authoritative = DnsServer(authoritative, settings.dns_port, hot=self._hot)
+        self._caching = DnsServer(metrics.counted(CACHING, self._cache.reply), settings.cache_port)
 
     async def start(self) -> None:
         """See `Service.start`."""
@@ -122,6 +84,9 @@ class ResolverService:
             },
             "cache": self._cache.statistics._asdict(),
         }
+
+    def _changed(self, zone: str, image: ZoneImage, commits: Sequence[Commit]) -> None:
+        self._hot.changed(zone, image, commits)
 
     def _answer(self, message: bytes, transport: Transport) -> Reply | None:
         return reply(self._follower.images, message, transport, self._rng)

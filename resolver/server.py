@@ -4,17 +4,17 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from fencepost.errors import StartupError
 from fencepost.service import cannot_listen
 from fencepost.settings import LOOPBACK
+from resolver.datagrams import Datagrams
+from resolver.hot import HotTable
 from resolver.message import Transport
 
 Answerer = Callable[[bytes, Transport], bytes | Awaitable[bytes | None] | None]
 """Takes a message and returns its answer, None for no answer at all, or something to wait for. Never raises."""
-
-Address = tuple[str | Any, int]
 
 MAX_CONNECTIONS: Final = 256
 MAX_AT_ONCE: Final = 1000
@@ -36,6 +36,8 @@ class DnsServer:
     Args:
         answerer: answers each message.
         port: loopback port; 0 lets the system choose one, see `port`.
+        hot: answers that are prepared, for UDP; `answerer` is not asked for them.
+        shared: whether other processes listen on the same port, and the system deals queries out among them.
         idle_timeout_s: see `IDLE_TIMEOUT_S`.
         max_connections: TCP connections at one time; a further one is closed at once.
     """
@@ -45,12 +47,14 @@ class DnsServer:
         answerer: Answerer,
         port: int,
         *,
+        hot: HotTable | None = None,
+        shared: bool = False,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
-        self._answerer, self._port = answerer, port
+        self._answerer, self._port, self._hot, self._shared = answerer, port, hot, shared
         self._idle_timeout_s, self._max_connections = idle_timeout_s, max_connections
-        self._udp: asyncio.DatagramTransport | None = None
+        self._udp: Datagrams | None = None
         self._tcp: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._waiting: set[asyncio.Task[None]] = set()
@@ -69,8 +73,7 @@ class DnsServer:
         """Open both listeners. Raises: StartupError naming the port if it is in use."""
         udp, tcp = self._bind()
         self._port = tcp.getsockname()[1]
-        loop = asyncio.get_running_loop()
-        self._udp, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=udp)
+        self._udp = Datagrams(udp, self._hot, lambda message, send: self.answer(message, Transport.UDP, send))
         self._tcp = await asyncio.start_server(self._connected, sock=tcp)
 
     async def stop(self) -> None:
@@ -102,7 +105,7 @@ class DnsServer:
         while True:
             tries -= 1
             try:
-                return _bind_pair(self._port)
+                return _bind_pair(self._port, shared=self._shared)
             except OSError as error:
                 if not tries:
                     raise StartupError(cannot_listen(LOOPBACK, self._port, error)) from error
@@ -149,39 +152,23 @@ class DnsServer:
             await writer.drain()
 
 
-class _Datagrams(asyncio.DatagramProtocol):
-    """The UDP side: every datagram is one message."""
+def _bind_pair(port: int, *, shared: bool) -> tuple[socket.socket, socket.socket]:
+    """Return a UDP and a listening TCP socket on one loopback port. Raises: OSError.
 
-    def __init__(self, server: DnsServer) -> None:
-        self._server = server
-        self._transport: asyncio.DatagramTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way back."""
-        self._transport = cast("asyncio.DatagramTransport", transport)
-
-    def datagram_received(self, data: bytes, addr: Address) -> None:
-        """Have one datagram answered."""
-
-        def send(wire: bytes) -> None:
-            if self._transport is not None and not self._transport.is_closing():
-                self._transport.sendto(wire, addr)
-
-        self._server.answer(data, Transport.UDP, send)
-
-    def error_received(self, exc: Exception) -> None:
-        """Pass over what an earlier answer met, such as an asker that has gone."""
-
-
-def _bind_pair(port: int) -> tuple[socket.socket, socket.socket]:
-    """Return a UDP and a listening TCP socket on one loopback port. Raises: OSError."""
+    Only who means to share a port says so to the system: anybody else is told that it is in use.
+    """
     with contextlib.ExitStack() as opened:
         tcp = opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         tcp.bind((LOOPBACK, port))
         tcp.listen()
         udp = opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        udp.settimeout(0)
+        if shared:
+            udp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         udp.bind(tcp.getsockname())
         opened.pop_all()
     return udp, tcp

@@ -16,6 +16,7 @@ from fencepost.batch import Change, create
 from fencepost.records import RecordSet
 from fencepost.stores import Actor, Commit
 from resolver.answer import reply
+from resolver.hot import HotTable
 from resolver.message import Transport
 from resolver.server import DnsServer
 from resolver.zone import ZoneImage
@@ -157,7 +158,10 @@ def ask() -> Callable[..., dns.message.Message]:
 
 @pytest.fixture
 async def serve(image: Callable[..., ZoneImage]) -> AsyncIterator[Callable[..., Awaitable[DnsServer]]]:
-    """Start servers on ports that the system chooses, of one zone or with an answerer of the test's own."""
+    """Start servers on ports that the system chooses, of one zone or with an answerer of the test's own.
+
+    One of a zone has prepared answers as well, as the resolver has.
+    """
     started: list[DnsServer] = []
 
     async def start(zone: ZoneImage | None = None, *, answerer=None, **options) -> DnsServer:
@@ -168,7 +172,8 @@ async def serve(image: Callable[..., ZoneImage]) -> AsyncIterator[Callable[..., 
             answer = reply(zones, message, transport, chance)
             return answer and answer.wire
 
-        server = DnsServer(answerer or authoritative, 0, **options)
+        hot = None if answerer else HotTable(zones, chance)
+        server = DnsServer(answerer or authoritative, 0, hot=hot, **options)
         started.append(server)
         await server.start()
         return server

@@ -1,0 +1,202 @@
+"""Batches of datagrams on real sockets, by `recvmmsg` and without it."""
+
+import asyncio
+import random
+import socket
+import sys
+from collections import Counter
+
+import dns.message
+import dns.rcode
+import pytest
+
+from fencepost import records
+from fencepost.batch import upsert
+from fencepost.stores import Actor, Commit
+from resolver import datagrams
+from resolver.answer import reply
+from resolver.datagrams import Datagrams
+from resolver.hot import HotTable, Outcome
+from resolver.message import Transport
+from resolver.mmsg import SLOTS, PortableBatch, SystemBatch, batch
+
+ZONE = "dynamodb.us-east-1.fencepost.test."
+ADDRESSES = {f"127.1.0.{n}" for n in range(1, 6)}
+
+
+class Serving:
+    """A UDP listener, the zones behind it, and a socket that asks it."""
+
+    def __init__(self, zones, make_batch) -> None:
+        self.zones, self.slow = zones, Counter()
+        self.table = HotTable(zones, random.Random(1))
+        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.udp.settimeout(0)
+        self.udp.bind(("127.0.0.1", 0))
+        self.client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        for one in (self.udp, self.client):  # several batches must fit in: none may be lost on the way
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        self.client.connect(self.udp.getsockname())
+        self.client.settimeout(0)
+        self.listener = Datagrams(self.udp, self.table, self._other, make_batch)
+
+    def _other(self, message: bytes, send) -> None:
+        self.slow[message] += 1
+        if (answer := reply(self.zones, message, Transport.UDP, random.Random(2))) is not None:
+            send(answer.wire)
+
+    async def ask(self, *messages: bytes, answers: int) -> list[bytes]:
+        """Send datagrams all at once, and return the answers in order; fail if they are fewer or more."""
+        for message in messages:
+            self.client.send(message)
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(10):
+            found = [await loop.sock_recv(self.client, 4096) for _ in range(answers)]
+        with pytest.raises(BlockingIOError):
+            self.client.recv(4096)
+        return found
+
+    def close(self) -> None:
+        if self.udp.fileno() >= 0:
+            self.listener.close()
+        self.client.close()
+
+
+@pytest.fixture(params=[SystemBatch, PortableBatch], ids=["recvmmsg", "recvfrom"])
+def make_batch(request: pytest.FixtureRequest):
+    return request.param
+
+
+@pytest.fixture
+async def serving(image, make_batch):
+    opened = Serving({ZONE: image()}, make_batch)
+    yield opened
+    opened.close()
+
+
+def query(number: int, name: str = ZONE, record_type: str = "A", **options: object) -> bytes:
+    return dns.message.make_query(name, record_type, id=number, **options).to_wire()
+
+
+def address_of(wire: bytes) -> str:
+    return dns.message.from_wire(wire).answer[0][0].address
+
+
+async def test_queries_sent_at_once_are_all_answered_once(serving) -> None:
+    """More than a batch holds, of four shapes: each has one answer, its own, with an address of the tree."""
+    shapes = ({}, {"flags": 0}, {"use_edns": 0}, {"use_edns": 0, "want_dnssec": True})
+    sent = {n: dns.message.make_query(ZONE, "A", id=n, **shapes[n % 4]) for n in range(2 * SLOTS + 30)}
+
+    answers = await serving.ask(*(message.to_wire() for message in sent.values()), answers=len(sent))
+
+    parsed = [dns.message.from_wire(answer) for answer in answers]
+    assert Counter(message.id for message in parsed) == Counter(range(len(sent)))
+    assert all(sent[message.id].is_response(message) for message in parsed)
+    assert {message.answer[0][0].address for message in parsed} == ADDRESSES
+    assert not serving.slow
+    assert serving.table.take_counts() == {Outcome(dns.rcode.NOERROR): len(sent)}
+
+
+async def test_garbage_within_a_batch_harms_no_other_query(serving) -> None:
+    """Prepared, not prepared and no queries at all, mixed: what deserves an answer has one, in any slot."""
+    rng = random.Random(20251020)
+    await serving.ask(query(0), answers=1)
+    good = [query(n) for n in range(1, 60)]
+    slow = [query(n, ZONE, "ANY") for n in range(100, 110)]
+    nothing = [b"", b"x", rng.randbytes(11), *(good[0][:2] + b"\x80" + rng.randbytes(40) for _ in range(20))]
+    mixed = [*good, *slow, *nothing]
+    rng.shuffle(mixed)
+
+    answers = await serving.ask(*mixed, answers=len(good) + len(slow))
+
+    assert Counter(int.from_bytes(answer[:2]) for answer in answers) == Counter([*range(1, 60), *range(100, 110)])
+    assert serving.slow == Counter([*slow, *nothing])
+
+
+async def test_cut_datagram_is_malformed(serving) -> None:
+    """What is too long to be looked at gets FORMERR, and leaves the slot as it was."""
+    (answer,) = await serving.ask(query(7) + bytes(6000), answers=1)
+    (after,) = await serving.ask(query(8), answers=1)
+
+    assert dns.message.from_wire(answer).rcode() == dns.rcode.FORMERR
+    assert address_of(after) in ADDRESSES
+
+
+async def test_change_between_two_batches_is_seen_by_the_second(serving) -> None:
+    """After the commit no query is answered from before it."""
+    tree = f"plan-000146.{ZONE}"
+    await serving.ask(*(query(n) for n in range(50)), answers=50)
+    changes = (
+        upsert(records.address(tree, "A", "127.1.9.9", ttl=5, set_identifier="lb-9", weight=1)),
+        upsert(records.alias(ZONE, "A", tree)),
+    )
+    commit = Commit(ZONE, 8, 8, Actor("test"), 146, "", changes)
+
+    serving.zones[ZONE] = serving.zones[ZONE].apply(commit)
+    serving.table.changed(ZONE, serving.zones[ZONE], [commit])
+    answers = await serving.ask(*(query(n) for n in range(50)), answers=50)
+
+    assert {address_of(answer) for answer in answers} == {"127.1.9.9"}
+
+
+async def test_empty_answers_are_counted_by_zone_and_type(serving) -> None:
+    """The alarm counts them, so preparing must not lose any: NODATA by zone and type, NXDOMAIN by its code."""
+    messages = [query(1, ZONE, "AAAA"), query(2, f"no.{ZONE}"), query(3, ZONE, "AAAA"), query(4)]
+
+    await serving.ask(*messages, answers=4)
+    await serving.ask(*messages, answers=4)
+
+    assert serving.table.take_counts() == {
+        Outcome(dns.rcode.NOERROR): 2,
+        Outcome(dns.rcode.NOERROR, (ZONE, "AAAA")): 4,
+        Outcome(dns.rcode.NXDOMAIN): 2,
+    }
+    assert serving.table.take_counts().total() == 0
+
+
+async def test_others_have_their_turn_while_queries_keep_coming(serving, monkeypatch) -> None:
+    """One turn of the loop answers a bounded number of queries, whatever is waiting."""
+    monkeypatch.setattr(datagrams, "TURN", SLOTS)
+    waiting = 3 * SLOTS
+    await serving.ask(query(0), answers=1)
+    serving.table.take_counts()
+    for number in range(waiting):
+        serving.client.send(query(number))
+
+    serving.listener._read()
+
+    assert serving.table.take_counts().total() == SLOTS
+    assert len(await serving.ask(answers=waiting)) == waiting
+
+
+async def test_asker_that_is_gone_does_not_stop_the_others(serving) -> None:
+    """An answer to a closed port is lost alone."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
+        gone.connect(serving.udp.getsockname())
+        gone.send(query(1))
+
+    answers = await serving.ask(query(2), query(3), answers=2)
+
+    assert [int.from_bytes(answer[:2]) for answer in answers] == [2, 3]
+
+
+async def test_listener_closes_its_socket(serving) -> None:
+    """After `close` the port is free, and a late answer goes nowhere."""
+    late = asyncio.get_running_loop().create_future()
+    serving.listener._other = lambda _message, send: late.set_result(send)
+    serving.client.send(query(1, ZONE, "ANY"))
+    send = await late
+
+    port = serving.udp.getsockname()
+    serving.listener.close()
+    send(b"too late")
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(port)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux is known to have it")
+def test_batch_is_the_best_that_the_system_has() -> None:
+    """Linux has `recvmmsg`, so that is what is tested by the rest of the suite as well."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        assert isinstance(batch(udp), SystemBatch)

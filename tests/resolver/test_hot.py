@@ -1,0 +1,274 @@
+"""Prepared answers: byte for byte what the slow path answers, for the same draw, in every state of a zone."""
+
+import random
+import socket
+from collections import Counter
+
+import dns.message
+import dns.rcode
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fencepost import records
+from fencepost.batch import Change, create, delete, upsert
+from fencepost.records import RecordSet
+from fencepost.stores import Actor, Commit
+from resolver import hot as hot_module
+from resolver.answer import reply
+from resolver.hot import HotTable
+from resolver.message import Transport
+from resolver.mmsg import SystemBatch, gathered
+from resolver.zone import ZoneImage
+
+ZONE = "dynamodb.us-east-1.fencepost.test."
+TREES = (f"plan-000145.{ZONE}", f"plan-000146.{ZONE}")
+CHI_SQUARE_999 = {4: 18.467, 19: 43.820}
+"""Quantile 0.999 by degrees of freedom. Source: NIST/SEMATECH e-Handbook of Statistical Methods, section 1.3.6.7.4."""
+
+
+def leaf(tree: str, number: int, weight: int, *more: str) -> RecordSet:
+    return RecordSet(tree, "A", 5, (f"127.1.0.{number}", *more), f"lb-{number:03d}", weight)
+
+
+POOL = (
+    *(leaf(tree, number, weight) for tree in TREES for number, weight in enumerate((10, 20, 0, 255, 7))),
+    leaf(TREES[0], 9, 30, "127.1.1.9", "127.1.2.9"),
+    *(
+        records.address(TREES[0], "AAAA", f"::ffff:127.1.0.{n}", ttl=7, set_identifier=f"x-{n}", weight=n)
+        for n in (1, 2)
+    ),
+    *(records.alias(ZONE, kind, tree) for kind in ("A", "AAAA") for tree in TREES),
+    records.alias(f"rollback.{ZONE}", "A", TREES[1]),
+    records.alias(f"far.{ZONE}", "A", f"rollback.{ZONE}"),
+    records.alias(f"circle.{ZONE}", "A", f"circle.{ZONE}"),
+    RecordSet(f"either.{ZONE}", "A", None, (), "one", 1, TREES[0]),
+    RecordSet(f"either.{ZONE}", "A", None, (), "two", 3, TREES[1]),
+    records.txt(f"_generation.{ZONE}", "145 0123abcd use1-az1-enactor/1/1"),
+    records.txt(f"_generation.{ZONE}", "146 0123abcd use1-az2-enactor/1/1"),
+    records.txt(f"_lock.{ZONE}", "use1-az1-enactor 1"),
+    RecordSet(f"www.{ZONE}", "CNAME", 60, (ZONE,)),
+    RecordSet(f"large.{ZONE}", "TXT", 5, tuple(f'"{n:03d}{"x" * 97}"' for n in range(9))),
+    RecordSet(f"many.{ZONE}", "A", 5, tuple(f"127.1.3.{n}" for n in range(40))),
+    RecordSet(f"twice.{ZONE}", "A", 2**31, ("127.1.3.1", "127.1.3.1")),
+    RecordSet(f"deep.down.{ZONE}", "A", 5, ("127.1.3.1",)),
+    RecordSet(f"wrong.{ZONE}", "A", 5, ("127.1.3.",)),
+)
+BASE = (records.soa(ZONE, ttl=9, minimum=864), records.ns(ZONE))
+NAMES = (*sorted({r.name for r in POOL}), f"down.{ZONE}", f"nothing.{ZONE}", "fencepost.test.", "example.com.", ".")
+TYPES = ("A", "AAAA", "TXT", "SOA", "NS", "CNAME", "MX", "HTTPS", "ANY", "AXFR", "TYPE97", "TYPE65280")
+
+
+@st.composite
+def queries(draw: st.DrawFn) -> bytes:
+    """Return a query as some client would send it: any case, EDNS or not, any flags, now and then another shape."""
+    name = "".join(draw(st.sampled_from((c.lower(), c.upper()))) for c in draw(st.sampled_from(NAMES)))
+    message = dns.message.make_query(
+        name, draw(st.sampled_from(TYPES)), draw(st.sampled_from(("IN", "IN", "IN", "ANY", "CH")))
+    )
+    message.flags = draw(st.sampled_from((0x0000, 0x0100, 0x0120, 0x0110, 0x0130, 0x0070, 0x2900)))
+    if draw(st.booleans()):
+        options = [dns.edns.GenericOption(10, b"12345678")] if draw(st.booleans()) else []
+        payload = draw(st.sampled_from((0, 512, 1232, 4096)))
+        message.use_edns(
+            draw(st.sampled_from((0, 0, 0, 1))), draw(st.sampled_from((0, 0x8000, 0xFFFF))), payload, options=options
+        )
+    wire = bytearray(message.to_wire())
+    if draw(st.integers(0, 9)) == 0:
+        wire[draw(st.integers(2, len(wire) - 1))] ^= 1 << draw(st.integers(0, 7))
+    return bytes(wire[: draw(st.sampled_from((len(wire), len(wire), len(wire), len(wire) - 1)))])
+
+
+changes = st.builds(
+    lambda make, record_set: make(record_set), st.sampled_from((create, delete, upsert)), st.sampled_from(POOL)
+)
+commits = st.lists(changes, min_size=1, max_size=4)
+
+
+def prepared_answer(table: HotTable, wire: bytes, rng: random.Random) -> bytes | None:
+    """Return the bytes that would be sent for a query, None if they are not prepared."""
+    hot = table.prepared(wire[2:]) or table.find(wire)
+    if hot is None:
+        return None
+    tail = hot.tails[int(rng.random() * hot.total)]
+    return wire[:2] + gathered([hot.head]) + wire[12 : 12 + hot.size] + gathered([tail, hot.opt])
+
+
+def commit_of(image: ZoneImage, change_list: list[Change]) -> Commit:
+    serial = image.serial + 1
+    return Commit(ZONE, serial, serial, Actor("test"), None, "", tuple(change_list))
+
+
+def moved_on(zones: dict[str, ZoneImage], table: HotTable, change_list: list[Change]) -> None:
+    """Commit some changes, and tell the table."""
+    commit = commit_of(zones[ZONE], change_list)
+    zones[ZONE] = zones[ZONE].apply(commit)
+    table.changed(ZONE, zones[ZONE], [commit])
+
+
+@pytest.fixture
+def table(image) -> HotTable:
+    return HotTable({ZONE: image()}, random.Random(1))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.one_of(queries(), queries(), commits), min_size=1, max_size=30), st.integers(0, 999))
+def test_prepared_answers_are_byte_for_byte_those_of_the_slow_path(steps, seed: int) -> None:
+    """Whatever is asked in whatever shape, between whatever commits: the same bytes for the same draw."""
+    zones = {ZONE: ZoneImage(ZONE, 7, (*BASE, *POOL))}
+    table = HotTable(zones, random.Random(1))
+
+    for number, step in enumerate(steps):
+        if isinstance(step, list):
+            moved_on(zones, table, step)
+            continue
+        for _ in range(2):  # prepared now, and found by its bytes the second time
+            found = prepared_answer(table, step, random.Random(seed + number))
+
+            if found is not None:
+                expected = reply(zones, step, Transport.UDP, random.Random(seed + number))
+                assert expected is not None
+                assert found == expected.wire
+
+
+@pytest.mark.parametrize(
+    ("name", "record_type"),
+    [
+        (ZONE, "A"),
+        (f"rollback.{ZONE}", "A"),
+        (TREES[0], "A"),
+        (f"_generation.{ZONE}", "TXT"),
+        (ZONE, "SOA"),
+        (ZONE, "NS"),
+        (ZONE, "AAAA"),
+        (f"nothing.{ZONE}", "A"),
+    ],
+)
+@pytest.mark.parametrize(
+    "shape",
+    [{}, {"flags": 0}, {"use_edns": 0}, {"use_edns": 0, "want_dnssec": True, "payload": 4096}],
+    ids=["plain", "without RD", "EDNS", "DO"],
+)
+def test_query_of_a_usual_shape_is_prepared(table, name: str, record_type: str, shape) -> None:
+    """What customers and operators ask is answered without the slow path, an emptied endpoint as well."""
+    query = dns.message.make_query(name, record_type, **shape).to_wire()
+
+    first, second = table.prepared(query[2:]), table.find(query)
+
+    assert first is None
+    assert second is not None
+    assert table.prepared(query[2:]) == second
+
+
+@pytest.mark.parametrize(
+    ("name", "record_type"), [("example.com.", "A"), (ZONE, "ANY"), (ZONE, "AXFR"), (f"www.{ZONE}", "A")]
+)
+def test_query_of_another_kind_is_left_to_the_slow_path(image, name: str, record_type: str) -> None:
+    """Refusals, ANY and CNAMEs are not for preparing."""
+    table = HotTable({ZONE: image(RecordSet(f"www.{ZONE}", "CNAME", 60, (ZONE,)))}, random.Random(1))
+
+    assert table.find(dns.message.make_query(name, record_type).to_wire()) is None
+
+
+def test_query_in_another_case_needs_no_entry_of_its_own(table) -> None:
+    """0x20: a thousand spellings of one name are one entry, and each gets its own spelling back."""
+    chance = random.Random(20)
+    for _ in range(1000):
+        name = "".join(chance.choice((c.lower(), c.upper())) for c in ZONE)
+        query = dns.message.make_query(name, "A").to_wire()
+
+        answer = prepared_answer(table, query, chance)
+
+        assert answer is not None
+        assert answer[12 : len(query)] == query[12:]
+    assert len(table._queries) == 1
+
+
+def test_commit_elsewhere_leaves_prepared_answers_alone(image) -> None:
+    """Locks and trees under construction cost the root's answers nothing; answers with the serial are made anew."""
+    zones = {ZONE: image()}
+    table = HotTable(zones, random.Random(1))
+    root, soa = (dns.message.make_query(ZONE, kind, id=1).to_wire() for kind in ("A", "SOA"))
+    before = table.find(root)
+    table.find(soa)
+
+    moved_on(zones, table, [create(records.txt(f"_lock.{ZONE}", "x 1")), create(leaf(TREES[1], 1, 10))])
+
+    assert table.prepared(root[2:]) is before
+    assert table.prepared(soa[2:]) is None
+
+
+@pytest.mark.parametrize("name", [ZONE, TREES[0]], ids=["the flip", "the tree"])
+def test_commit_to_a_name_on_the_way_drops_the_answer(image, name: str) -> None:
+    """Root or tree: whichever a commit touches, the next query gets what is live then."""
+    zones = {ZONE: image(leaf(TREES[1], 77, 1))}
+    table = HotTable(zones, random.Random(1))
+    query = dns.message.make_query(ZONE, "A").to_wire()
+    table.find(query)
+    change = {ZONE: upsert(records.alias(ZONE, "A", TREES[1])), TREES[0]: create(leaf(TREES[0], 88, 10**6))}[name]
+
+    moved_on(zones, table, [change])
+
+    assert table.prepared(query[2:]) is None
+    answer = prepared_answer(table, query, random.Random(3))
+    assert answer is not None
+    assert answer[-4:] == socket.inet_aton("127.1.0.77" if name == ZONE else "127.1.0.88")
+
+
+def test_zone_read_whole_drops_its_answers_and_those_of_the_zones_around_it(image) -> None:
+    """Without commits to go by, everything of the zone is made anew; another zone's answers stay."""
+    other = ZoneImage("other.test.", 3, [records.soa("other.test.", ttl=9, minimum=9), records.ns("other.test.")])
+    zones = {ZONE: image(), "other.test.": other}
+    table = HotTable(zones, random.Random(1))
+    inside, outside = (dns.message.make_query(name, "SOA").to_wire() for name in (f"s3.{ZONE}", "other.test."))
+    table.find(inside)
+    table.find(outside)
+
+    zones[f"s3.{ZONE}"] = ZoneImage(f"s3.{ZONE}", 5, [records.soa(f"s3.{ZONE}", ttl=9, minimum=9)])
+    table.changed(f"s3.{ZONE}", zones[f"s3.{ZONE}"], ())
+
+    assert table.prepared(inside[2:]) is None
+    assert table.prepared(outside[2:]) is not None
+    answer = prepared_answer(table, inside, random.Random(1))
+    assert answer is not None
+    assert len(dns.message.from_wire(answer).answer) == 1
+
+
+def test_table_that_is_full_goes_on(image, monkeypatch) -> None:
+    """Strangers with endless names or shapes cannot fill the memory, nor stop an answer."""
+    monkeypatch.setattr(hot_module, "MAX_QUERIES", 10)
+    monkeypatch.setattr(hot_module, "MAX_PREPARED", 5)
+    table = HotTable({ZONE: image()}, random.Random(1))
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        batch = SystemBatch(udp)
+        for number in range(100):
+            for flags in (0, 0x100, 0x120):
+                query = dns.message.make_query(f"no-{number}.{ZONE}", "A", flags=flags).to_wire()
+                table.answer(batch, [table.find(query)], ())
+
+    assert table.take_counts().total() == 300
+    assert len(table._queries) <= 10
+    assert len(table._ready) <= 5
+    assert len(table._users) <= 5
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [(10, 20, 30, 40, 100), tuple(range(231, 251))],
+    ids=["a cell for each", "more than there are cells"],
+)
+def test_prepared_answers_follow_the_weights(image, weights) -> None:
+    """50,000 draws: chi-square below its 0.999 quantile. Seed: 145."""
+    leaves = [leaf(TREES[1], number, weight) for number, weight in enumerate(weights)]
+    table = HotTable({ZONE: image(*leaves)}, random.Random(1))
+    hot, chance = table.find(dns.message.make_query(TREES[1], "A").to_wire()), random.Random(145)
+    assert hot is not None
+
+    drawn = Counter(hot.tails[int(chance.random() * hot.total)] for _ in range(50_000))
+
+    found = {gathered([tail])[-1]: times for tail, times in drawn.items()}
+    expected = {number: 50_000 * weight / sum(weights) for number, weight in enumerate(weights)}
+    assert set(found) == set(expected)
+    chi_square = sum((found[n] - mean) ** 2 / mean for n, mean in expected.items())
+    assert chi_square < CHI_SQUARE_999[len(weights) - 1]
