@@ -103,9 +103,10 @@ class RedisZoneFeed:
 
     async def _hear(self, pubsub: PubSub, wait_s: float) -> dict[str, int]:
         heard: dict[str, int] = {}
-        await self._ask_for_life(pubsub)
         message = await pubsub.get_message(timeout=min(wait_s, PING_AFTER_S))
-        if message is not None:
+        if message is None:
+            await self._ask_for_life(pubsub)
+        else:
             self._heard_s = asyncio.get_running_loop().time()
         for count in range(1, MAX_HINTS):
             if message is None:

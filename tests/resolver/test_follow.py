@@ -2,7 +2,7 @@
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,14 +13,17 @@ from deploy.embedded import server_binary, server_command, server_url
 from fencepost import records
 from fencepost.batch import ChangeBatch, create, upsert
 from fencepost.clock import Clock, SystemClock
-from fencepost.connect import open_zone_feed, open_zone_store
+from fencepost.connect import open_zone_store
 from fencepost.errors import StoreError
 from fencepost.events import EventBus, Recorder
+from fencepost.feed import ZoneFeed
 from fencepost.network import LinkSpec
+from fencepost.redis_client import open_client
+from fencepost.redis_feed import RedisZoneFeed
 from fencepost.settings import Settings
 from fencepost.stores import Actor, Commit, ZoneStore
 from resolver.answer import addresses
-from resolver.follow import Follower
+from resolver.follow import Changed, Follower
 
 ZONE = "dynamodb.us-east-1.fencepost.test."
 OTHER = "dynamodb-fips.us-east-1.fencepost.test."
@@ -33,12 +36,15 @@ class Followed:
         self,
         url: str,
         zones: tuple[str, ...] = (ZONE,),
+        *,
         propagation: LinkSpec | None = None,
         clock: Clock | None = None,
+        feed: Callable[[redis.asyncio.Redis], ZoneFeed] = RedisZoneFeed,
+        changed: Changed | None = None,
     ) -> None:
         settings = Settings(redis_url=url, stream_limit=100)
         self.events = Recorder()
-        self.feed = open_zone_feed(settings)
+        self.feed = feed(open_client(url))
         self.store = open_zone_store(settings, Actor("writer"))
         self.follower = Follower(
             self.feed,
@@ -48,6 +54,7 @@ class Followed:
             propagation=propagation or LinkSpec(),
             seed=1,
             name="resolver",
+            **({"changed": changed} if changed else {}),
         )
         self.running: asyncio.Task[None] | None = None
 
@@ -302,6 +309,109 @@ async def test_follower_cancelled_at_any_moment_ends(redis_url, follow) -> None:
         async with asyncio.timeout(10):
             await asyncio.wait({running})
         assert running.cancelled()
+
+
+class Deaf(RedisZoneFeed):
+    """A feed that loses every hint."""
+
+    async def hints(self, wait_s: float) -> Mapping[str, int] | None:
+        return None if await super().hints(min(wait_s, 0.05)) is None else {}
+
+
+async def test_follower_hints_that_are_lost_cost_a_round_at_most(redis_url, follow, eventually) -> None:
+    """A hint is no promise: every zone's head is compared about once a second, and what was missed is read."""
+    zones = tuple(f"e{n:03}.fencepost.test." for n in range(120))
+    followed = follow(redis_url, zones, feed=Deaf)
+    for zone in zones:
+        await make_zone(followed.store, zone)
+    followed.run()
+    await eventually(lambda: not followed.follower.not_loaded())
+
+    for zone in zones:
+        await put(followed.store, "1", zone=zone)
+
+    await eventually(lambda: all(followed.served(zone=zone) == "1" for zone in zones), timeout_s=10)
+    assert not followed.told("resolver.gap_found")
+
+
+async def test_follower_listens_again_after_its_connections_were_cut(redis_url, follow, eventually) -> None:
+    """What was committed while nobody listened is found at once: listening anew compares every zone."""
+    followed = follow(redis_url, (ZONE, OTHER))
+    await make_zone(followed.store)
+    await make_zone(followed.store, OTHER)
+    await followed.follower.tick()
+    client = redis.asyncio.Redis.from_url(redis_url)
+    await client.client_kill_filter(_type="pubsub")
+    await put(followed.store, "unheard", zone=OTHER)
+    await client.aclose()
+
+    await followed.follower.tick()
+    assert followed.follower.lost
+    await followed.follower.tick()
+
+    assert followed.served(zone=OTHER) == "unheard"
+    assert not followed.follower.lost
+    assert not followed.told("resolver.gap_found")
+
+
+async def test_follower_commits_made_while_it_starts_are_not_missed(redis_url, follow, eventually) -> None:
+    """Before it listens, between the pages and behind them: whenever a commit comes, it is served in the end."""
+    followed = follow(redis_url)
+    await make_zone(followed.store)
+    for n in range(30):
+        starting = follow(redis_url)
+        starting.run()
+        for _ in range(n):
+            await asyncio.sleep(0)
+        await put(followed.store, str(n))
+        await eventually(lambda starting=starting, n=n: starting.served() == str(n))
+        assert not starting.told("resolver.gap_found")
+        await starting.close()
+
+
+async def test_follower_applies_many_commits_in_parts_and_shows_only_whole_ones(redis_url, follow, eventually) -> None:
+    """A commit moves two records together: however much comes at once, nobody sees one without the other."""
+    followed = follow(redis_url)
+    await make_zone(followed.store)
+    followed.run()
+    await eventually(lambda: not followed.follower.not_loaded())
+    seen: set[str | None] = set()
+
+    async def look() -> None:
+        while followed.served("b") != "39":
+            assert followed.served("a") == followed.served("b")
+            seen.add(followed.served("a"))
+            await asyncio.sleep(0)
+
+    async def write() -> None:
+        for n in range(40):
+            changes = (upsert(records.txt(f"{name}.{ZONE}", str(n))) for name in names)
+            await followed.store.change(ChangeBatch(ZONE, tuple(changes)))
+
+    names = ["a", *(f"x{n}" for n in range(60)), "b"]
+    async with asyncio.timeout(60):
+        await asyncio.gather(look(), write())
+
+    assert len(seen) > 3, "it was looked at between commits"
+
+
+async def test_follower_tells_what_has_changed(redis_url, follow) -> None:
+    """Who prepares answers is told of every image that comes: read whole without commits, else with those it took."""
+    told: list[tuple[str, int, list[int]]] = []
+    followed = follow(
+        redis_url, changed=lambda zone, image, commits: told.append((zone, image.serial, [c.serial for c in commits]))
+    )
+    await make_zone(followed.store)
+    await followed.follower.tick()
+
+    await put(followed.store, "1")
+    await put(followed.store, "2")
+    while not told or told[-1][1] < 3:
+        await followed.follower.tick()
+
+    assert told[0] == (ZONE, 1, [])
+    assert [serial for _, _, serials in told for serial in serials] == [2, 3]
+    assert followed.follower.images[ZONE].serial == 3
 
 
 class OwnServer:

@@ -1,0 +1,192 @@
+"""The data plane's feed: what is read at one instant, what is heard, and when listening begins anew."""
+
+import asyncio
+
+import pytest
+
+from fencepost.batch import ChangeBatch, create, upsert
+from fencepost.errors import NoSuchHostedZone, StoreUnavailable
+from fencepost.feed import FeedPage, Since
+from fencepost.records import ns, soa, txt
+from fencepost.redis_client import open_client
+from fencepost.redis_feed import CHANNEL, RedisZoneFeed
+from fencepost.stores import Position
+
+ZONE = "dynamodb.us-east-1.fencepost.test."
+OTHER = "dynamodb-fips.us-east-1.fencepost.test."
+APEX = (soa(OTHER, ttl=1, minimum=1), ns(OTHER))
+
+
+@pytest.fixture
+async def client(redis_url):
+    """A client that looks at the server from outside."""
+    opened = open_client(redis_url)
+    yield opened
+    await opened.aclose()
+
+
+@pytest.fixture
+async def feed(redis_url):
+    """The feed of an adapter; it is closed after the test."""
+    opened = RedisZoneFeed(open_client(redis_url))
+    yield opened
+    await opened.close()
+
+
+def position(commit):
+    """Return where a commit stands."""
+    return Position(commit.serial, commit.at_us)
+
+
+async def test_page_shows_the_zone_and_its_last_commit_at_one_instant(zones, feed, change):
+    """A listing of one page is a state of the zone: its record sets, and the commit that made it."""
+    commit = await change(*(create(txt(f"r{n}.{ZONE}", "t")) for n in range(400)))
+
+    page = await feed.page(ZONE)
+
+    listed, start = [], None
+    while not listed or start is not None:
+        one = await zones.page(ZONE, start)
+        listed += one.record_sets
+        start = one.next_key
+    assert page == FeedPage(position(commit), tuple(listed))
+
+
+async def test_pages_of_a_large_zone_add_up_to_it(zones, feed, change):
+    """A zone beyond one page: the next page starts where the last one says, and nothing is repeated or left out."""
+    for first in (0, 600):
+        await change(*(create(txt(f"r{n:04}.{ZONE}", "t")) for n in range(first, first + 600)))
+
+    first = await feed.page(ZONE)
+    second = await feed.page(ZONE, first.next_key)
+
+    assert second.next_key is None
+    names = [record_set.name for record_set in first.record_sets + second.record_sets if record_set.type == "TXT"]
+    assert names == [f"r{n:04}.{ZONE}" for n in range(1200)]
+
+
+async def test_page_of_a_zone_that_does_not_exist_is_an_error(feed):
+    """As the control API has it."""
+    with pytest.raises(NoSuchHostedZone):
+        await feed.page(OTHER)
+
+
+async def test_page_of_a_zone_that_has_not_noted_its_time_says_so(client, feed, change):
+    """A zone whose last commit was made by an earlier version: only its history knows when."""
+    commit = await change(create(txt(f"a.{ZONE}", "t")))
+    await client.hdel(f"{{{ZONE}}}:meta", "at_us")
+
+    assert (await feed.page(ZONE)).head == Position(commit.serial, 0)
+    assert await feed.heads([ZONE]) == {ZONE: Position(commit.serial, 0)}
+
+
+async def test_heads_are_the_last_commits_and_leave_out_what_is_not_there(feed, change):
+    """Serial and time of each zone's last commit, which is how a follower knows that it has them all."""
+    await change(create(txt(f"a.{ZONE}", "t")))
+    commit = await change(create(txt(f"b.{ZONE}", "t")))
+
+    assert await feed.heads([OTHER, ZONE]) == {ZONE: position(commit)}
+    assert await feed.heads([]) == {}
+
+
+async def test_since_has_the_commit_of_the_serial_and_what_came_after_it(zones, feed, change):
+    """One reading proves that the history is the one that was followed, and says how it goes on."""
+    await zones.create_zone(OTHER, APEX)
+    first, second, third = [await change(upsert(txt(f"a.{ZONE}", text))) for text in "abc"]
+    (made,) = await zones.commits(OTHER)
+
+    found = await feed.since({ZONE: first.serial, OTHER: 1})
+    assert found == {ZONE: Since(position(first), (second, third)), OTHER: Since(position(made), ())}
+    assert await feed.since({ZONE: first.serial}, limit=1) == {ZONE: Since(position(first), (second,))}
+
+
+async def test_since_a_serial_that_is_not_kept_has_no_commits(client, feed, change):
+    """A history that does not reach so far back, or forward, brings nothing that could be taken for the next one."""
+    commits = [await change(upsert(txt(f"a.{ZONE}", str(n)))) for n in range(5)]
+    await client.xtrim(f"{{{ZONE}}}:stream", maxlen=2, approximate=False)
+
+    found = await feed.since({ZONE: commits[0].serial})
+    assert found == {ZONE: Since(position(commits[3]), ())}
+    assert await feed.since({ZONE: 99, OTHER: 1}) == {ZONE: Since(None, ()), OTHER: Since(None, ())}
+
+
+async def test_hints_name_every_zone_that_has_committed_since(zones, feed, change):
+    """The first call begins to listen; from then on each commit is heard of, a zone's creation included."""
+    assert await feed.hints(0) is None
+    assert await feed.hints(0) == {}
+    await zones.create_zone(OTHER, APEX)
+    await change(create(txt(f"a.{ZONE}", "t")))
+    commit = await change(create(txt(f"b.{ZONE}", "t")))
+
+    heard = {}
+    while len(heard) < 2 or heard[ZONE] < commit.serial:
+        heard |= await feed.hints(2)
+    assert heard == {ZONE: commit.serial, OTHER: 1}
+    assert await feed.hints(0) == {}
+
+
+async def test_hints_wait_for_the_first_one(feed, change):
+    """A commit ends the wait."""
+    await feed.hints(0)
+
+    waiting = asyncio.create_task(feed.hints(2.0))
+    await asyncio.sleep(0)
+    commit = await change(create(txt(f"a.{ZONE}", "t")))
+
+    assert await asyncio.wait_for(waiting, 1.5) == {ZONE: commit.serial}
+
+
+async def test_refused_batch_gives_no_hint(zones, feed):
+    """Only what was committed is heard of."""
+    await feed.hints(0)
+
+    with pytest.raises(NoSuchHostedZone):
+        await zones.change(ChangeBatch(OTHER, (create(txt(f"a.{OTHER}", "t")),)))
+
+    assert await feed.hints(0.05) == {}
+
+
+async def test_hints_that_are_none_are_passed_over(client, feed, change):
+    """Anybody can publish anything on a channel: that stops nobody."""
+    await feed.hints(0)
+    for text in (b"", b"\xff\xfe 7", f"{ZONE}", f"{ZONE} x", f"{ZONE} -1"):
+        await client.publish(CHANNEL, text)
+    commit = await change(create(txt(f"a.{ZONE}", "t")))
+
+    heard = {}
+    while ZONE not in heard:
+        heard |= await feed.hints(2)
+    assert heard[ZONE] == commit.serial
+
+
+async def test_hints_after_a_lost_connection_say_that_listening_began_again(client, feed, change):
+    """Nothing tells what was missed: it is an error first, and then any zone may have committed unheard."""
+    await feed.hints(0)
+    await client.client_kill_filter(_type="pubsub")
+
+    with pytest.raises(StoreUnavailable):
+        await feed.hints(2)
+    missed = await change(create(txt(f"a.{ZONE}", "t")))
+    assert await feed.hints(0) is None
+
+    heard = await change(create(txt(f"b.{ZONE}", "t")))
+    assert await feed.hints(2) == {ZONE: heard.serial}
+    assert heard.serial == missed.serial + 1
+
+
+async def test_hints_of_a_silent_connection_are_an_error_in_the_end(client, feed, monkeypatch):
+    """A wire that was cut brings no error and no hint: a connection that answers no PING is given up."""
+    monkeypatch.setattr("fencepost.redis_feed.PING_AFTER_S", 0.02)
+    monkeypatch.setattr("fencepost.redis_feed.ANSWER_TIMEOUT_S", 0.2)
+    await feed.hints(0)
+    await listen(feed, 20)  # twice as long as a silent one would be let be: this one answers
+
+    await client.client_pause(1000, all=True)
+    with pytest.raises(StoreUnavailable, match="was silent for"):
+        await listen(feed, 100)
+
+
+async def listen(feed, times):
+    """Listen so often, and hear nothing."""
+    for _ in range(times):
+        assert await feed.hints(0.02) == {}
