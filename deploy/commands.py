@@ -29,6 +29,9 @@ def up(
         typer.Option(help="Delays, losses and limits of the network: docs in fencepost/network.py."),
     ] = "lan",
     enactors: Annotated[int, typer.Option(min=1, max=99, help="How many, over the Availability Zones in turn.")] = 3,
+    workers: Annotated[
+        int, typer.Option(min=1, max=32, help="Resolver processes that answer on the DNS port together.")
+    ] = 1,
     seed: Annotated[int, typer.Option(help="Fixes every draw.")] = 1,
     port_base: Annotated[
         int,
@@ -84,6 +87,7 @@ def up(
         mode=Mode(mode),
         profile=profile,
         enactors=enactors,
+        workers=workers,
         seed=seed,
         port_base=port_base,
         region_file=region,

@@ -17,6 +17,7 @@ from fencepost.settings import DEFAULT_PORT_BASE, LOOPBACK, Settings, load_setti
 FIRST_ADMIN_PORT: Final = 10
 """Admin pages are served from `port_base + 10` on, one port for each process, in the order of the topology."""
 MAX_ENACTORS: Final = 99
+MAX_WORKERS: Final = 32
 MAX_PORT: Final = 65_535
 KINDS: Final = ("fleet", "resolver", "planner", "enactor", "watch", "load")
 
@@ -48,6 +49,7 @@ class SystemOptions:
         mode: the enactors' protocol.
         profile: the network profile's name.
         enactors: how many, 1 to 99, over the Availability Zones in turn.
+        workers: how many resolver processes answer on the DNS port together, 1 to 32.
         seed: fixes every draw.
         port_base: the DNS port; all other ports follow it.
         region_file: None means the default region.
@@ -62,6 +64,7 @@ class SystemOptions:
     mode: Mode = Mode.FIXED
     profile: str = "lan"
     enactors: int = 3
+    workers: int = 1
     seed: int = 1
     port_base: int = DEFAULT_PORT_BASE
     region_file: Path | None = None
@@ -121,7 +124,9 @@ def check_options(options: SystemOptions) -> None:
         raise StartupError(f"no network profile {options.profile!r}; there are {', '.join(PROFILES)}")
     if not 1 <= options.enactors <= MAX_ENACTORS:
         raise StartupError(f"--enactors {options.enactors} is outside 1 to {MAX_ENACTORS}")
-    highest = MAX_PORT - FIRST_ADMIN_PORT - len(KINDS) - options.enactors
+    if not 1 <= options.workers <= MAX_WORKERS:
+        raise StartupError(f"--workers {options.workers} is outside 1 to {MAX_WORKERS}")
+    highest = MAX_PORT - FIRST_ADMIN_PORT - len(KINDS) - options.enactors - (options.workers - 1)
     if not 1 <= options.port_base <= highest:
         raise StartupError(f"--port-base {options.port_base} is outside 1 to {highest}")
     if options.load_rate is not None and options.load_rate <= 0:
@@ -143,6 +148,7 @@ class _Process(NamedTuple):
     name: str
     module: str
     stage: Stage
+    number: int = 1
 
 
 def process_specs(
@@ -165,7 +171,9 @@ def pages_of(specs: Sequence[ProcessSpec]) -> tuple[Page, ...]:
 
 def _processes(options: SystemOptions, region: Region) -> Iterator[_Process]:
     yield _Process("fleet", "fleet", "lab.fleet", Stage.DATA_PLANE)
-    yield _Process("resolver", "resolver", "resolver", Stage.DATA_PLANE)
+    for number in range(1, options.workers + 1):
+        name = "resolver" if number == 1 else f"resolver-{number}"
+        yield _Process("resolver", name, "resolver", Stage.DATA_PLANE, number)
     yield _Process("planner", "planner", "planner", Stage.PLANNER)
     for name in enactor_names(region, options.enactors):
         yield _Process("enactor", name, "enactor", Stage.ENACTORS)
@@ -186,6 +194,9 @@ def _spec(
         "FENCEPOST_PORT_BASE": str(options.port_base),
         "FENCEPOST_ADMIN_PORT": str(admin_port),
     }
+    if process.kind == "resolver":
+        env["FENCEPOST_WORKERS"] = str(options.workers)
+        env["FENCEPOST_WORKER"] = str(process.number)
     if process.kind in {"planner", "enactor"}:
         env["FENCEPOST_WITHOUT"] = guards_off(options)
     if process.kind == "enactor":

@@ -172,6 +172,9 @@ def _of_automation(facts: Facts, thresholds: Thresholds) -> Iterator[Symptom]:
             yield Symptom(cause, None, f"{lives}: {doing} ({_last_word(members)})", members[0].name)
             silent = [process for process in silent if process.kind != kind]
     silent += [p for p in facts.processes if p.kind in ("fleet", "watch") and p.expected and p.answers is False]
+    resolvers = facts.of_kind("resolver")
+    if any(process.answers for process in resolvers):  # else the port is silent, which is said by itself
+        silent += [process for process in resolvers if process.expected and process.answers is False]
     for process in silent:
         yield Symptom(Cause.PROCESS_SILENT, None, f"{process.name} is silent ({_last_word([process])})", process.name)
 

@@ -3,8 +3,9 @@
 import sys
 
 from fencepost.service import serve
-from fencepost.settings import Settings, load_settings
+from fencepost.settings import load_settings
 from resolver.loop import build
+from resolver.settings import ResolverSettings
 
 if __name__ == "__main__":
-    sys.exit(serve(lambda: load_settings(Settings), build))
+    sys.exit(serve(lambda: load_settings(ResolverSettings), build))

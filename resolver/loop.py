@@ -1,4 +1,4 @@
-"""The resolver's process: it follows every zone of the region, and answers on two ports."""
+"""The resolver's process: it follows every zone of the region, and answers on two ports, or is one of those who do."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,6 @@ from fencepost.connect import check_server, open_zone_feed
 from fencepost.names import fence_name, rollback_name
 from fencepost.records import ADDRESS_TYPES
 from fencepost.service import Context, Service
-from fencepost.settings import Settings
 from fencepost.stores import Commit
 from resolver.answer import addresses, reply
 from resolver.cache import CachingResolver
@@ -18,14 +17,18 @@ from resolver.hot import HotTable
 from resolver.message import Reply, Transport
 from resolver.metrics import AUTHORITATIVE, CACHING, QueryMetrics
 from resolver.server import DnsServer
+from resolver.settings import ResolverSettings
 from resolver.upstream import AiodnsUpstream
 from resolver.zone import ZoneImage
 
 
 class ResolverService:
-    """The authoritative server on `dns_port` and the caching one in front of it on `cache_port`."""
+    """The authoritative server on `dns_port` and the caching one in front of it on `cache_port`.
 
-    def __init__(self, context: Context, settings: Settings) -> None:
+    Of several workers each has all zones in memory and answers on `dns_port`; the first alone has the cache.
+    """
+
+    def __init__(self, context: Context, settings: ResolverSettings) -> None:
         clock = SystemClock(settings.clock_skew_s)
         region = settings.region()
         self._settings, self._zones = settings, region.endpoint_names
@@ -38,21 +41,24 @@ class ResolverService:
             clock=clock,
             propagation=settings.network.propagation,
             seed=settings.seed,
-            name=settings.name,
+            name="resolver",  # not the worker's: a commit takes as long to reach one as to reach another
             changed=self._changed,
         )
         self._hot = HotTable(self._follower.images, self._rng)
         self._cache = CachingResolver(AiodnsUpstream(settings.dns_port), clock)
         metrics = QueryMetrics(context.registry, self._hot)
         authoritative = metrics.counted(AUTHORITATIVE, self._answer)
-        self._authoritative = DnsServer(authoritative, settings.dns_port, hot=self._hot)
-        self._caching = DnsServer(metrics.counted(CACHING, self._cache.reply), settings.cache_port)
+        self._servers = [
+            DnsServer(authoritative, settings.dns_port, hot=self._hot, shared=settings.workers > 1),
+        ]
+        if settings.worker == 1:
+            self._servers.append(DnsServer(metrics.counted(CACHING, self._cache.reply), settings.cache_port))
 
     async def start(self) -> None:
         """See `Service.start`."""
         await check_server(self._settings.redis_url)
-        await self._authoritative.start()
-        await self._caching.start()
+        for server in self._servers:
+            await server.start()
 
     async def run(self) -> None:
         """See `Service.run`."""
@@ -60,14 +66,14 @@ class ResolverService:
 
     async def stop(self) -> None:
         """See `Service.stop`."""
-        await self._caching.stop()
-        await self._authoritative.stop()
+        for server in reversed(self._servers):
+            await server.stop()
         await self._cache.close()
         await self._feed.close()
 
     def not_ready(self) -> str | None:
         """See `Service.not_ready`."""
-        if not (self._authoritative.is_listening and self._caching.is_listening):
+        if not all(server.is_listening for server in self._servers):
             return "the ports are not open yet"
         if waiting := self._follower.not_loaded():
             return f"{len(waiting)} of {len(self._zones)} zones were not read yet: {', '.join(waiting)}"
@@ -82,8 +88,7 @@ class ResolverService:
                 zone: {**endpoint_state(image), "commits_on_their_way": self._follower.pending(zone)}
                 for zone, image in sorted(images.items())
             },
-            "cache": self._cache.statistics._asdict(),
-        }
+        } | ({"cache": self._cache.statistics._asdict()} if self._settings.worker == 1 else {})
 
     def _changed(self, zone: str, image: ZoneImage, commits: Sequence[Commit]) -> None:
         self._hot.changed(zone, image, commits)
@@ -116,4 +121,5 @@ def _targets(image: ZoneImage, name: str) -> dict[str, str]:
 
 def build(context: Context) -> Service:
     """Return the resolver."""
+    assert isinstance(context.settings, ResolverSettings), "see resolver/__main__.py"
     return ResolverService(context, context.settings)

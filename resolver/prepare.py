@@ -6,9 +6,9 @@ endpoint has hundreds, and changes in one go.
 """
 
 import random
-import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Final
 
 import dns.flags
@@ -27,7 +27,11 @@ _OWNER: Final = (0xC000 | HEADER_SIZE).to_bytes(2)
 """A compression pointer to the question's name. Source: RFC 1035 section 4.1.4."""
 _CLASS_IN: Final = b"\0\1"
 _QUESTION_TAIL: Final = 4
-_FAMILIES: Final = {dns.rdatatype.A: socket.AF_INET, dns.rdatatype.AAAA: socket.AF_INET6}
+_FAMILIES: Final = {
+    dns.rdatatype.A: (AF_INET, (4).to_bytes(2)),
+    dns.rdatatype.AAAA: (AF_INET6, (16).to_bytes(2)),
+}
+"""Of addresses, with their size as a record states it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +110,11 @@ def _addresses(
 ) -> Prepared | None:
     """Return weighted addresses; None if some are none, if they are many, or not equally many in each record set."""
     try:
-        parts = [_records(candidate, query.type) for candidate in candidates]
+        parts = list(_records(candidates, query.type))
     except (OSError, ValueError):
         return None
     count, *others = {len(records) for records in parts}
-    tails = tuple(b"".join(records) for records in parts)
+    tails = tuple(map(b"".join, parts))
     if others or not _fits(query, tails[0]):
         return None
     weights = tuple(candidate.weight or 0 for candidate in candidates)
@@ -120,13 +124,14 @@ def _addresses(
     return Prepared(zone.name, names, False, flags, count, 0, tails, weights)  # noqa: FBT003 (fields, in order)
 
 
-def _records(record_set: RecordSet, kind: int) -> tuple[bytes, ...]:
-    """Return a record set's addresses on the wire, each once. Raises: OSError or ValueError if one is none."""
-    family = _FAMILIES[dns.rdatatype.RdataType(kind)]
-    ttl = min(MAX_TTL, max(0, record_set.ttl or 0))
-    head = _OWNER + kind.to_bytes(2) + _CLASS_IN + ttl.to_bytes(4)
-    packed = dict.fromkeys(socket.inet_pton(family, value) for value in record_set.values)
-    return tuple(head + len(address).to_bytes(2) + address for address in packed)
+def _records(candidates: tuple[RecordSet, ...], kind: int) -> Iterator[list[bytes]]:
+    """Yield each record set's addresses on the wire, each once. Raises: OSError or ValueError if one is none."""
+    family, size = _FAMILIES[dns.rdatatype.RdataType(kind)]
+    owner = _OWNER + kind.to_bytes(2) + _CLASS_IN
+    heads = {ttl: owner + min(MAX_TTL, max(0, ttl or 0)).to_bytes(4) + size for ttl in {c.ttl for c in candidates}}
+    for candidate in candidates:
+        head = heads[candidate.ttl]
+        yield [head + address for address in {inet_pton(family, value): None for value in candidate.values}]
 
 
 def _rendered(zone: ZoneImage, query: Query, names: tuple[str, ...], sent: Reply) -> Prepared | None:

@@ -136,9 +136,25 @@ def test_ports_are_all_different():
     assert max(port.number for port in listed) == 15500 + 10 + 4 + 99
 
 
+def test_specs_workers_are_processes_that_know_each_other():
+    """Each has a name, pages and a number of its own; all share the DNS port, which is listed once."""
+    found = specs(workers=3)
+
+    names = ["resolver", "resolver-2", "resolver-3"]
+    assert [spec.name for spec in found.values() if spec.kind == "resolver"] == names
+    assert [found[name].admin_port for name in names] == [15511, 15512, 15513]
+    assert [found[name].env["FENCEPOST_WORKER"] for name in names] == ["1", "2", "3"]
+    assert {found[name].env["FENCEPOST_WORKERS"] for name in names} == {"3"}
+    assert [
+        page.name for page in parse_pages(found["watch"].env["FENCEPOST_PROCESSES"]) if page.kind == "resolver"
+    ] == names
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
+        ({"workers": 0}, "--workers 0 is outside 1 to 32"),
+        ({"workers": 2, "port_base": 65516}, "--port-base 65516 is outside 1 to 65515"),
         ({"profile": "moon"}, "no network profile 'moon'; there are none, lan, region, accelerated"),
         ({"enactors": 0}, "--enactors 0 is outside 1 to 99"),
         ({"port_base": 0}, "--port-base 0 is outside 1 to 65516"),

@@ -190,8 +190,8 @@ def test_up_supervisor_killed_leaves_nothing(start_up):
 
 
 def test_up_each_child_killed_returns(start_up):
-    """Whichever process is killed is started again, and the system answers; its data is still there."""
-    up = start_up()
+    """Whichever is killed, one of two resolvers as well, is started again; the system answers, with its data."""
+    up = start_up("--workers", "2")
     up.wait_for("Ready.")
     before = children(up)
 

@@ -277,6 +277,19 @@ CASES = {
         "use1-az3-enactor is silent",
         "tail -n 5 /runs/0001/logs/use1-az3-enactor.*",
     ),
+    "one resolver of two": (
+        (),
+        {
+            "processes": (
+                *(PLANNER, *ENACTORS),
+                process("resolver", "resolver"),
+                replace(process("resolver-2", "resolver"), answers=False),
+            )
+        },
+        Cause.PROCESS_SILENT,
+        "resolver-2 is silent",
+        "tail -n 5 /runs/0001/logs/resolver-2.*",
+    ),
     "no planner": (
         (),
         {"processes": (replace(PLANNER, report_age_s=60.0, answers=False), *ENACTORS)},

@@ -59,9 +59,9 @@ async def start(free_ports: Callable[[int], int]) -> AsyncIterator[Callable[...,
     """Start resolver processes; they are killed in the end."""
     started: list[asyncio.subprocess.Process] = []
 
-    async def run(redis_url: str, base: int | None = None) -> Running:
+    async def run(redis_url: str, base: int | None = None, **more: object) -> Running:
         base, admin = base or free_ports(2), free_ports(1)
-        settings = {"REDIS_URL": redis_url, "PORT_BASE": base, "ADMIN_PORT": admin, "NAME": "resolver"}
+        settings = {"REDIS_URL": redis_url, "PORT_BASE": base, "ADMIN_PORT": admin, "NAME": "resolver"} | more
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "resolver"),
             env=os.environ | {f"FENCEPOST_{key}": str(value) for key, value in settings.items()},
@@ -167,3 +167,52 @@ async def test_process_without_a_server_ends_with_code_3(start) -> None:
 
     assert running.process.returncode == 3
     assert "no Redis server answers at redis://127.0.0.1:1/0" in text.decode()
+
+
+async def until_asked(running: Running, others: int = 0) -> None:
+    """Ask from ever other ports until a worker has had more than `others` queries: the system deals by port."""
+    wanted = 'fencepost_dns_queries_total{listener="authoritative",rcode="NOERROR",transport="udp"}'
+    for _ in range(200):
+        assert (await running.ask(0)).answer
+        _, metrics = await running.page("/metrics")
+        if any(float(line.split()[-1]) > others for line in metrics.splitlines() if line.startswith(wanted)):
+            return
+    raise AssertionError("none of 200 queries came to it")
+
+
+async def test_workers_share_the_port_and_stand_in_for_each_other(redis_url, start, store, free_ports) -> None:
+    """Two processes on one port: both answer, one that is killed is missed by nobody, and can come back."""
+    await make_zones(store)
+    base = free_ports(2)
+    first = await start(redis_url, base, WORKERS=2, WORKER=1)
+    second = await start(redis_url, base, WORKERS=2, WORKER=2, NAME="resolver-2")
+    for worker in (first, second):
+        await worker.until("/readyz", lambda status, _: status == 200)
+
+    await until_asked(first)
+    await until_asked(second)
+    assert (await first.ask(1)).answer, "the first one has the cache"
+    _, state = await second.page("/state")
+    assert '"cache"' not in state
+    second.process.kill()
+    await second.process.wait()
+    for _ in range(20):
+        assert (await first.ask(0)).answer
+    again = await start(redis_url, base, WORKERS=2, WORKER=2, NAME="resolver-2")
+    await again.until("/readyz", lambda status, _: status == 200)
+
+    await until_asked(again)
+
+
+async def test_worker_alone_does_not_share_its_port(redis_url, start, store, free_ports) -> None:
+    """Without workers a second resolver is told that the port is in use, and does not take half of the queries."""
+    await make_zones(store)
+    base = free_ports(2)
+    alone = await start(redis_url, base)
+    await alone.until("/readyz", lambda status, _: status == 200)
+
+    other = await start(redis_url, base, WORKERS=2, WORKER=2)
+    _, text = await asyncio.wait_for(other.process.communicate(), 20)
+
+    assert other.process.returncode == 3
+    assert f"cannot listen on 127.0.0.1 port {base}" in text.decode()
