@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import lru_cache
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -61,9 +62,12 @@ class Content(msgspec.Struct, frozen=True, array_like=True):
         return sum(target.weight for target in self.targets)
 
 
+_canonical: Final = attrgetter("identifier", "type")
+
+
 def content(ttl: int, targets: list[Target]) -> Content:
     """Return a content with its targets in canonical order, so that equal contents have equal digests."""
-    return Content(ttl, tuple(sorted(targets, key=lambda target: (target.identifier, target.type))))
+    return Content(ttl, tuple(sorted(targets, key=_canonical)))
 
 
 def encode_content(value: Content) -> bytes:
