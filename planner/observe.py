@@ -7,7 +7,6 @@ against it. An answer that makes no sense, or a check that this machine could no
 import asyncio
 import errno
 import random
-from collections.abc import Mapping
 from enum import StrEnum
 from http import HTTPStatus
 from types import MappingProxyType
