@@ -28,8 +28,8 @@ class Lane(StrEnum):
     FAST = "fast"
 
 
-class Target(msgspec.Struct, frozen=True, array_like=True):
-    """One load balancer's address in an endpoint.
+class Target(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One load balancer's address in an endpoint; there may be hundreds of thousands, so no collector looks at them.
 
     Attributes:
         identifier: its readable name, unique with `type` in the endpoint, e.g. `use1-az1-lb-003`; the set identifier.

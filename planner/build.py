@@ -81,9 +81,16 @@ class Built(NamedTuple):
 
 def view_fleet(layout: Layout, fleet: Mapping[str, Observed], requests: Requests) -> dict[str, View]:
     """Return every load balancer of the region as the planner sees it, in order of their names."""
+    return view_some(layout, layout.balancers, fleet, requests)
+
+
+def view_some(
+    layout: Layout, names: Iterable[str], fleet: Mapping[str, Observed], requests: Requests
+) -> dict[str, View]:
+    """Return some load balancers of the region as the planner sees them."""
     return {
-        name: _view(lb, fleet.get(name, Observed()), requests, layout.endpoints_of[name])
-        for name, lb in layout.balancers.items()
+        name: _view(layout.balancers[name], fleet.get(name, Observed()), requests, layout.endpoints_of[name])
+        for name in names
     }
 
 

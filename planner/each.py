@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from fencepost.capacity import NOTHING, Capacity
 from fencepost.plan import Content, Draft, draft_problems
 from fencepost.safety import Limits
-from planner.build import View, build_each, view_fleet
+from planner.build import View, build_each, view_some
 from planner.floor import ZoneSeen
 from planner.layout import Layout
 from planner.mend import mended
@@ -118,7 +118,7 @@ class _Basis(NamedTuple):
 class Maker:
     """Makes every endpoint's part, and again only where something has changed.
 
-    Invariant: `views` and `made` are what `view_fleet` and `make` return for the arguments of the last `update`.
+    Invariant: `views` and `made` are what `view_some` and `make` return for the arguments of the last `update`.
     """
 
     def __init__(self, layout: Layout, limits: Limits | None) -> None:
@@ -142,18 +142,24 @@ class Maker:
                 stale.append(name)
             elif made.is_whole and _are_equal(made.content, basis.last):
                 # What was made went into the plan as it was: nothing else can come of it, whatever the endpoint had.
-                self.made[name] = made._replace(differs=False) if made.differs else made
+                # It is kept as the plan has it, which is quicker to recognize, and is there once.
+                if made.content is not basis.last:
+                    self.made[name] = Made(basis.last, basis.last, None, None, differs=False)
             elif not _is_same(known, basis):
                 stale.append(name)
         self.made.update(make(self._layout, stale, self.views, last, lately=lately, limits=self._limits))
 
     def _look(self, fleet: Mapping[str, Observed], requests: Requests) -> set[str]:
         """Look at the fleet; return the endpoints of which a load balancer is not as it was."""
-        if fleet == self._fleet and requests == self._requests:
-            return set()
-        existing, views = self.views, view_fleet(self._layout, fleet, requests)
-        self._fleet, self._requests, self.views = dict(fleet), requests, views
-        moved = (name for name, view in views.items() if existing.get(name) != view)
+        names: Iterable[str] = self._layout.balancers
+        if self._fleet is not None and requests == self._requests:
+            existing = self._fleet
+            names = [name for name in names if fleet.get(name) is not existing.get(name)]
+            if not names:
+                return set()
+        views = view_some(self._layout, names, fleet, requests)
+        moved = [name for name, view in views.items() if self.views.get(name) != view]
+        self._fleet, self._requests, self.views = dict(fleet), requests, {**self.views, **views}
         return {endpoint for name in moved for endpoint in self._layout.endpoints_of[name]}
 
 

@@ -7,7 +7,6 @@ against it. An answer that makes no sense, or a check that this machine could no
 import asyncio
 import errno
 import random
-from collections.abc import Mapping
 from enum import StrEnum
 from http import HTTPStatus
 from types import MappingProxyType
@@ -166,7 +165,7 @@ class Observer:
         self, settings: PlannerSettings, region: Region, events: Events, clock: Clock, changed: Changed
     ) -> None:
         self.thresholds = Thresholds(settings.unhealthy_after, settings.healthy_after)
-        self.fleet: Mapping[str, Observed] = MappingProxyType({lb.name: Observed() for lb in region.load_balancer})
+        self.fleet = MappingProxyType({lb.name: Observed() for lb in region.load_balancer})
         self._settings, self._events, self._clock, self._changed = settings, events, clock, changed
         self._balancers = region.load_balancer
         self._chances = {lb.name: stream(settings.seed, settings.name, "checks", lb.name) for lb in self._balancers}
@@ -208,7 +207,7 @@ class Observer:
         seen = advance(existing, reading, self.thresholds)
         if seen == existing:
             return
-        self.fleet = MappingProxyType({**self.fleet, name: seen})
+        self.fleet = MappingProxyType(self.fleet | {name: seen})
         moved = (seen.healthy, seen.capacity) != (existing.healthy, existing.capacity)
         if moved:
             self._events.emit(
