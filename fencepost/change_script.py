@@ -24,10 +24,27 @@ def static_failures(batch: ChangeBatch) -> Failures:
     return {index: failure for index, failure in found if failure}
 
 
+COMMIT_SIZE: Final = 512
+"""Bytes of changes that a commit may have on average where a zone's history is as long as its limit says."""
+
+FEWEST_COMMITS: Final = 100
+"""So many are kept however large they are: who follows a zone must not have to read it whole again."""
+
+
+def commits_kept(stream_limit: int, batch_size: int) -> int:
+    """Return how many commits a zone keeps behind a batch of so many bytes, at most `stream_limit`.
+
+    The batch takes all of them for as large as itself: so small ones trim by number alone, and a large one, such as a
+    tree's, makes room for itself. Nobody has to count what is there.
+    """
+    return min(stream_limit, max(FEWEST_COMMITS, stream_limit * COMMIT_SIZE // max(1, batch_size)))
+
+
 def arguments(
     batch: ChangeBatch, failures: Failures, actor: Actor, *, processing_us: int, stream_limit: int, creating: bool
 ) -> list[Argument]:
     """Return ARGV of the script, as it says there."""
+    texts = encode_changes(batch.changes)
     sets = [change.record_set for change in batch.changes]
     keys = [record_set.order for record_set in sets]
     for index in failures:
@@ -40,11 +57,11 @@ def arguments(
         "" if batch.generation is None else batch.generation,
         batch.comment,
         processing_us,
-        stream_limit,
+        commits_kept(stream_limit, sum(map(len, texts))),
         int(creating),
         _notes(sets, failures),
     ]
-    found += [part for both in zip(keys, encode_changes(batch.changes), strict=True) for part in both]
+    found += [part for both in zip(keys, texts, strict=True) for part in both]
     return found
 
 

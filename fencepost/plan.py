@@ -1,12 +1,12 @@
 """Plans: what every endpoint of a region should answer, numbered, immutable, and shared where nothing changed."""
 
 import hashlib
-import ipaddress
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import lru_cache
 from operator import attrgetter
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Final
 
 import msgspec
@@ -240,8 +240,9 @@ def target_problems(target: Target) -> Iterator[str]:
 @lru_cache(maxsize=16_384)
 def is_address(text: str, record_type: str) -> bool:
     """Say whether a text is an IPv4 (for A) or IPv6 (for AAAA) address."""
+    # The C library's reading takes a tenth of module ipaddress's time. It has no scopes (`%eth0`), nor have AAAA records.
     try:
-        parsed = ipaddress.ip_address(text)
-    except ValueError:
+        inet_pton(AF_INET if record_type == "A" else AF_INET6, text)
+    except (OSError, ValueError):
         return False
-    return (parsed.version == 4) == (record_type == "A")  # noqa: PLR2004  -- IP versions 4 and 6
+    return True

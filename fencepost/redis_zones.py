@@ -34,7 +34,8 @@ class RedisZoneStore:
         client: a client that does not retry; closed by `close`.
         actor: who writes.
         replicas: how many replicas must have a batch before it counts as committed.
-        stream_limit: how many commits a zone keeps at least.
+        stream_limit: how many commits a zone keeps at least; of large ones fewer, see
+            `change_script.commits_kept`.
         processing_s: how long a zone refuses another batch after it took one (0: not at all).
         requests_per_s: the account's token bucket (0: no limit); its burst is one second's worth.
 

@@ -32,7 +32,8 @@ class Settings(BaseSettings):
         port_base: DNS is served on it, all other well-known ports follow.
         admin_port: where /healthz, /readyz, /state and /metrics are served on loopback; 0 lets the system choose.
         replicas: how many replicas must have a plan or a flip before it counts as done.
-        stream_limit: how many commits a zone keeps at least as its history.
+        stream_limit: how many commits a zone keeps at least as its history; of large ones fewer, see
+            `change_script.commits_kept`.
         clock_skew_s: added to the wall clock.
         without: guards that are off, by their names in `fencepost.guards`, separated by commas.
         max_removal_fraction, velocity_window_s, min_healthy, small_fleet: see `fencepost.safety.Limits`.

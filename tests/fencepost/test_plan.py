@@ -30,6 +30,11 @@ def problems(value, name=ONE):
         (86_401, (GOOD,), f"{ONE}: TTL 86401 is outside 0 to 86400 s"),
         (5, (Target("lb-1", "A", "", 1),), f"{ONE}: load balancer lb-1 has no address"),
         (5, (Target("lb-1", "A", "::1", 1),), f"{ONE}: load balancer lb-1: '::1' is not an address of type A"),
+        (
+            5,
+            (Target("lb-1", "AAAA", "fe80::1%eth0", 1),),
+            f"{ONE}: load balancer lb-1: 'fe80::1%eth0' is not an address of type AAAA",
+        ),
         (5, (Target("lb-1", "MX", "x", 1),), f"{ONE}: load balancer lb-1 has type 'MX', which is neither A nor AAAA"),
         (5, (Target("lb-1", "A", "127.1.0.1", 256),), f"{ONE}: load balancer lb-1 has weight 256, outside 0 to 255"),
         (

@@ -1,0 +1,207 @@
+"""Calls that go out together: each has its own outcome, on a real server and on one that is a script of the test's."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+from redis.exceptions import ConnectionError as LostConnection
+from redis.exceptions import DataError, NoScriptError, ReadOnlyError, ResponseError
+
+from fencepost.batch import ChangeBatch, create
+from fencepost.errors import InvalidChangeBatch, OutcomeUnknown, StoreUnavailable
+from fencepost.records import ns, soa, txt
+from fencepost.redis_client import open_client
+from fencepost.redis_pipe import MAX_PIPELINES, BusyLoadingError
+from fencepost.redis_zones import RedisZoneStore
+from fencepost.stores import Actor
+
+ACTOR = Actor("use1-az1-enactor")
+
+
+@pytest.fixture
+async def client(redis_url):
+    """A client of the real server."""
+    opened = open_client(redis_url)
+    yield opened
+    await opened.aclose()
+
+
+async def batches_read(client):
+    """Return how often the server has read from its sockets: a pipeline of small calls is one read."""
+    return (await client.info("stats"))["total_reads_processed"]
+
+
+async def test_calls_of_one_turn_are_one_write(client):
+    """A hundred calls that are made at once reach the server in a few reads, and each gets its own answer."""
+    await client.hset("h", mapping={str(number): number for number in range(100)})
+    before = await batches_read(client)
+
+    found = await asyncio.gather(*(client.hget("h", str(number)) for number in range(100)))
+
+    assert found == [b"%d" % number for number in range(100)]
+    assert await batches_read(client) - before < 10
+
+
+async def test_error_of_one_call_is_its_callers_alone(client):
+    """What the server refuses, what it does not know and what cannot be sent: the calls beside it are answered."""
+    await client.hset("h", mapping={"f": "v"})
+    await client.set("text", "t")
+
+    found = await asyncio.gather(
+        client.hget("h", "f"),
+        client.hget("text", "f"),
+        client.evalsha("0" * 40, 1, "h"),
+        client.hget("h", None),
+        client.hgetall("h"),
+        return_exceptions=True,
+    )
+
+    assert found[0] == b"v"
+    assert found[4] == {b"f": b"v"}
+    assert [type(error) for error in found[1:4]] == [ResponseError, NoScriptError, DataError]
+
+
+async def test_caller_who_is_cancelled_leaves_the_others_their_answers(client):
+    """A cancelled call may be carried out or not; its neighbours' answers stay theirs."""
+    await client.hset("h", mapping={str(number): number for number in range(10)})
+    calls = [asyncio.create_task(client.hget("h", str(number))) for number in range(10)]
+    await asyncio.sleep(0)
+    calls[3].cancel()
+    await asyncio.sleep(0)
+    calls[4].cancel()
+
+    found = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert [index for index, reply in enumerate(found) if isinstance(reply, asyncio.CancelledError)] == [3, 4]
+    assert [reply for reply in found if isinstance(reply, bytes)] == [b"%d" % n for n in range(10) if n not in (3, 4)]
+    assert await client.hget("h", "7") == b"7"
+
+
+async def test_batches_at_once_are_each_committed_or_refused_by_themselves(redis_url):
+    """A batch refused in the middle of a pipeline takes no other with it; a forgotten script is loaded again."""
+    zones = RedisZoneStore(open_client(redis_url), ACTOR)
+    names = [f"z{number}.test." for number in range(20)]
+    await asyncio.gather(*(zones.create_zone(name, (soa(name, ttl=9, minimum=9), ns(name))) for name in names))
+    await zones.change(ChangeBatch(names[5], (create(txt(f"x.{names[5]}", "t")),)))
+    probe = open_client(redis_url)
+    await probe.script_flush()
+    await probe.aclose()
+
+    found = await asyncio.gather(
+        *(zones.change(ChangeBatch(name, (create(txt(f"x.{name}", "t")),))) for name in names), return_exceptions=True
+    )
+
+    await zones.close()
+    assert isinstance(found[5], InvalidChangeBatch)
+    assert [commit.serial for index, commit in enumerate(found) if index != 5] == [2] * 19
+
+
+@asynccontextmanager
+async def scripted(tmp_path, talk):
+    """A server that has `talk` with each connection, once the client has introduced itself."""
+
+    async def greet(reader, writer):
+        try:
+            await talk(reader, writer)
+        finally:
+            writer.close()
+
+    place = tmp_path / "redis.sock"
+    async with await asyncio.start_unix_server(greet, place):
+        yield f"unix://{place}"
+
+
+async def commands(reader):
+    """Yield commands as they arrive, each a list of words."""
+    while line := await reader.readline():
+        words = []
+        for _ in range(int(line[1:])):
+            size = int((await reader.readline())[1:])
+            words.append((await reader.readexactly(size + 2))[:-2])
+        yield words
+
+
+def answering(*replies, then_close=False):
+    """Return a talk that gives replies to HGETs in turn, and OK to all else."""
+
+    async def talk(reader, writer):
+        left = list(replies)
+        async for words in commands(reader):
+            if words[0] not in (b"HGET", b"EVALSHA"):
+                writer.write(b"+OK\r\n")
+            elif left:
+                writer.write(left.pop(0))
+            elif then_close:
+                return
+
+    return talk
+
+
+async def test_refusal_by_a_server_that_loads_or_takes_no_writes_is_one_calls_alone(tmp_path):
+    """To be certainly not executed is said of the call that was refused so, never of those behind it."""
+    talk = answering(b"$1\r\na\r\n", b"-LOADING loading\r\n", b"-READONLY replica\r\n", b"$1\r\nd\r\n")
+    async with scripted(tmp_path, talk) as url:
+        client = open_client(url)
+        found = await asyncio.gather(*(client.hget("h", name) for name in "abcd"), return_exceptions=True)
+        await client.aclose()
+
+    assert found[0] == b"a"
+    assert found[3] == b"d"
+    assert [type(error) for error in found[1:3]] == [BusyLoadingError, ReadOnlyError]
+
+
+async def test_connection_lost_in_mid_pipeline_fails_what_was_not_answered(tmp_path):
+    """Who has an answer keeps it; of every other call nobody can say whether it was executed."""
+    async with scripted(tmp_path, answering(b"$1\r\na\r\n", b"$1\r\nb\r\n", then_close=True)) as url:
+        client = open_client(url)
+        found = await asyncio.gather(*(client.hget("h", name) for name in "abcd"), return_exceptions=True)
+        await client.aclose()
+
+    assert found[:2] == [b"a", b"b"]
+    assert [type(error) for error in found[2:]] == [LostConnection] * 2
+
+
+async def test_writes_under_way_on_a_lost_connection_are_unknown(tmp_path):
+    """The store's three outcomes hold for each call of a pipeline."""
+    committed = b"*3\r\n$9\r\ncommitted\r\n:2\r\n$1\r\n7\r\n"
+    async with scripted(tmp_path, answering(committed, then_close=True)) as url:
+        zones = RedisZoneStore(open_client(url), ACTOR)
+        changes = (zones.change(ChangeBatch(f"{n}.test.", (create(txt(f"x.{n}.test.", "t")),))) for n in range(3))
+        found = await asyncio.gather(*changes, zones.read("0.test.", []), return_exceptions=True)
+        await zones.close()
+
+    assert found[0].serial == 2
+    assert [type(error) for error in found[1:]] == [OutcomeUnknown, OutcomeUnknown, StoreUnavailable]
+
+
+async def test_pipelines_under_way_are_few_and_later_calls_wait_for_one_to_end(tmp_path):
+    """Calls of many turns share a few connections; all are answered."""
+    talking, most, full, go_on = 0, 0, asyncio.Event(), asyncio.Event()
+
+    async def talk(reader, writer):
+        nonlocal talking, most
+        async for words in commands(reader):
+            if words[0] != b"HGET":
+                writer.write(b"+OK\r\n")
+                continue
+            talking += 1
+            most = max(most, talking)
+            if talking == MAX_PIPELINES:
+                full.set()
+            await go_on.wait()
+            talking -= 1
+            writer.write(b"$1\r\nx\r\n")
+
+    async with scripted(tmp_path, talk) as url:
+        client = open_client(url)
+        calls = []
+        for _ in range(20):
+            calls.append(asyncio.create_task(client.hget("h", "f")))
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await full.wait()
+        go_on.set()
+        assert await asyncio.gather(*calls) == [b"x"] * 20
+        await client.aclose()
+
+    assert most == MAX_PIPELINES
