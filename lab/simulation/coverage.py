@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 from fencepost.events import Event
 from lab.simulation.choice import Fault
 from lab.simulation.client import Call
-from lab.simulation.judge import CHANGE_WIDTH, FIRST_CHANGE
+from lab.simulation.judge import FIRST_CHANGE
 
 Wants = Callable[[Event], bool]
 
@@ -118,6 +118,8 @@ class Coverage:
             self._committed(call, comment)
 
     def _committed(self, call: Call, comment: str) -> None:
+        if _took_over(call):
+            self.counts[TAKEN_OVER] += 1
         if comment.startswith(FLIP):
             self._flipped.add(call.process)
         elif comment.startswith("clean"):
@@ -126,17 +128,14 @@ class Coverage:
             tree = (call.zone, comment.split(",", maxsplit=1)[0])
             if self._builders.setdefault(tree, call.process) != call.process:
                 self.counts[BUILT_BY_TWO] += 1
-        elif comment == "lock taken" and _took_over(call):
-            self.counts[TAKEN_OVER] += 1
 
 
 def _took_over(call: Call) -> bool:
     """Say whether a batch deletes another one's lock; one's own is taken again where its fate was not learnt."""
-    for at in range(FIRST_CHANGE, len(call.args), CHANGE_WIDTH):
-        text = call.args[at + 2]
-        if call.args[at] == "DELETE" and isinstance(text, bytes):
-            return f'"{call.process} '.encode() not in text.replace(b"\\", b"")
-    return False
+    action, _, text = call.args[FIRST_CHANGE : FIRST_CHANGE + 3]
+    if action != "DELETE" or not isinstance(text, bytes) or not text.startswith(b'["_lock.'):
+        return False
+    return f'"{call.process} '.encode() not in text.replace(b"\\", b"")
 
 
 ALL: Final = (*BY_EVENT, *LOST_BY, *BY_FAULT, AFTER_FLIP, LOST_PLAN, BUILT_BY_TWO, TAKEN_OVER)
