@@ -3,7 +3,7 @@
 A zone that a newer plan waits for is healed by installing that; one that is at the latest plan is restored in place.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from enactor.check import Protection
@@ -48,9 +48,9 @@ class Auditor:
         self._due: set[str] = set()
         self._found: dict[str, Found] = {}
 
-    def call_for(self, plan: Plan) -> None:
-        """Let every zone of a plan be looked at when its turn comes."""
-        self._due |= set(plan.digests)
+    def call_for(self, zones: Iterable[str]) -> None:
+        """Let some zones be looked at when their turn comes."""
+        self._due.update(zones)
 
     def is_damaged(self, zone: str) -> bool:
         """Say whether a zone was found damaged, and is not healed yet."""
@@ -110,7 +110,7 @@ class Auditor:
         for generation in (root_generation(zone, view.root), plan.generation):
             if generation is None:
                 continue
-            listing = await self._api.listing(zone, tree_key(zone, generation))
+            listing = await self._api.listing(zone, tree_key(zone, generation), within=tree_name(zone, generation))
             said = next((Manifest.parse(zone, r) for r in listing if r.name == manifest_name(zone, generation)), None)
             if generation == plan.generation or said is None or said.digest == short(plan.digests[zone]):
                 return generation, listing
@@ -122,7 +122,7 @@ class Auditor:
             return (
                 f"there is no root, though the zone was moved to plan {view.fence.generation}" if view.fence else None
             )
-        listing = await self._api.listing(zone, tree_key(zone, generation))
+        listing = await self._api.listing(zone, tree_key(zone, generation), within=tree_name(zone, generation))
         if not any(r.name == tree_name(zone, generation) for r in listing):
             return f"the root points to plan-{generation:06d}, which is not there"
         if view.fence is None:

@@ -8,7 +8,7 @@ from fencepost.control import ControlApi
 from fencepost.errors import InvalidChangeBatch, TreeTaken
 from fencepost.events import Events
 from fencepost.guards import Guard
-from fencepost.names import tree_name
+from fencepost.names import lock_name, tree_name
 from fencepost.plan import Plan
 from fencepost.records import RecordSet
 
@@ -36,14 +36,18 @@ class TreeBuilder:
             await self.make_room(hand, plan, view)
             return None
         record = view.manifest.record(zone, generation) if view.manifest else None
+        # The view is as old as the way to the zone is long: who is late is refused, and leaves no tree behind.
+        proof = view.proof(zone) if Guard.FENCE in self._guards and not hand.holds else ()
         try:
             for part, done in zip(parts[start.done :], range(start.done + 1, whole.total + 1), strict=True):
                 following = whole._replace(done=done).record(zone, generation)
                 comment = f"tree {generation}, batch {done} of {whole.total}"
-                await hand.commit(generation, comment, *swap(record, following), *map(create, part))
-                record = following
+                await hand.commit(generation, comment, *proof, *swap(record, following), *map(create, part))
+                record, proof = following, ()
         except InvalidChangeBatch as error:
             self._events.emit("enactor.tree_refused", zone=zone, generation=generation, reason=str(error))
+            if error.concerns(lock_name(zone)):
+                raise
             # With the manifest refused too, somebody else is building this very tree: no room has to be made.
             if {failed.name for failed in error.failed} == {tree_name(zone, generation)}:
                 await self.make_room(hand, plan, view)
@@ -66,7 +70,7 @@ class TreeBuilder:
         from somebody who changed a tree. Raises: TreeTaken if it is live with another content.
         """
         zone, generation, whole = hand.zone, plan.generation, manifest_of(plan, hand.zone)
-        found = await self._api.listing(zone, tree_key(zone, generation))
+        found = await self._api.listing(zone, tree_key(zone, generation), within=tree_name(zone, generation))
         leaves = [record_set for record_set in found if record_set.name == tree_name(zone, generation)]
         lacking = [r for r in tree_records(zone, generation, plan.content(zone)) if r not in leaves]
         proof = view.proof(zone)

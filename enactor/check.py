@@ -190,7 +190,8 @@ class Protection:
         generation = root_generation(zone, view.root)
         if generation is None:
             return None
-        return content_of(zone, generation, await self._api.listing(zone, tree_key(zone, generation)))
+        listing = await self._api.listing(zone, tree_key(zone, generation), within=tree_name(zone, generation))
+        return content_of(zone, generation, listing)
 
     def _tell(self, zone: str, plan: Plan, error: PlanUnsafe) -> None:
         key = (plan.digests[zone], error.rule)

@@ -8,15 +8,15 @@ Each guard can be off by itself, to show what it is worth: `fencepost.guards`. S
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, Literal
 
 from enactor.audit import Auditor
 from enactor.build import TreeBuilder
-from enactor.cleaner import deletions, older_trees, referenced_trees, trees_in
+from enactor.cleaner import trees_in
+from enactor.cleaning import OldTrees
 from enactor.hand import ZoneHand
 from enactor.held import Held
-from enactor.lock import lock_key
-from enactor.pace import CleanPace
+from enactor.pace import CleanPace, SweepPace
 from enactor.protocol import Outcome, Tools
 from enactor.reader import PlanReader
 from enactor.tree import flip_rollback, flip_root, manifest_of, root_generation
@@ -38,9 +38,8 @@ from fencepost.errors import (
 )
 from fencepost.fence import Fence, fence_key
 from fencepost.guards import Guard
-from fencepost.names import rollback_name
+from fencepost.names import lock_name, rollback_name
 from fencepost.plan import Plan, short
-from fencepost.records import RecordSet
 
 STANDING: Final = (FenceAhead, ControlRecordInvalid, NoSuchHostedZone, TreeTaken)
 """What only a person or another plan ends."""
@@ -55,12 +54,12 @@ class FixedEnactor:
         self._builder = TreeBuilder(tools.api, tools.events, self._guards)
         self._verifier = TreeVerifier(tools.api, tools.clock, tools.events, tools.settings)
         self._auditor = Auditor(tools.api, tools.protection, tools.clock, tools.events, self._guards)
-        self._pace = CleanPace(tools.cleaning)
+        self._old_trees = OldTrees(tools.api, tools.settings)
+        self._pace, self._sweep = CleanPace(tools.cleaning), SweepPace(self._pauses.sweep_s)
         self._held = Held(tools.clock, tools.events, 2 * self._pauses.lock_ttl_s + self._pauses.verify_wait_s)
         self._plan: Plan | None = None
         self._reader = PlanReader(tools.plans)
         self._told = 0
-        self._swept_s = float("-inf")
         self._streaks: dict[str, int] = {}
         self._dropped: set[str] = set()
         self._flips = 0
@@ -69,17 +68,17 @@ class FixedEnactor:
         """Install the latest plan on every endpoint, then clean; an endpoint in trouble holds up no other."""
         plan = await self._read_plan()
         began_s = self._tools.clock.monotonic()
-        sweeps = began_s >= self._swept_s + self._pauses.sweep_s
-        due = [e for e in plan.digests if sweeps or self._held.is_due(e, plan.generation)] if plan else []
-        if plan is None or not due:
+        swept = self._sweep.turns(plan.digests, began_s) if plan else []
+        due = [e for e in plan.digests if e in swept or self._held.is_due(e, plan)] if plan else []
+        if plan is None or not (due or self._pace.called):
             return self._outcome("nothing is due: each zone has the latest plan, or is left alone for a moment")
-        if sweeps:
-            self._swept_s = began_s
-            if Guard.SELF_REPAIR in self._guards:
-                self._auditor.call_for(plan)
+        if Guard.SELF_REPAIR in self._guards:
+            self._auditor.call_for(swept)
+        self._pace.call_for(swept, thorough=True)
         # What is held is tried again and again: that is no news until it is another plan's turn.
-        news = plan.generation != self._told or any(endpoint not in self._held.reasons for endpoint in due)
-        self._told = plan.generation
+        reasons = self._held.reasons
+        news = bool(due) and (plan.generation != self._told or any(endpoint not in reasons for endpoint in due))
+        self._told = plan.generation if due else self._told
         if news:
             self._events.emit("enactor.pass_started", generation=plan.generation)
         await self._each(due, self._install)
@@ -121,6 +120,7 @@ class FixedEnactor:
         self._plan = await self._reader.latest()
         if self._plan is not None:
             self._tools.protection.remember(self._plan)
+            self._held.turn_to(self._plan)
         return self._plan
 
     async def _current(self) -> Plan | None:
@@ -164,28 +164,16 @@ class FixedEnactor:
         if plan is None or hand.zone not in plan.digests:
             return True
         if arrived := await self._act(hand, plan):
-            self._held.arrived(hand.zone, plan.generation)
+            self._held.arrived(hand.zone, plan)
             hand.streak = 0
         return arrived
 
     async def _act(self, hand: ZoneHand, plan: Plan) -> bool:
         try:
-            read = await self._tools.api.read(hand.zone, view_keys(hand.zone, plan.generation))
-            view = ZoneView.of(hand.zone, plan.generation, read)
-            self._held.look(hand.zone, view)
-            await self._auditor.look(hand.zone, view)
-            if view.fence is not None and plan.generation <= view.fence.generation:
+            view = await self._look(hand.zone, plan)
+            if view.fence is not None and self._is_done(hand.zone, plan, view.fence):
                 return await self._nothing_newer(hand, plan, view, view.fence)
-            if view.fence is None and await self._moved_by_hand(hand.zone, plan, view):
-                return False
-            keeps = view.root and view.fence is not None and view.fence.digest == short(plan.digests[hand.zone])
-            # Whoever keeps its content has nothing taken away.
-            if not keeps and not self._tools.api.knows_time:
-                # What a window allows is judged by the store's time, which the lock's own commit tells.
-                await self._locked(hand, plan, view)
-                return False
-            history = None if keeps else await self._tools.protection.approve(hand.zone, plan, view)
-            return await self._locked(hand, plan, view) and await self._build_and_flip(hand, plan, view, history)
+            return await self._move(hand, plan, view)
         except OutcomeUnknown as error:
             # The write may be in the zone: the next step reads it and goes on from what it finds.
             self._held.trouble(hand.zone, str(error))
@@ -194,46 +182,60 @@ class FixedEnactor:
         except InvalidChangeBatch as error:
             self._held.trouble(hand.zone, str(error))
             self._events.emit("enactor.step_refused", zone=hand.zone, generation=plan.generation, reason=str(error))
+            if error.concerns(lock_name(hand.zone)) and hand.streak:
+                return await self._wait_for_lock(hand)
             return False
 
-    async def _locked(self, hand: ZoneHand, plan: Plan, view: ZoneView) -> bool:
-        """Take the lock, if it is not ours yet; say whether the plan is still the latest then."""
-        if hand.holds:
-            return True
-        if not await hand.try_lock(view.lock):
+    async def _look(self, zone: str, plan: Plan) -> ZoneView:
+        """Read a zone's control records. Raises: ZoneFrozen."""
+        view = ZoneView.of(zone, plan.generation, await self._tools.api.read(zone, view_keys(zone, plan.generation)))
+        self._held.look(zone, view)
+        await self._auditor.look(zone, view)
+        return view
+
+    async def _move(self, hand: ZoneHand, plan: Plan, view: ZoneView) -> bool:
+        """Move a zone to a plan that is newer than what it has, as soon as its lock is ours or free."""
+        zone = hand.zone
+        if view.fence is None and await self._moved_by_hand(zone, plan, view):
+            return False
+        if not hand.reach(view.lock):
             # A plan that is superseded meanwhile is dropped: the next step begins with the latest.
-            await self._wait_for_lock(hand)
-            return False
-        # The view is as old as the call for the lock was long: what came meanwhile may be in the zone already.
-        latest = await self._current()
-        if latest is None or latest.generation == plan.generation:
-            return True
-        self._drop(hand.zone, plan, f"plan {latest.generation} came while the lock was taken")
-        return False
+            return await self._wait_for_lock(hand)
+        if view.root and view.fence is not None and view.fence.digest == short(plan.digests[zone]):
+            # Whoever keeps its content has nothing taken away.
+            return await self._build_and_flip(hand, plan, view, None)
+        if (view.root or view.capacity) and not self._tools.api.knows_time:
+            # What a window allows is judged by the store's time, which the lock's own commit tells.
+            return not await hand.try_lock(view.lock) and await self._wait_for_lock(hand)
+        return await self._build_and_flip(hand, plan, view, await self._tools.protection.approve(zone, plan, view))
 
-    async def _wait_for_lock(self, hand: ZoneHand) -> None:
+    async def _wait_for_lock(self, hand: ZoneHand) -> Literal[False]:
         """Leave the endpoint alone for a while and go on with the others; without fairness wait on the spot."""
         pause_s = self._pauses.backoff_s(hand.streak, self._tools.rng)
         if Guard.FAIRNESS not in self._guards:
             await self._tools.clock.sleep(pause_s)
-            return
+            return False
         self._held.wait(hand.zone, pause_s)
         if hand.streak < (most := self._tools.settings.max_tries):
-            return
+            return False
         reason = f"its lock is lost in {most} tries or more"
         if self._held.hold(hand.zone, reason):
             self._events.emit("enactor.lock_exhausted", zone=hand.zone, streak=hand.streak, reason=reason)
+        return False
+
+    def _is_done(self, zone: str, plan: Plan, fence: Fence) -> bool:
+        """Say whether a plan has nothing for a zone; one that is damaged is healed by whatever plan is newer."""
+        return plan.generation <= fence.generation or (fence.has(plan, zone) and not self._auditor.is_damaged(zone))
 
     async def _nothing_newer(self, hand: ZoneHand, plan: Plan, view: ZoneView, fence: Fence) -> bool:
         """Drop a plan that the zone has, or has gone past. Raises: FenceAhead if no plan explains the fence."""
         zone = hand.zone
-        if (fence.generation, fence.digest) == (plan.generation, short(plan.digests[zone])):
+        if fence.has(plan, zone):
             if not self._auditor.is_damaged(zone):
                 return True
             if hand.holds:
                 return await self._auditor.restore(hand, plan, view)
-            await self._locked(hand, plan, view)
-            return False
+            return not await hand.try_lock(view.lock) and await self._wait_for_lock(hand)
         latest = await self._current()
         if latest is None or latest.generation <= max(plan.generation, fence.generation - 1):
             if Guard.PLAN_RECHECK not in self._guards:
@@ -264,7 +266,7 @@ class FixedEnactor:
         if history is None and not self._auditor.is_damaged(zone):
             return await self._flip(hand, plan, "enactor.fence_advanced", flip)
         whole = await self._builder.build(hand, plan, view)
-        if whole is None or not await self._verified(hand, plan, view):
+        if whole is None or not await self._verified(hand, plan, view) or await self._superseded(zone, plan):
             return False
         noted = self._tools.protection.noting(zone, content, view, history) if history is not None else ()
         # Where there is no fence, whoever moves the zone by hand moves the root alone: then that is what is compared.
@@ -306,7 +308,7 @@ class FixedEnactor:
         if zone in self._dropped or latest is None or latest.digests.get(zone) == plan.digests[zone]:
             return False
         self._dropped.add(zone)
-        self._drop(zone, plan, f"plan {latest.generation} came while its tree was looked at")
+        self._drop(zone, plan, f"plan {latest.generation} came while its tree was built")
         return True
 
     def _fencing(self, plan: Plan, view: ZoneView, zone: str) -> tuple[Change, ...]:
@@ -324,8 +326,9 @@ class FixedEnactor:
         Raises: InvalidChangeBatch if the only thing wrong is that rollback's target is missing.
         """
         zone, generation = hand.zone, plan.generation
+        self._pace.call_for([zone])
         try:
-            await hand.commit(generation, f"{event.rpartition('.')[2]} {generation}", *changes)
+            await hand.commit(generation, f"{event.rpartition('.')[2]} {generation}", *changes, last=True)
         except InvalidChangeBatch as error:
             if all(failed.name == rollback_name(zone) for failed in error.failed):
                 raise
@@ -335,14 +338,15 @@ class FixedEnactor:
             self._events.emit("enactor.flip_refused", zone=zone, generation=generation, reason=str(error), stale=stale)
             return False
         self._events.emit(event, zone=zone, generation=generation)
+        self._held.moved(zone, plan)
         self._dropped.discard(zone)
         self._auditor.healed(zone, generation, f"plan {generation} was installed")
         return True
 
     async def _to_clean(self, plan: Plan) -> list[str]:
         """Return the endpoints whose turn it is to be cleaned; a newer plan that waits goes before, if it can."""
-        thawed = [endpoint for endpoint in plan.digests if not self._held.is_frozen(endpoint)]
-        if Guard.THROTTLING not in self._guards:
+        thawed = [zone for zone in self._pace.called if zone in plan.digests and not self._held.is_frozen(zone)]
+        if Guard.THROTTLING not in self._guards or not thawed:
             return thawed
         latest = await self._current()
         return self._pace.turns(thawed, hurry=latest is not None and latest.generation != plan.generation)
@@ -351,35 +355,22 @@ class FixedEnactor:
         """Delete old trees that nothing points to, with the proof that this has not changed since they were chosen."""
         hand = self._tools.hand(endpoint)
         try:
-            listing = await self._tools.api.listing(endpoint)
-            old, proof = self._old_trees(endpoint, plan, listing)
-            lock = next((record_set for record_set in listing if record_set.key == lock_key(endpoint)), None)
-            if not old or not await hand.try_lock(lock):
-                return
-            batches = deletions(endpoint, listing, old)
-            for batch in batches[:1] if Guard.THROTTLING in self._guards else batches:
-                trees = trees_in(endpoint, batch)
-                await hand.commit(None, f"clean {trees[0]} to {trees[-1]}", *proof, *batch)
-                self._events.emit("enactor.trees_cleaned", zone=endpoint, trees=trees)
+            thorough = self._pace.is_thorough(endpoint)
+            doomed = await self._old_trees.find(endpoint, plan.generation, thorough=thorough)
+            if not doomed.batches or not hand.reach(doomed.lock):
+                # Who has the lock is at work there; what is left the next flip or sweep finds.
+                self._pace.done(endpoint)
+            else:
+                for batch in doomed.batches[:1] if Guard.THROTTLING in self._guards else doomed.batches:
+                    trees = trees_in(endpoint, batch)
+                    await hand.commit(None, f"clean {trees[0]} to {trees[-1]}", *doomed.proof, *batch)
+                    self._events.emit("enactor.trees_cleaned", zone=endpoint, trees=trees)
         except OutcomeUnknown as error:
             self._events.emit("enactor.outcome_unknown", zone=endpoint, reason=str(error))
         except ZoneFrozen as error:
             self._held.freeze(error)
         except ChangeRefused as error:
+            self._pace.done(endpoint)
             self._events.emit("enactor.clean_refused", zone=endpoint, reason=str(error))
         finally:
             await hand.release()
-
-    def _old_trees(
-        self, endpoint: str, plan: Plan, listing: Sequence[RecordSet]
-    ) -> tuple[list[int], tuple[Change, ...]]:
-        """Return which trees may go, and the proof that they still may; without the guard age is all that counts."""
-        keep = self._tools.settings.keep
-        if Guard.CLEANER_CHECK not in self._guards:
-            return older_trees(endpoint, listing, plan.generation - keep), ()
-        fence = next((record_set for record_set in listing if record_set.key == fence_key(endpoint)), None)
-        if fence is None:
-            return [], ()
-        referenced = referenced_trees(endpoint, listing)
-        old = older_trees(endpoint, listing, Fence.parse(endpoint, fence).generation - keep)
-        return [tree for tree in old if tree not in referenced], swap(fence, fence)

@@ -17,6 +17,8 @@ class ZoneHand:
         self._api, self._lock, self._events = api, lock, events
         self.zone = lock.zone
         self.streak = 0
+        self._existing: RecordSet | None = None
+        self._reached = False
 
     @property
     def holds(self) -> bool:
@@ -30,36 +32,52 @@ class ZoneHand:
 
     async def try_lock(self, existing: RecordSet | None) -> bool:
         """Try once to take the lock, given the record as it was read; an unknown outcome counts as not taken."""
-        if not self._lock.may_take(existing):
-            return self._missed(f"held by {existing.text}" if existing else "")
+        if not self.reach(existing):
+            return False
         try:
-            await self._api.change(ChangeBatch(self.zone, self._lock.taking(existing), comment="lock taken"))
+            await self.commit(None, "lock taken")
         except InvalidChangeBatch:
-            return self._missed("somebody else was first")
-        except OutcomeUnknown:
-            self._lock.unknown()
-            raise
-        self._lock.committed()
-        self._events.emit("enactor.lock_acquired", zone=self.zone, streak=self.streak)
-        self.streak = 0
+            return False
         return True
 
-    async def commit(self, generation: int | None, comment: str, *changes: Change) -> Commit:
-        """Commit changes behind the lock. Raises: ChangeRefused, StoreError; after both the lock may be gone."""
+    def reach(self, existing: RecordSet | None) -> bool:
+        """Say whether the lock is ours or free, given the record as it was read: then the next batch takes it along."""
+        self._existing, self._reached = existing, self.holds or self._lock.may_take(existing)
+        return self._reached or self._missed(f"held by {existing.text}" if existing else "")
+
+    async def commit(self, generation: int | None, comment: str, *changes: Change, last: bool = False) -> Commit:
+        """Commit changes behind the lock, which is taken if it is only within reach, and given back with the `last`.
+
+        Raises: ChangeRefused, StoreError; after both the lock may be gone.
+        """
+        takes, gives = not self.holds, last and self.holds
+        assert self.holds or self._reached, f"the lock of {self.zone} is out of reach"
+        begin = self._lock.taking(self._existing) if takes else self._lock.renewing()
+        begin = self._lock.releasing() if gives else begin
         try:
-            commit = await self._api.change(
-                ChangeBatch(self.zone, (*self._lock.renewing(), *changes), generation, comment)
-            )
+            commit = await self._api.change(ChangeBatch(self.zone, (*begin, *changes), generation, comment))
         except InvalidChangeBatch as error:
             if error.concerns(lock_name(self.zone)):
-                self._lock.lost()
-                self._events.emit("enactor.lock_lost", zone=self.zone, generation=generation, reason=str(error))
+                self._lose(generation, error)
             raise
         except OutcomeUnknown:
+            self._reached = False
             self._lock.unknown()
             raise
-        self._lock.committed()
+        (self._lock.lost if gives else self._lock.committed)()
+        self._reached = False
+        if takes:
+            self._events.emit("enactor.lock_acquired", zone=self.zone, streak=self.streak)
+            self.streak = 0
         return commit
+
+    def _lose(self, generation: int | None, error: InvalidChangeBatch) -> None:
+        self._reached = False
+        if not self.holds:
+            self._missed("somebody else was first")
+            return
+        self._lock.lost()
+        self._events.emit("enactor.lock_lost", zone=self.zone, generation=generation, reason=str(error))
 
     async def keep(self) -> None:
         """Renew the lock where it would not outlast a longer wait. Raises: as `commit`."""

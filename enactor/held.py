@@ -7,8 +7,14 @@ from enactor.view import ZoneView
 from fencepost.clock import Clock
 from fencepost.errors import ZoneFrozen
 from fencepost.events import Events
+from fencepost.fence import Fence
 from fencepost.notice import Notice
-from fencepost.plan import Plan
+from fencepost.plan import Plan, short
+
+
+def _mark(generation: int, digest: str) -> Fence:
+    """Return a fence as far as it counts here: whose flip it was does not."""
+    return Fence(generation, digest, "")
 
 
 class Wait(NamedTuple):
@@ -34,7 +40,9 @@ class Held:
 
     def __init__(self, clock: Clock, events: Events, stuck_s: float) -> None:
         self._clock, self._events, self._stuck_s = clock, events, stuck_s
-        self._at: dict[str, int] = {}
+        self._at: dict[str, Fence] = {}
+        self._fences: dict[str, Fence | None] = {}
+        self._generation = 0
         self._seen: dict[str, int] = {}
         self._waits: dict[str, Wait] = {}
         self._reasons: dict[str, str] = {}
@@ -52,9 +60,19 @@ class Held:
         """Say whether a zone was frozen when it was last looked at."""
         return zone in self._frozen
 
-    def is_due(self, zone: str, generation: int) -> bool:
-        """Say whether it is a zone's turn: it is not at this generation, and is not to be waited for."""
-        return self._at.get(zone) != generation and not self._waits_for(zone, generation)
+    def turn_to(self, plan: Plan) -> None:
+        """Take note of the latest plan: zones that have what it wants there need not be looked at for that."""
+        if plan.generation == self._generation:
+            return
+        self._generation = plan.generation
+        for zone, fence in self._at.items():
+            if zone in plan.digests and fence.has(plan, zone):
+                self._seen[zone] = plan.generation
+
+    def is_due(self, zone: str, plan: Plan) -> bool:
+        """Say whether it is a zone's turn: it is not known to have this plan, and is not to be waited for."""
+        at = self._at.get(zone)
+        return (at is None or not at.has(plan, zone)) and not self._waits_for(zone, plan.generation)
 
     def is_waiting(self, zone: str) -> bool:
         """Say whether a zone's turn comes later."""
@@ -108,9 +126,16 @@ class Held:
             self._standstills[zone] = Standstill(generation, self._clock.monotonic())
         return self._reasons[zone] != before
 
-    def arrived(self, zone: str, generation: int) -> None:
+    def moved(self, zone: str, plan: Plan) -> None:
+        """Note that a zone's fence was moved to a plan."""
+        self._fences[zone] = _mark(plan.generation, short(plan.digests[zone]))
+
+    def arrived(self, zone: str, plan: Plan) -> None:
         """Note that a zone has a plan, or an equal one: nothing holds it."""
-        self._at[zone] = self._seen[zone] = generation
+        fence = self._fences.get(zone)
+        known = fence is not None and fence.has(plan, zone)
+        self._at[zone] = fence if fence and known else _mark(plan.generation, short(plan.digests[zone]))
+        self._seen[zone] = plan.generation
         self._stands.discard(zone)
         for noted in (self._reasons, self._trouble, self._waits, self._standstills):
             noted.pop(zone, None)
@@ -120,7 +145,10 @@ class Held:
 
         Raises: ZoneFrozen before anything is written in vain.
         """
-        self._seen[zone] = view.fence.generation if view.fence else 0
+        fence = _mark(view.fence.generation, view.fence.digest) if view.fence else None
+        if fence is None or fence != self._at.get(zone):
+            self._seen[zone] = fence.generation if fence else 0
+        self._fences[zone] = fence
         if view.frozen is not None:
             raise ZoneFrozen(zone, Notice.parse(" ".join(view.frozen.values).strip('"')).told)
         if zone in self._frozen:

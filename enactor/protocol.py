@@ -64,7 +64,8 @@ class Tools:
         events: Events,
     ) -> "Tools":
         """Return the tools of one enactor process that starts now. Raises: RegionInvalid."""
-        rate, cleans = settings.api_rate, settings.clean_batches_per_s
+        region = settings.region()
+        rate, cleans = settings.api_rate, settings.clean_batches_per_s or max(5.0, len(region.endpoint))
         bucket = TokenBucket(rate, max(1.0, rate), clock)
         pauses = settings.pauses
         api = ControlApi(
@@ -76,7 +77,7 @@ class Tools:
             longest_s=pauses.backoff_cap_s,
             bucket=bucket,
         )
-        known = known_addresses(settings.region())
+        known = known_addresses(region)
         protection = Protection(settings, known, plans=plans, api=api, events=events)
         cleaning = TokenBucket(cleans, max(1.0, cleans), clock)
         return cls(

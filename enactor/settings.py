@@ -29,7 +29,8 @@ class EnactorSettings(Settings):
             propagation, at least 0.5).
         api_requests_per_s: calls to the control API that this enactor makes at most (None: a third of what the profile
             allows the account; 0: no bound).
-        clean_batches_per_s: batches that this enactor's cleaner deletes at most, all zones together.
+        clean_batches_per_s: batches that this enactor's cleaner deletes at most, all zones together (None: as many as
+            there are endpoints, at least 5).
     """
 
     protocol: Literal["buggy", "fixed"] = "fixed"
@@ -43,7 +44,7 @@ class EnactorSettings(Settings):
     verify_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
     verify_wait_s: Annotated[float, Field(gt=0)] | None = None
     api_requests_per_s: Annotated[float, Field(ge=0)] | None = None
-    clean_batches_per_s: Annotated[float, Field(gt=0)] = 5.0
+    clean_batches_per_s: Annotated[float, Field(gt=0)] | None = None
 
     @property
     def pauses(self) -> Pauses:

@@ -76,7 +76,9 @@ class TreeVerifier:
 
     async def damage(self, zone: str, plan: Plan) -> str | None:
         """Read a tree back; return what is wrong with it in words, None if it is exactly the plan's."""
-        listing = await self._api.listing(zone, tree_key(zone, plan.generation))
+        listing = await self._api.listing(
+            zone, tree_key(zone, plan.generation), within=tree_name(zone, plan.generation)
+        )
         leaves = {r for r in listing if r.name == tree_name(zone, plan.generation)}
         wanted = set(tree_records(zone, plan.generation, plan.content(zone)))
         if leaves == wanted:

@@ -67,14 +67,24 @@ class ControlApi:
         """Whether a commit has told the store's time."""
         return self._ahead_s is not None
 
-    async def listing(self, zone: str, start: RecordKey | None = None) -> tuple[RecordSet, ...]:
-        """Return every record set of a zone from `start` on. Its pages may be of different serials: prove, then act."""
+    async def listing(
+        self, zone: str, start: RecordKey | None = None, *, within: str | None = None
+    ) -> tuple[RecordSet, ...]:
+        """Return every record set of a zone from `start` on. Its pages may be of different serials: prove, then act.
+
+        `within`: only what has this name, or a name below it, which all follow each other in a listing.
+        """
         page = await self._page(zone, start)
         found = list(page.record_sets)
-        while page.next_key is not None:
+        while page.next_key is not None and _is_within(page.next_key.name, within):
             page = await self._page(zone, page.next_key)
             found += page.record_sets
-        return tuple(found)
+        return tuple(record_set for record_set in found if _is_within(record_set.name, within))
+
+    async def first(self, zone: str, start: RecordKey) -> RecordSet | None:
+        """Return the first record set of a zone from `start` on, None if none follows. Costs one small read."""
+        found = (await self._patient(zone, lambda: self._zones.page(zone, start, 1))).record_sets
+        return found[0] if found else None
 
     async def _page(self, zone: str, start: RecordKey | None) -> ZonePage:
         return await self._patient(zone, lambda: self._zones.page(zone, start))
@@ -96,3 +106,7 @@ class ControlApi:
     def _pause(self, tries: int, base_s: float) -> float:
         """Return how long to wait after the nth try, drawn from all of its span."""
         return self._rng.uniform(0, min(self._longest_s, base_s * 2.0**tries))
+
+
+def _is_within(name: str, domain: str | None) -> bool:
+    return domain is None or name == domain or name.endswith("." + domain)

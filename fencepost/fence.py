@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from fencepost.errors import ControlRecordInvalid
 from fencepost.names import fence_name
+from fencepost.plan import Plan, short
 from fencepost.records import RecordKey, RecordSet, txt
 
 TEXT: Final = re.compile(r"^([0-9]{1,15}) ([0-9a-f]{8}) (\S+)$", re.ASCII)
@@ -23,6 +24,17 @@ class Fence(NamedTuple):
     generation: int
     digest: str
     flip_id: str
+
+    def has(self, plan: Plan, zone: str) -> bool:
+        """Say whether a zone with this fence has what a plan wants there, and refuses every plan that wants otherwise.
+
+        Every plan from the one that last spoke of the endpoint on has one content there. So a fence from then on
+        refuses all that is older, and who is late with a plan in between finds nothing to do either. An older fence
+        with the same digest does not: the content may have changed and changed back, and the plan between may still be
+        on its way. Source: docs/invariants.md, I5, "Who has the latest plan".
+        """
+        since = plan.unchanged_since(zone)
+        return since <= self.generation <= plan.generation and self.digest == short(plan.digests[zone])
 
     def record(self, zone: str) -> RecordSet:
         """Return the TXT record that says it."""

@@ -39,6 +39,10 @@ class TokenBucket:
         self._tokens -= 1
         return True
 
+    def give_back(self) -> None:
+        """Put a token back that was taken for nothing."""
+        self._tokens = min(self._burst, self._tokens + 1)
+
     def _refill(self) -> None:
         now_s = self._clock.monotonic()
         passed_s = 0.0 if self._at_s is None else now_s - self._at_s

@@ -1,15 +1,16 @@
 """Who acts in a world: the shipped processes' own code, on stores whose calls park."""
 
+import random
 from typing import Final
 
 from enactor.protocol import Tools
 from enactor.rounds import PROTOCOLS, Rounds
 from fencepost.batch import LIMITS, Limits
 from fencepost.errors import EndpointPinned, OutcomeUnknown, PlanError, PlansFrozen, StoreError
-from fencepost.plan import Draft
+from fencepost.plan import Content, Draft
 from fencepost.redis_plans import RedisPlanStore
 from lab.simulation.process import Main, Process
-from lab.simulation.scenario import Scene
+from lab.simulation.scenario import NAMES, Scene
 from lab.simulation.stores import RETRY_S, plans_of, zones_of
 
 PUBLISHER: Final = "publisher"
@@ -80,8 +81,7 @@ def publisher(scene: Scene) -> Main:
         plans, rng = plans_of(process), process.rng("plans")
         latest = await _known(plans, process) if process.life > 1 else 0
         while latest < scene.scenario.generations:
-            changed = [zone for zone in scene.zones if latest == 0 or rng.random() < 0.6] or [rng.choice(scene.zones)]  # noqa: PLR2004
-            draft = Draft({zone: rng.choice(scene.contents) for zone in changed}, f"plan {latest + 1}")
+            draft = Draft(_changes(scene, latest, rng), f"plan {latest + 1}")
             try:
                 latest = await plans.publish(draft, expected=latest)
             except (PlansFrozen, EndpointPinned):
@@ -91,6 +91,15 @@ def publisher(scene: Scene) -> Main:
                 latest = await _known(plans, process)
 
     return main
+
+
+def _changes(scene: Scene, latest: int, rng: random.Random) -> dict[str, Content]:
+    """Return what the plan after the latest one changes."""
+    if wants := scene.scenario.wants:
+        letter = wants[latest % len(wants)]
+        return {} if letter == "." else dict.fromkeys(scene.zones, scene.contents[NAMES.upper().index(letter)])
+    changed = [zone for zone in scene.zones if latest == 0 or rng.random() < 0.6] or [rng.choice(scene.zones)]  # noqa: PLR2004
+    return {zone: rng.choice(scene.contents) for zone in changed}
 
 
 async def _known(plans: RedisPlanStore, process: Process) -> int:

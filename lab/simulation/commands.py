@@ -42,6 +42,13 @@ def explore(
     generations: Annotated[
         int | None, typer.Option(help="How many plans are published. Default: 3; 4 where buggy is drawn.")
     ] = None,
+    wants: Annotated[
+        str,
+        typer.Option(
+            help="What the plans want, a letter for each: A, B, C or D is a content for all endpoints, a dot changes "
+            "none; ABA changes and changes back. Default: drawn."
+        ),
+    ] = "",
     balancers: Annotated[int, typer.Option(help="How many load balancers are behind each endpoint, at most.")] = 3,
     keep: Annotated[int, typer.Option(help="How many generations' trees the cleaner leaves.")] = 1,
     faults: Annotated[
@@ -116,6 +123,7 @@ def explore(
         enactors=enactors,
         endpoints=endpoints,
         generations=generations,
+        wants=wants,
         balancers=balancers,
         keep=keep,
         faults=faults,

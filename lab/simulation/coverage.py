@@ -127,6 +127,8 @@ class Coverage:
             self._committed(call, comment)
 
     def _committed(self, call: Call, comment: str) -> None:
+        if _took_over(call):
+            self.counts[TAKEN_OVER] += 1
         if comment.startswith(FLIP):
             self._flipped.add(call.process)
         elif comment.startswith("clean"):
@@ -135,16 +137,14 @@ class Coverage:
             tree = (call.zone, comment.split(",", maxsplit=1)[0])
             if self._builders.setdefault(tree, call.process) != call.process:
                 self.counts[BUILT_BY_TWO] += 1
-        elif comment == "lock taken" and _took_over(call):
-            self.counts[TAKEN_OVER] += 1
 
 
 def _took_over(call: Call) -> bool:
     """Say whether a batch deletes another one's lock; one's own is taken again where its fate was not learnt."""
-    for text in texts_in(call.args):
-        if isinstance(text, bytes) and text.startswith(b'["DELETE"'):
-            return f'"{call.process} '.encode() not in text.replace(b"\\", b"")
-    return False
+    first = next(iter(texts_in(call.args)), b"")
+    if not isinstance(first, bytes) or not first.startswith(b'["DELETE",["_lock.'):
+        return False
+    return f'"{call.process} '.encode() not in first.replace(b"\\", b"")
 
 
 ALL: Final = (

@@ -47,6 +47,7 @@ class Request(NamedTuple):
     enactors: int | None
     endpoints: int | None
     generations: int | None
+    wants: str
     balancers: int
     keep: int
     faults: int | None
@@ -86,6 +87,11 @@ def options_of(asked: Request) -> Options:
         raise UsageError("an exhaustive search knows neither --planner, --operator nor --batch-records; draw schedules")
     if asked.by in {"bounded", "exhaustive"} and asked.forgets:
         raise UsageError("--forgets is drawn: use --strategy random, pct or mixed")
+    letters = "." + NAMES[: asked.balancers + 1].upper()
+    if set(asked.wants) - set(letters) or asked.wants.startswith("."):
+        raise UsageError(f"--wants {asked.wants} has letters that are not among {letters}, or begins with a dot")
+    if asked.wants and (asked.planner or asked.operator):
+        raise UsageError("--wants says what a script publishes; leave out --planner and --operator")
     if asked.forgets and (asked.operator or not asked.planner):
         raise UsageError("--forgets is for --planner without --operator: nobody would publish, or thaw, once more")
     buggy = asked.mode == "buggy"
@@ -97,6 +103,7 @@ def options_of(asked: Request) -> Options:
         enactors=_within("--enactors", asked.enactors, 2 if small else 3, MOST_ENACTORS),
         endpoints=_within("--endpoints", asked.endpoints, 1 if small else 3, len(NAMES)),
         generations=_within("--generations", asked.generations, 4 if buggy and not systematic else 3, 1000),
+        wants=asked.wants,
         balancers=_within("--balancers", asked.balancers, 3, 200, least=3),
         keep=_within("--keep", asked.keep, 1, 1000),
         faults=_within("--faults", asked.faults, 0 if small else 3, 100, least=0),

@@ -29,6 +29,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         mode: the enactors' protocol.
         enactors, endpoints, balancers: how many; every load balancer is behind every endpoint.
         generations: how many plans are published.
+        wants: what the script's plans want, a letter for each: A, B, ... a content for every endpoint; "." names none,
+            as a plan that changes something else. Empty: drawn. It repeats itself if there are more plans.
         planner: whether the real planner publishes them, from changes of the fleet; else a script does.
         planners: how many of them there are, if it does: one, or more over the same store.
         operator: whether an operator freezes, thaws, rolls back, repairs and publishes meanwhile.
@@ -51,6 +53,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     endpoints: int = 3
     balancers: int = 3
     generations: int = 4
+    wants: str = ""
     planner: bool = False
     planners: int = 1
     operator: bool = False
@@ -74,6 +77,11 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Refuse what could not heal."""
         if self.forgets and (self.operator or not self.planner):
             raise ValueError("plans that were forgotten take `planner`, and no `operator`: see `Scenario.forgets`")
+        known = "." + NAMES[: self.balancers + 1].upper()
+        if set(self.wants) - set(known) or self.wants.startswith("."):
+            raise ValueError(
+                f"`wants` {self.wants!r} has letters that are not among {known}, or names nothing at first"
+            )
 
 
 class _EnactorSettings(EnactorSettings):

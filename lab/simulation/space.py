@@ -16,7 +16,7 @@ from lab.invariants.violation import Violation
 from lab.simulation.actors import ANSWERED, FAILED, FIRED, KILLED, STARTED, Actor, Node, Told, label
 from lab.simulation.choice import START, TIMER, Choice, Fault
 from lab.simulation.client import Call, access_of
-from lab.simulation.coverage import Coverage, comment_of
+from lab.simulation.coverage import Coverage
 from lab.simulation.drive import PROCESS_FAILED
 from lab.simulation.judge import commit_of
 from lab.simulation.process import EPOCH_S
@@ -249,7 +249,7 @@ class Space:
         done = slot.done.get((number, now_s))
         if done is None:
             done = slot.done[number, now_s] = self._do(slot, call, now_s)
-            if comment_of(call) == "lock taken":
+            if call.name == "change_batch":
                 self.coverage.note(call, Fault.NONE, committed=done.slot is not slot)
         return done
 

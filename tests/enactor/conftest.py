@@ -19,6 +19,7 @@ from fencepost.clock import Clock
 from fencepost.connect import open_plan_store, open_zone_store
 from fencepost.errors import FencepostError, OutcomeUnknown, StoreUnavailable
 from fencepost.events import EventBus, Recorder
+from fencepost.fence import Fence, fence_key
 from fencepost.names import fence_name, lock_name, tree_name
 from fencepost.plan import Content, Draft, Target, content
 from fencepost.records import RecordKey, RecordSet
@@ -274,11 +275,12 @@ class World:
         raise AssertionError(f"not within {most} rounds: {outcome.text}")
 
     async def install(self, staged: Staged, *, most: int = 10) -> None:
-        """Do rounds until every zone's fence is at the latest plan."""
+        """Do rounds until every zone's fence says that it has the latest plan."""
 
         async def installed() -> bool:
-            latest = await self.plans.latest_generation()
-            return all([await self.fenced(zone) == latest for zone in self.zones])
+            latest = await self.plans.latest()
+            fences = {zone: (await self.records(zone)).get(fence_key(zone)) for zone in self.zones}
+            return all(record and Fence.parse(zone, record).has(latest, zone) for zone, record in fences.items())
 
         await self.ticks(staged, installed, most=most)
 

@@ -43,7 +43,7 @@ async def test_zone_without_a_fence_that_a_hand_moves_past_the_plan_is_not_taken
 
     async def read(zone, keys):
         reads.append(zone)
-        if len(reads) == 2:  # with the lock in hand nothing but this read stands between plan and flip
+        if len(reads) == 1:  # nothing but this read stands between the look at the plan and the tree
             await world.publish(b=world.targets(weight=2))
             await move_by_hand(world, 2)
         return await really(zone, keys)

@@ -4,7 +4,9 @@ from itertools import pairwise
 
 import pytest
 
-from enactor.pace import CleanPace
+from enactor.cleaner import trees_in
+from enactor.cleaning import OldTrees
+from enactor.pace import SLICE, SWEEP_ZONE_S, CleanPace, SweepPace
 from fencepost.names import generation_of
 from fencepost.throttle import TokenBucket
 
@@ -106,10 +108,54 @@ async def test_cleaner_leaves_a_zone_alone_that_has_no_fence(world):
 def test_pace_gives_each_zone_its_turn_and_puts_it_off_once_for_a_plan_that_waits(world):
     """One token a second: the zone that waited longest is next; hurry costs it one turn, never two."""
     pace = CleanPace(TokenBucket(1.0, 1.0, world.clock))
+    pace.call_for(["b", "a"])
 
     turns = []
     for hurry in (False, False, True, True, True, True):
-        turns.append(pace.turns(["b", "a"], hurry=hurry))
+        turns.append(pace.turns(pace.called, hurry=hurry))
         world.clock.now_s += 1.0
 
     assert turns == [["a"], ["b"], [], ["a"], ["b"], ["a"]]
+
+
+def test_pace_takes_nothing_for_a_turn_that_came_to_nothing(world):
+    """A sweep calls for many zones that have nothing to clean: they use up no other zone's rate."""
+    pace = CleanPace(TokenBucket(1.0, 1.0, world.clock))
+    pace.call_for(["a", "b"])
+
+    first = pace.turns(pace.called, hurry=False)
+    pace.done("a")
+
+    assert first == ["a"]
+    assert pace.turns(pace.called, hurry=False) == ["b"]
+
+
+def test_sweep_takes_its_time_where_there_are_many_zones_and_leaves_none_out(world):
+    """A few at a time, so that no plan waits for it, and each of them once in a while that grows with their number."""
+    pace, zones, found = SweepPace(5.0), [f"{n:04d}" for n in range(1000)], []
+
+    while len(found) < 2 * len(zones):
+        swept = pace.turns(zones, world.clock.now_s)
+        assert len(swept) <= SLICE
+        found += [(zone, world.clock.now_s) for zone in swept]
+        world.clock.now_s += 0.02
+
+    first, again = dict(found[:1000]), dict(found[1000:])
+    assert sorted(first) == sorted(again) == zones
+    assert min(again[zone] - first[zone] for zone in zones) >= 1000 * SWEEP_ZONE_S
+
+
+async def test_cleaner_whose_oldest_trees_are_kept_looks_at_the_others_in_a_thorough_look_only(world):
+    """Numbers of seven digits sort before those of six: the look that goes on finds what is old behind them."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one", keep=1000)
+    for number, weight in ((999_998, 1), (999_999, 2), (1_000_000, 3), (1_000_001, 4)):
+        await world.publish(number=number, b=world.targets(weight=weight))
+        await world.install(enactor)
+    old = OldTrees(enactor.tools.api, world.enactor("fixed", "two", keep=2).settings)
+
+    quick = await old.find(ZONE, 1_000_001, thorough=False)
+    thorough = await old.find(ZONE, 1_000_001, thorough=True)
+
+    assert quick.batches == ()
+    assert [trees_in(ZONE, batch) for batch in thorough.batches] == [[999_998]]

@@ -64,12 +64,14 @@ async def test_tree_that_loses_a_part_before_the_flip_goes_live_only_without_man
 
 
 @pytest.mark.parametrize(("without", "built"), [("", False), ("plan-recheck", True)])
-async def test_plan_superseded_during_a_wait_is_built_all_the_same_without_the_recheck(world, without, built):
-    """The call for the lock took a while, and the plan is not the latest any more."""
+async def test_plan_superseded_while_its_tree_is_built_goes_live_all_the_same_without_the_recheck(
+    world, without, built
+):
+    """The call took a while, and the plan is not the latest any more."""
     await world.add_zones(ZONE)
     enactor = world.enactor("fixed", "one", without=without)
     await world.publish(b=world.targets(weight=1))
-    building = enactor.store.hold("lock taken", ZONE)
+    building = enactor.store.hold("tree 1", ZONE)
     passing = asyncio.create_task(enactor.tick())
     await building.arrived.wait()
     await world.publish(b=world.targets(weight=2))
@@ -78,7 +80,7 @@ async def test_plan_superseded_during_a_wait_is_built_all_the_same_without_the_r
     await passing
 
     assert await world.root(ZONE) == tree_name(ZONE, 1 if built else 2)
-    assert ("tree 1, batch 1 of 1" in await world.comments(ZONE)) is built
+    assert ("flip_committed 1" in await world.comments(ZONE)) is built
 
 
 @pytest.mark.parametrize(("without", "kept"), [("", True), ("cleaner-check", False)])
@@ -91,7 +93,7 @@ async def test_live_tree_that_is_old_by_number_is_cleaned_away_without_the_clean
     await world.install(enactor)
 
     for weight in range(2, 7):
-        await world.publish(a=world.targets(weight=weight))
+        await world.publish(a=world.targets(weight=weight), b=world.targets())
         await world.install(enactor)
 
     assert await world.root(ZONE) == tree_name(ZONE, 1)

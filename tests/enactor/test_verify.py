@@ -182,7 +182,7 @@ async def test_tree_verified_once_is_not_verified_twice(world, server):
     """A flip whose answer is lost before it happened is made again, with the same tree."""
     await world.add_zones(ZONE)
     enactor = world.enactor("fixed", "one", verify_port=server.port)
-    enactor.store.lose_write = (ZONE, 3, False)
+    enactor.store.lose_write = (ZONE, 2, False)
     await world.publish(b=world.targets(3))
 
     await world.install(enactor, most=1)

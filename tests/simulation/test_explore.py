@@ -40,6 +40,7 @@ ASKED = Request(
     skew_s=0.0,
     forgets=0,
     batch_records=0,
+    wants="",
     steps=120,
     preemptions=2,
 )
