@@ -89,7 +89,9 @@ class Asker(asyncio.DatagramProtocol):
                 return None
             await self._clock.sleep(pause_s)
 
-    async def until_all(self, looks: Iterable[tuple[str, bytes, Seen]], *, within_s: float) -> float:
+    async def until_all(
+        self, looks: Iterable[tuple[str, bytes, Seen]], *, within_s: float, pause_s: float = PAUSE_S
+    ) -> float:
         """Ask for each look (name, question, what to see) until all are seen; return the instant of the last.
 
         A few are asked side by side, the others afterwards: whatever came meanwhile is seen at the first question.
@@ -100,7 +102,7 @@ class Asker(asyncio.DatagramProtocol):
 
         async def some() -> None:
             for name, question, seen in left:
-                at_s = await self.until(question, seen, deadline_s=deadline_s)
+                at_s = await self.until(question, seen, deadline_s=deadline_s, pause_s=pause_s)
                 if at_s is None:
                     missed.append(name)
                 else:

@@ -21,7 +21,7 @@ from fencepost.plan import Content, Draft, digest, short
 from fencepost.redis_client import open_client
 from fencepost.settings import DEFAULT_PORT_BASE
 from fencepost.stores import Actor, PlanStore, ZoneStore
-from lab.bench.asker import Asker, asker, fence_question, shows
+from lab.bench.asker import PAUSE_S, Asker, asker, fence_question, shows
 from lab.bench.many import Many
 from lab.bench.processes import workplace
 from lab.bench.programs import BenchFailed
@@ -93,14 +93,16 @@ class OurSystem:
             self.generation = latest
         return self.generation
 
-    async def until_live(self, changes: Mapping[str, Content], generation: int, *, within_s: float) -> float:
+    async def until_live(
+        self, changes: Mapping[str, Content], generation: int, *, within_s: float, pause_s: float = PAUSE_S
+    ) -> float:
         """Wait until the resolver shows every one of some endpoints at a plan; return that instant.
 
         Raises: BenchFailed naming the endpoints that are not, ProcessLookupError.
         """
         wanted = {zone: short(digest(content)) for zone, content in changes.items()}
         looks = ((zone, self._question(zone), shows(generation, wanted[zone])) for zone in sorted(wanted))
-        return await self.dns.until_all(looks, within_s=within_s)
+        return await self.dns.until_all(looks, within_s=within_s, pause_s=pause_s)
 
     async def install(self, changes: Mapping[str, Content], *, within_s: float) -> float:
         """Publish a plan and wait until the resolver shows all of it; return the seconds from one to the other."""
