@@ -12,7 +12,7 @@ from fencepost.plan import Content
 from fencepost.records import RecordKey, RecordSet
 from fencepost.settings import DEFAULT_PORT_BASE
 from lab.bench.apply_peers import ENDPOINTS, FULL
-from lab.bench.asker import addresses, question
+from lab.bench.asker import Seen, addresses, question
 from lab.bench.many import Many
 from lab.bench.programs import BenchFailed
 from lab.bench.system import OurOptions, OurSystem, our_system, used
@@ -23,6 +23,7 @@ REPLAN: Final = "replan"
 REST_S: Final = 1.0
 """Processes that have just started, or have just been busy, come to rest first."""
 INSTALLED_S: Final = 120.0
+CAUGHT_UP_S: Final = 10.0
 SAMPLES: Final = 3
 
 
@@ -68,17 +69,16 @@ async def measure_ours(
 async def verify(system: OurSystem, changes: Mapping[str, Content]) -> None:
     """See that zone and resolver have exactly a plan's records; it has been shown as live before.
 
-    The tree is read from the zone, every record set of it, at some serial. The resolver answers with that serial or a
-    later one, so it has all of these commits; and a few of its answers are looked at. Raises: BenchFailed.
+    The tree is read from the zone, every record set of it, at some serial, which the resolver has to come to: then it
+    has all of these commits. A few of its answers are looked at, too. Raises: BenchFailed.
     """
     for zone, content in changes.items():
         wanted = {(target.identifier, target.address, target.weight) for target in content.targets}
         serial, found = await _tree(system, zone)
         if found != wanted:
             raise BenchFailed(f"{zone}: {len(wanted - found)} of {len(wanted)} record sets are not in its live tree")
-        answer = await system.dns.ask(question(zone, "SOA"))
-        if answer is None or (shown := _serial(answer)) < serial:
-            raise BenchFailed(f"{zone}: the resolver is at {'no serial' if answer is None else shown}, not {serial}")
+        looks = [(f"{zone} at serial {serial}", question(zone, "SOA"), _has_come_to(serial))]
+        await system.dns.until_all(looks, within_s=CAUGHT_UP_S)
         asked, right = question(zone, "A"), {target.address for target in content.targets}
         for _ in range(SAMPLES):
             if len(given := addresses(await system.dns.ask(asked))) != 1 or not given <= right:
@@ -103,7 +103,11 @@ async def _tree(system: OurSystem, zone: str) -> tuple[int, set[tuple[str, str, 
     return serial, {(r.set_identifier or "", r.values[0], r.weight or 0) for r in sets}
 
 
-def _serial(answer: bytes) -> int:
-    message = dns.message.from_wire(answer)
-    rrset = next(iter(message.answer), None)
-    return rrset[0].serial if rrset is not None and rrset.rdtype == dns.rdatatype.SOA else 0
+def _has_come_to(serial: int) -> Seen:
+    """Return a look for a serial that is no earlier than one."""
+
+    def seen(answer: bytes) -> bool:
+        rrset = next(iter(dns.message.from_wire(answer).answer), None)
+        return rrset is not None and rrset.rdtype == dns.rdatatype.SOA and rrset[0].serial >= serial
+
+    return seen

@@ -47,11 +47,19 @@ class Sent:
 
 @dataclass(slots=True)
 class Watched:
-    """What is awaited of one endpoint, in the order of publication; `turns` has the turn of each generation."""
+    """What is awaited of one endpoint.
+
+    Attributes:
+        waiting: its plans that are not visible yet, in the order of publication.
+        turns: the turn of each generation that may be live.
+        coming: the turn of a plan that is being published: it may be live before we are told its generation.
+        comes: set when there is something to wait for.
+    """
 
     zone: str
     waiting: deque[Sent] = field(default_factory=deque)
     turns: dict[int, int] = field(default_factory=dict)
+    coming: int | None = None
     comes: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -112,8 +120,9 @@ class LatencyLoad:
         self._turns[zone] += 1
         plan, watched = Sent(zone, self._turns[zone] % self._many.turns, due_s), self.watched[zone]
         plan.late_s = max(0.0, self._clock.monotonic() - due_s)
+        watched.coming = plan.turn
         plan.generation = await self._system.publish({zone: self._many.content(plan.turn)})
-        watched.turns[plan.generation] = plan.turn
+        watched.turns[plan.generation], watched.coming = plan.turn, None
         watched.waiting.append(plan)
         watched.comes.set()
         return plan
@@ -136,11 +145,13 @@ class LatencyLoad:
 
     def see(self, watched: Watched, generation: int, turns: set[int]) -> None:
         """Note what a fence and an address have shown. Raises: BenchFailed if they do not go together."""
-        possible = {turn for number, turn in watched.turns.items() if number >= generation}
-        if possible and not turns <= possible:
+        # A fence moves on with plans of other endpoints, too: what is live is the last plan of this one up to there.
+        live = max((number for number in watched.turns if number <= generation), default=0)
+        possible = {turn for number, turn in watched.turns.items() if number >= live} | {watched.coming}
+        if not turns <= possible:
             raise BenchFailed(f"{watched.zone} is said to be at plan {generation}, but answers turn {sorted(turns)}")
         now_s = self._clock.monotonic()
         while watched.waiting and watched.waiting[0].generation <= generation:
             plan = watched.waiting.popleft()
-            plan.visible_s, plan.superseded = now_s, plan.generation < generation
-        watched.turns = {number: turn for number, turn in watched.turns.items() if number >= generation}
+            plan.visible_s, plan.superseded = now_s, plan.generation < live
+        watched.turns = {number: turn for number, turn in watched.turns.items() if number >= live}
