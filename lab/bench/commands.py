@@ -117,3 +117,29 @@ def latency(
 
     options = LatencyOptions(rate, duration, endpoints, balancers, enactors, port_base)
     return run_latency_bench(options, Outputs(json, html))
+
+
+@app.command()
+def scale(
+    *,
+    sizes: Annotated[str, typer.Option(help="Records of each region, separated by commas.")] = (
+        "1000,10000,100000,300000"
+    ),
+    rounds: Annotated[int, typer.Option(help="How often small changes and resolver starts are measured.")] = 3,
+    balancers: Annotated[int, typer.Option(help="How many load balancers each endpoint answers.")] = 300,
+    enactors: Enactors = 3,
+    port_base: PortBase = DEFAULT_PORT_BASE,
+    json: JsonFile = None,
+    html: HtmlFile = None,
+) -> int:
+    """What the size of a region costs: full install, 1 % change, one record, resolver start, clean, and memory.
+
+    A real system of each size, one after the other, without delays of a network. Each cost gets the exponent with which
+    it grows. The largest size takes several minutes and gigabytes of memory.
+
+    Exit code: 0 when all was measured, 1 when something did not come to be in its time, or the cleaner did not keep up.
+    """
+    from lab.bench.scale import ScaleOptions, run_scale_bench
+    from lab.compare import Outputs
+
+    return run_scale_bench(ScaleOptions(sizes, rounds, balancers, enactors, port_base), Outputs(json, html))
