@@ -31,8 +31,8 @@ MEGABYTES: Final = Unit("mb", "MB", digits=0)
 ABOUT: Final = (
     "A real system of each size, endpoints of 300 records that share one fleet. Changes: from the call that publishes "
     "a plan until the resolver shows it on every endpoint that it changes. Resolver start: a fresh process until it "
-    "has every zone. Clean: from two changes of every record until the cleaner has taken the trees that nothing points to; "
-    f"enactors keep {KEEP} generation here. An exponent of 1 is a cost that grows as the region does."
+    "has every zone. Clean: from two changes of every record until the cleaner has taken the trees that nothing points "
+    f"to; enactors keep {KEEP} generation here. An exponent of 1 is a cost that grows as the region does."
 )
 
 
