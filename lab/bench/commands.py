@@ -23,9 +23,61 @@ def register(parent: typer.Typer) -> None:
     parent.add_typer(app, name="bench")
 
 
-@app.callback()
-def _bench() -> None:
-    """Keep `bench` a group of commands while it has only one."""
+@app.command()
+def dns(
+    *,
+    rounds: Rounds = 5,
+    seconds: Annotated[float, typer.Option(help="How long each load lasts.")] = 5.0,
+    endpoints: Annotated[int, typer.Option(help="How many names; each is a zone of its own in ours.")] = 1_000,
+    balancers: Annotated[int, typer.Option(help="Weighted addresses of each endpoint, in ours.")] = 24,
+    peers: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME[,NAME]",
+            help="Which to measure: echo, echo_batched, knot, nsd, pdns, dnsmasq, bind. Default: those installed.",
+        ),
+    ] = "",
+    workers: Annotated[int, typer.Option(help="Of each server, a core for each; dnsmasq and echo have one.")] = 1,
+    edns: Annotated[bool, typer.Option("--edns", help="Ask with EDNS0.")] = False,
+    replan: Annotated[
+        bool, typer.Option(help="Time answers of ours while every endpoint is re-planned, too, and quiet.")
+    ] = True,
+    rate: Annotated[
+        int, typer.Option(help="Queries a second for that; at most a third of what ours answers.")
+    ] = 20_000,
+    seed: Annotated[int, typer.Option(help="Fixes weights, and the order of queries.")] = 1,
+    json: JsonFile = None,
+    html: HtmlFile = None,
+) -> int:
+    """How many queries a second one core answers: our resolver, and DNS servers that people know.
+
+    Ours is the resolver that `fencepost up` starts, over zones that the fixed enactor wrote: root alias, weighted
+    record sets. The others serve the same names as plain A records, each with a configuration in lab/bench/peers.
+    `echo` looks nothing up: it is what the machine can do. Each server is on core 0, the load on core 1. A load in
+    which a query is lost, or an answer wrong, does not count, and is told.
+
+    Needs dnsperf: `apt-get install dnsperf`; measures the peers that are installed, and says how to install the rest.
+
+    Exit code: 0 when all was measured, 1 when a side failed a round, 3 when dnsperf or a peer that was named is
+    missing.
+    """
+    from lab.bench.dns.bench import run_dns_bench
+    from lab.bench.dns.options import DnsOptions
+    from lab.compare import Outputs
+
+    options = DnsOptions(
+        rounds=rounds,
+        seconds=seconds,
+        endpoints=endpoints,
+        balancers=balancers,
+        peers=peers,
+        workers=workers,
+        edns=edns,
+        replan=replan,
+        rate=rate,
+        seed=seed,
+    )
+    return run_dns_bench(options, Outputs(json, html))
 
 
 @app.command()

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 TASKSET: Final = "taskset"
@@ -45,6 +47,17 @@ def pinned(argv: tuple[str, ...], cores: tuple[int, ...], *, nice: int = 0) -> t
     taskset, nicer = shutil.which(TASKSET), shutil.which("nice")
     command = (taskset, "-c", ",".join(map(str, cores)), *argv) if taskset else argv
     return (nicer, "-n", str(nice), *command) if nice and nicer else command
+
+
+@contextmanager
+def on_cores(cores: tuple[int, ...]) -> Iterator[None]:
+    """Run this process on some processors only, for as long as this lasts."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _listed(cores: tuple[int, ...]) -> str:

@@ -1,6 +1,7 @@
 """Servers that a benchmark runs: in the foreground, in a place of their own, tied to this process, ended with it."""
 
 import asyncio
+import os
 import shutil
 import socket
 import tempfile
@@ -20,7 +21,7 @@ SBIN: Final = ("/usr/sbin", "/usr/local/sbin", "/sbin")
 """Where Debian puts servers; a user's PATH may lack them."""
 READY_S: Final = 60.0
 LOOK_EVERY_S: Final = 0.02
-PORT_TRIES: Final = 50
+LOW, HIGH = 20_000, 32_000
 
 
 def found(program: str) -> str | None:
@@ -35,21 +36,27 @@ def workplace() -> Iterator[Path]:
         yield Path(place)
 
 
-def free_port() -> int:
-    """Return a loopback port that nobody has now, neither for UDP nor for TCP.
+def free_ports(count: int = 1) -> int:
+    """Return the first of so many loopback ports in a row that nobody has now, neither for UDP nor for TCP.
+
+    They are below the ports that the system gives to clients, so that no client can come in between.
 
     Raises: BenchFailed if none can be found.
     """
-    for _ in range(PORT_TRIES):
-        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind((LOOPBACK, 0))
-            port: int = tcp.getsockname()[1]
-            try:
-                udp.bind((LOOPBACK, port))
-            except OSError:
-                continue
-            return port
-    raise BenchFailed(f"no free port on {LOOPBACK} in {PORT_TRIES} tries; end what holds them")
+    for first in range(LOW + os.getpid() % 500 * 20, HIGH - count, count):
+        if all(_is_free(first + offset) for offset in range(count)):
+            return first
+    raise BenchFailed(f"no {count} free ports in a row on {LOOPBACK} below {HIGH}; end what holds them")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+        try:
+            tcp.bind((LOOPBACK, port))
+            udp.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
 
 
 @asynccontextmanager

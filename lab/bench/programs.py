@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -42,25 +42,30 @@ class Ended:
         return self.output.strip()[-LAST_CHARACTERS:] or "it wrote nothing"
 
 
-async def timed(argv: Sequence[str], directory: Path, clock: Clock, *, timeout_s: float = HANGS_AFTER_S) -> Ended:
+async def timed(
+    argv: Sequence[str], directory: Path, clock: Clock, *, timeout_s: float = HANGS_AFTER_S, into: Path | None = None
+) -> Ended:
     """Run a program to its end, in a session of its own; cancelled, it ends everything that it started.
 
-    It is not tied to this process by a program between them (`deploy.tether`): that would be measured, too.
+    It is not tied to this process by a program between them (`deploy.tether`): that would be measured, too. With `into`
+    it writes to that file, so that one that writes much never waits for this process to read.
 
     Raises: BenchFailed if it cannot be started, or takes longer than `timeout_s`.
     """
     name, began_s = Path(argv[0]).name, clock.monotonic()
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            cwd=directory,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise BenchFailed(f"{argv[0]} cannot be run: {error.strerror}; is it installed whole?") from error
+    with ExitStack() as opened:
+        to = asyncio.subprocess.PIPE if into is None else opened.enter_context(into.open("wb"))
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *argv,
+                cwd=directory,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=to,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise BenchFailed(f"{argv[0]} cannot be run: {error.strerror}; is it installed whole?") from error
     try:
         async with asyncio.timeout(timeout_s):
             output, _ = await process.communicate()
@@ -73,4 +78,5 @@ async def timed(argv: Sequence[str], directory: Path, clock: Clock, *, timeout_s
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
     assert process.returncode is not None
-    return Ended(name, process.returncode, output.decode("utf-8", "replace"), took_s)
+    written = output if into is None else await asyncio.to_thread(into.read_bytes)
+    return Ended(name, process.returncode, written.decode("utf-8", "replace"), took_s)

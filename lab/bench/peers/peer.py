@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
-from typing import Final
+from typing import Final, TypeVar
 
 from fencepost.errors import StartupError, UsageError
 from lab.bench.processes import found
@@ -52,7 +52,10 @@ class Peer:
         return f"{self.name} is not measured: {' and '.join(self.missing)} not found; `{self.install}`"
 
 
-def chosen(known: Sequence[Peer], names: str) -> tuple[Peer, ...]:
+P = TypeVar("P", bound=Peer)
+
+
+def chosen(known: Sequence[P], names: str) -> tuple[P, ...]:
     """Return the peers that a user has named, separated by commas; "" means all. Raises: UsageError for others."""
     by_name = {peer.name: peer for peer in known}
     wanted = [name.strip() for name in names.split(",") if name.strip()] or list(by_name)
@@ -61,7 +64,7 @@ def chosen(known: Sequence[Peer], names: str) -> tuple[Peer, ...]:
     return tuple(by_name[name] for name in dict.fromkeys(wanted))
 
 
-def installed(peers: Sequence[Peer], *, named: bool) -> tuple[Peer, ...]:
+def installed(peers: Sequence[P], *, named: bool) -> tuple[P, ...]:
     """Return the peers that are installed. With `named` the user asked for exactly these.
 
     Raises: StartupError naming every one that is missing and how to install it, if they were named.
@@ -78,12 +81,14 @@ def needs(peer: Peer) -> None:
         raise StartupError(f"{' and '.join(peer.missing)} not found on PATH; `{peer.install}`")
 
 
-def configured(place: Path, template: str, **values: str | int | Path) -> Path:
+def configured(template: str, *, place: Path, **values: str | int | Path) -> Path:
     """Write a configuration of ours, `lab/bench/peers/<template>.in`, into a place; return the file.
 
-    Every `$name` in it is replaced; `$$` is a dollar.
+    Every `$name`, `$place` among them, in it is replaced; `$$` is a dollar.
     """
     source = Path(__file__).with_name(f"{template}.in").read_text("utf-8")
     path = place / template
-    path.write_text(Template(source).substitute({key: str(value) for key, value in values.items()}), "utf-8")
+    path.write_text(
+        Template(source).substitute({"place": str(place)} | {key: str(value) for key, value in values.items()}), "utf-8"
+    )
     return path
