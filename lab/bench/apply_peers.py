@@ -17,7 +17,7 @@ from fencepost.settings import LOOPBACK
 from lab.bench.apply_plain import SERVER_NAME, ZONE, Plain, Records, octodns_zone, updates, zone_file
 from lab.bench.asker import Asker, asker, question
 from lab.bench.peers.peer import Peer, configured
-from lab.bench.processes import found, free_port, running, workplace
+from lab.bench.processes import found, free_ports, running, workplace
 from lab.bench.programs import BenchFailed, timed
 
 VISIBLE_S: Final = 60.0
@@ -100,7 +100,7 @@ async def _transferred(place: Place) -> dict[str, str]:
 async def _server(peer: Peer, clock: Clock) -> AsyncIterator[Place]:
     """Run a peer's name server with an empty zone."""
     with workplace() as directory:
-        port = free_port()
+        port = free_ports()
         (directory / "zone").write_text(zone_file(), "utf-8")
         spec = ProcessSpec(peer.name, _knotd(directory, port) if peer is KNOT else _named(directory, port))
         async with asker(port, clock) as dns:
@@ -114,12 +114,12 @@ async def _server(peer: Peer, clock: Clock) -> AsyncIterator[Place]:
 
 
 def _knotd(directory: Path, port: int) -> tuple[str, ...]:
-    config = configured(directory, "knot-update.conf", directory=directory, port=port, zone=ZONE, zone_file="zone")
+    config = configured("knot-update.conf", place=directory, port=port, zone=ZONE, zone_file="zone")
     return (_path("knotd"), "-c", str(config))
 
 
 def _named(directory: Path, port: int) -> tuple[str, ...]:
-    config = configured(directory, "named-update.conf", directory=directory, port=port, zone=ZONE, zone_file="zone")
+    config = configured("named-update.conf", place=directory, port=port, zone=ZONE, zone_file="zone")
     return (_path("named"), "-f", "-n", "2", "-c", str(config))
 
 
@@ -146,7 +146,7 @@ def _updates(place: Place, existing: Records, desired: Records) -> str:
 def _octodns(place: Place, _: Records, desired: Records) -> tuple[str, ...]:
     (place.directory / "config").mkdir(exist_ok=True)
     (place.directory / "config" / f"{ZONE}yaml").write_text(octodns_zone(desired), "utf-8")
-    config = configured(place.directory, "octodns.yaml", directory=place.directory, port=place.port, zone=ZONE)
+    config = configured("octodns.yaml", place=place.directory, port=place.port, zone=ZONE)
     return (_path("octodns-sync"), "--config-file", str(config), "--doit")
 
 

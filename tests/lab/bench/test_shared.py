@@ -179,7 +179,7 @@ class TestPeers:
         templates = sorted(Path(lab.bench.peers.__file__).parent.glob("*.conf.in"))
         listening = [path for path in templates if path.name != "pdns-zones.conf.in"]
 
-        assert len(listening) == 5
+        assert len(listening) == 7
         assert [path.name for path in listening if "127.0.0.1" not in path.read_text()] == []
 
     def test_free_ports_are_free_and_in_a_row(self):
