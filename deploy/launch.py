@@ -105,13 +105,14 @@ class _Preparation:
         self, settings: Settings, region: Region, options: SystemOptions, events: Events, clock: Clock
     ) -> None:
         self._settings, self._region, self._reuse = settings, region, options.reuse
+        self._planned = "planner" not in options.absent
         self._events, self._clock = events, clock
 
     async def after(self, stage: Stage) -> None:
         """Do what comes after a stage."""
         if stage is Stage.SERVER:
             await prepare_store(self._settings, self._region, reuse=self._reuse)
-        if stage is Stage.ENACTORS:
+        if stage is Stage.ENACTORS and self._planned:
             await self._first_answers()
 
     async def _first_answers(self) -> None:

@@ -58,6 +58,7 @@ class SystemOptions:
         load_rate: requests a second of the load clients; None means no load.
         without: guards that are off in planner and enactors, by name, separated by commas; `buggy` has none.
         extra: further settings by kind of process, e.g. {"enactor": {"FENCEPOST_KEEP": "10"}}; kinds are `KINDS`.
+        absent: kinds of process that are not started, since somebody else does their work, or nobody.
     """
 
     run_dir: Path
@@ -73,6 +74,7 @@ class SystemOptions:
     load_rate: float | None = None
     without: str = ""
     extra: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    absent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ def check_options(options: SystemOptions) -> None:
     if options.load_rate is not None and options.load_rate <= 0:
         raise StartupError(f"--load {options.load_rate:g} is no rate; it is requests a second, above 0")
     parse_guards(options.without)
-    if unknown := sorted(set(options.extra) - set(KINDS)):
+    if unknown := sorted({*options.extra, *options.absent} - set(KINDS)):
         raise StartupError(f"no kind of process {', '.join(unknown)}; there are {', '.join(KINDS)}")
 
 
@@ -159,7 +161,8 @@ def process_specs(
     `server_argv` is the embedded server's command line; None means that the server at `redis_url` exists already.
     """
     server = [ProcessSpec("server", tuple(server_argv), ping_url=redis_url, stage=Stage.SERVER)] if server_argv else []
-    numbered = list(enumerate(_processes(options, region), start=options.port_base + FIRST_ADMIN_PORT))
+    present = (process for process in _processes(options, region) if process.kind not in options.absent)
+    numbered = list(enumerate(present, start=options.port_base + FIRST_ADMIN_PORT))
     pages = [Page(process.kind, process.name, admin_port) for admin_port, process in numbered]
     return (*server, *(_spec(process, options, redis_url, admin_port, pages) for admin_port, process in numbered))
 
@@ -243,7 +246,8 @@ def ports(settings: Settings, region: Region, specs: Sequence[ProcessSpec]) -> t
     ]
     pages = [Port("tcp", LOOPBACK, settings.api_port, "the operator API")]
     pages += [Port("tcp", LOOPBACK, settings.fleet_control_port, "the fleet's control")]
-    fleet = [Port("tcp", lb.address, settings.fleet_port, f"load balancer {lb.name}") for lb in region.load_balancer]
+    balancers = region.load_balancer if any(spec.kind == "fleet" for spec in specs) else ()
+    fleet = [Port("tcp", lb.address, settings.fleet_port, f"load balancer {lb.name}") for lb in balancers]
     admin = [
         Port("tcp", LOOPBACK, spec.admin_port, f"the admin pages of {spec.name}") for spec in specs if spec.admin_port
     ]

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from fencepost.settings import DEFAULT_PORT_BASE
 from lab.options import JsonFile
 
 Rounds = Annotated[int, typer.Option(help="How often each side is measured, after one round that does not count.")]
@@ -107,3 +108,90 @@ def explore(
     from lab.compare import Outputs
 
     return run_explore_bench(ExploreOptions(rounds, promela or MODEL, claim), Outputs(json, html))
+
+
+Enactors = Annotated[int, typer.Option(help="How many enactors ours has.")]
+PortBase = Annotated[int, typer.Option(help="Where ours serves DNS; its other ports follow.")]
+Peers = Annotated[str, typer.Option(help="Which peers, separated by commas. Default: those that are installed.")]
+
+
+@app.command()
+def apply(
+    *,
+    rounds: Rounds = 5,
+    endpoints: Annotated[int, typer.Option(help="How many endpoints.")] = 100,
+    balancers: Annotated[int, typer.Option(help="How many load balancers each endpoint answers: records.")] = 100,
+    enactors: Enactors = 3,
+    peers: Peers = "",
+    port_base: PortBase = DEFAULT_PORT_BASE,
+    json: JsonFile = None,
+    html: HtmlFile = None,
+) -> int:
+    """How long until 10,000 records are answered, and a change of 1 %: ours, and updates to Knot and BIND.
+
+    Ours is timed from publishing a plan until the resolver shows it on every endpoint. Peers are timed from the start
+    of knsupdate, nsupdate or octodns-sync until the server answers: the same addresses as plain records in one zone.
+    All of it runs on two processors, each side afresh in every round, each first in turn.
+
+    Peers: `apt-get install knot knot-dnsutils bind9 bind9-dnsutils`, `pip install octodns octodns-bind` (octodns-sync
+    has to be on PATH).
+
+    Exit code: 0 when every side was right in every round, 1 when one was not, 3 when a peer that is named is missing.
+    """
+    from lab.bench.apply import ApplyOptions, run_apply_bench
+    from lab.compare import Outputs
+
+    options = ApplyOptions(rounds, endpoints, balancers, enactors, port_base, peers)
+    return run_apply_bench(options, Outputs(json, html))
+
+
+@app.command()
+def latency(
+    *,
+    rate: Annotated[float, typer.Option(help="Plans a second, at fixed instants.")] = 20.0,
+    duration: Annotated[float, typer.Option(help="For so many seconds.")] = 60.0,
+    endpoints: Annotated[int, typer.Option(help="How many endpoints; each plan moves one of them, in turn.")] = 6,
+    balancers: Annotated[int, typer.Option(help="How many load balancers each endpoint answers.")] = 24,
+    enactors: Enactors = 3,
+    port_base: PortBase = DEFAULT_PORT_BASE,
+    json: JsonFile = None,
+    html: HtmlFile = None,
+) -> int:
+    """How long from the publication of a plan until the resolver answers with it, at a steady rate of plans.
+
+    A real system, without delays of a network. The same run measures round trips of nothing, and counts the calls of
+    which a lone plan's way is made, so that one sees how far the one is from the other.
+
+    Exit code: 0 when every plan became visible, 1 when one did not, or an answer contradicted its plan.
+    """
+    from lab.bench.latency import LatencyOptions, run_latency_bench
+    from lab.compare import Outputs
+
+    options = LatencyOptions(rate, duration, endpoints, balancers, enactors, port_base)
+    return run_latency_bench(options, Outputs(json, html))
+
+
+@app.command()
+def scale(
+    *,
+    sizes: Annotated[str, typer.Option(help="Records of each region, separated by commas.")] = (
+        "1000,10000,100000,300000"
+    ),
+    rounds: Annotated[int, typer.Option(help="How often small changes and resolver starts are measured.")] = 3,
+    balancers: Annotated[int, typer.Option(help="How many load balancers each endpoint answers.")] = 300,
+    enactors: Enactors = 3,
+    port_base: PortBase = DEFAULT_PORT_BASE,
+    json: JsonFile = None,
+    html: HtmlFile = None,
+) -> int:
+    """What the size of a region costs: full install, 1 % change, one record, resolver start, clean, and memory.
+
+    A real system of each size, one after the other, without delays of a network. Each cost gets the exponent with which
+    it grows. The largest size takes several minutes and gigabytes of memory.
+
+    Exit code: 0 when all was measured, 1 when something did not come to be in its time, or the cleaner did not keep up.
+    """
+    from lab.bench.scale import ScaleOptions, run_scale_bench
+    from lab.compare import Outputs
+
+    return run_scale_bench(ScaleOptions(sizes, rounds, balancers, enactors, port_base), Outputs(json, html))

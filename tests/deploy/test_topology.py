@@ -114,6 +114,16 @@ def test_specs_watch_knows_every_process_and_where_the_logs_are():
     assert parse_pages(watch.env["FENCEPOST_PROCESSES"]) == pages_of(list(found.values()))
 
 
+def test_specs_absent_kinds_are_not_started_and_need_no_ports():
+    """Whoever stands in for planner and fleet has their ports, and nobody is asked whether they are free."""
+    options = dataclasses.replace(OPTIONS, absent=frozenset({"fleet", "planner", "watch"}), enactors=1)
+
+    found = process_specs(options, REGION, URL)
+
+    assert [spec.name for spec in found] == ["resolver", "use1-az1-enactor"]
+    assert not [port for port in ports(client_settings(OPTIONS, URL), REGION, found) if "balancer" in port.purpose]
+
+
 def test_enactors_are_named_by_zone_in_turn():
     """Names are readable: the Availability Zone first, a number only where it is needed."""
     assert enactor_names(REGION, 5) == (
@@ -161,6 +171,7 @@ def test_specs_workers_are_processes_that_know_each_other():
         ({"port_base": 65517}, "--port-base 65517 is outside"),
         ({"load_rate": 0.0}, "--load 0 is no rate"),
         ({"extra": {"enacter": {}}}, "no kind of process enacter; there are fleet"),
+        ({"absent": frozenset({"planer"})}, "no kind of process planer; there are fleet"),
     ],
 )
 def test_options_bad_one_is_named(change, text):

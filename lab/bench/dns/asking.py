@@ -20,6 +20,8 @@ from lab.bench.programs import BenchFailed
 
 AT_ONCE: Final = 32
 ANSWERED_S: Final = 5.0
+IMPATIENT_S: Final = 0.5
+"""Where it is asked again anyhow."""
 EDNS_SIZE: Final = 1232
 IDS: Final = 1 << 16
 SHOWN: Final = 3
@@ -168,16 +170,24 @@ async def seen(port: int, name: str, count: int) -> Counter[str]:
 
 async def listens(port: int) -> bool:
     """Say whether a server answers at all now, whatever it says."""
-    return await answers(port, ("nothing.invalid.",), lambda _, __: "")
+    return await answering(port, ("nothing.invalid.",), lambda _, __: "")()
 
 
-async def answers(port: int, names: Sequence[str], judge: Judge) -> bool:
-    """Say whether every one of some names is answered rightly now, without much patience."""
-    async with asking(port) as asker:
-        for name in names:
-            if await _problem(asker, name, judge, edns=False, answered_s=0.5):
-                return False
-    return True
+def answering(port: int, names: Sequence[str], judge: Judge) -> Callable[[], Awaitable[bool]]:
+    """Return what says whether every name has been answered rightly; a name that was is not asked for again."""
+    left = set(names)
+
+    async def check() -> bool:
+        async with asking(port) as asker:
+
+            async def ask(name: str) -> None:
+                if not await _problem(asker, name, judge, edns=False, answered_s=IMPATIENT_S):
+                    left.discard(name)
+
+            await _in_parallel(sorted(left)[:AT_ONCE], ask)
+        return not left
+
+    return check
 
 
 async def _problem(asker: Asker, name: str, judge: Judge, *, edns: bool, answered_s: float = ANSWERED_S) -> str:

@@ -15,7 +15,7 @@ from fencepost.errors import StartupError
 from fencepost.region import Region, load_region
 from fencepost.settings import Settings
 from lab.bench.cores import Cores, pinned
-from lab.bench.dns.asking import answers, judge_of, listens
+from lab.bench.dns.asking import answering, judge_of, listens
 from lab.bench.dns.endpoints import Endpoints
 from lab.bench.processes import free_ports, running
 
@@ -70,9 +70,7 @@ async def serving(
             judge, port = judge_of(endpoints.weighted), settings.dns_port
             longest_s = INSTALL_S + INSTALL_EACH_S * endpoints.count
             async with running(resolver, place, lambda: listens(port), clock):
-                async with running(
-                    enactor, place, lambda: answers(port, endpoints.names, judge), clock, timeout_s=longest_s
-                ):
+                async with running(enactor, place, answering(port, endpoints.names, judge), clock, timeout_s=longest_s):
                     pass
                 yield Ours(port, settings, enactor)
 

@@ -130,24 +130,31 @@ class Replan:
         argv = (sys.executable, "-P", "-m", "lab.bench.dns.replanner")
         return ProcessSpec("replanner", pinned(argv, self.cores.load, nice=YIELDS), env)
 
-    def spread(self, side: str) -> Spread:
-        """Return the 99th percentiles of one side. Raises: BenchFailed if it failed every round."""
-        if not self.rounds.counted[side]:
-            raise BenchFailed(f"{side}: {self.rounds.failed[side][-1]}")
-        return Spread(tuple(timed.took.p99_ms for timed in self.rounds.counted[side]), MILLISECONDS)
+    @property
+    def spreads(self) -> dict[str, Spread]:
+        """The 99th percentiles of each side that has any."""
+        counted = self.rounds.counted.items()
+        return {
+            side: Spread(tuple(timed.took.p99_ms for timed in those), MILLISECONDS) for side, those in counted if those
+        }
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times longer than quiet the 99th percentile is while plans come; None if one has no figure."""
+        spreads = self.spreads
+        return spreads[REPLANNING].ratio(spreads[QUIET]) if len(spreads) == len(self.rounds.counted) else None
 
     def document(self) -> dict[str, Any]:
         """Return the figures for programs."""
-        quiet, replanning = self.spread(QUIET), self.spread(REPLANNING)
         return {
             "rate_per_s": self.rate,
-            "quiet_p99_ms": round(quiet.median, 4),
-            "replan_p99_ms": round(replanning.median, 4),
-            "ratio_p99": round(replanning.ratio(quiet) or 0.0, 4),
+            "p99_ms": {side: round(spread.median, 4) for side, spread in self.spreads.items()},
+            "ratio_p99": None if self.ratio is None else round(self.ratio, 4),
             "runs": {
                 side: [{**timed.took._asdict(), "plans": timed.plans, "batches": timed.batches} for timed in those]
                 for side, those in self.rounds.counted.items()
             },
+            "failed": {side: reasons for side, reasons in self.rounds.failed.items() if reasons},
         }
 
 

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from lab.bench.cores import Cores
 from lab.bench.dns.dnsperf import CLIENTS, OUTSTANDING
 from lab.bench.dns.options import DnsOptions
-from lab.bench.dns.replan import QUIET, REPLANNING, Replan
+from lab.bench.dns.replan import REPLANNING, Replan
 from lab.bench.figures import PER_SECOND, Spread, document, table
 from lab.bench.peers.servers import DNS_PEERS
 from lab.bench.plot import OURS, Bars, Chart
@@ -55,8 +55,8 @@ def result_of(
     title = f"answers a second, {options.rounds} rounds of {options.seconds:g} s"
     tables: list[RenderableType] = [table(tuple(spreads.items()), title=title, ours=ours)]
     charts: list[Chart] = [Bars(title, spreads, cores.words)]
-    if replan:
-        timed = {side: replan.spread(side) for side in (QUIET, REPLANNING)}
+    if replan and replan.spreads:
+        timed = replan.spreads
         words = f"99th percentile of answers, {replan.rate:,} queries a second"
         tables.append(table(tuple(timed.items()), title=words))
         charts.append(Bars(words, timed))
@@ -75,11 +75,15 @@ def _said(ours: Spread, peers: Mapping[str, Spread], rounds: Rounds[float], repl
     if not any(rounds.failed.values()):
         yield "no query was lost, and no answer was wrong"
     if replan:
-        quiet, replanning = replan.spread(QUIET), replan.spread(REPLANNING)
-        runs = replan.rounds.counted[REPLANNING]
+        yield from _said_of(replan)
+
+
+def _said_of(replan: Replan) -> Iterator[str]:
+    runs = replan.rounds.counted[REPLANNING]
+    if replan.ratio is not None:
         yield (
-            f"p99 while every endpoint is re-planned / quiet: {replanning.ratio(quiet) or 0:.2f} (at {replan.rate:,} "
-            f"queries a second; {sum(run.plans for run in runs)} plans of the whole region and "
-            f"{sum(run.batches for run in runs):,} batches in {len(runs)} rounds)"
+            f"p99 while every endpoint is re-planned / quiet: {replan.ratio:.2f} (at {replan.rate:,} queries a second; "
+            f"{sum(run.plans for run in runs)} plans of the whole region and {sum(run.batches for run in runs):,} "
+            f"batches in {len(runs)} rounds)"
         )
-        yield from (f"{side}: {reason}" for side, reasons in replan.rounds.failed.items() for reason in reasons)
+    yield from (f"{side}: {reason}" for side, reasons in replan.rounds.failed.items() for reason in reasons)

@@ -7,7 +7,7 @@ from pathlib import Path
 from deploy.topology import ProcessSpec
 from fencepost.clock import Clock
 from lab.bench.cores import Cores, pinned
-from lab.bench.dns.asking import Judge, answers, judge_echo, judge_of
+from lab.bench.dns.asking import Judge, answering, judge_echo, judge_of
 from lab.bench.dns.endpoints import TTL_S, ZONE, Endpoints
 from lab.bench.peers.servers import DnsPeer, Site
 from lab.bench.processes import free_ports, running
@@ -49,7 +49,7 @@ class Starter:
         judge = judge_of(self.endpoints.plain) if peer.looks_up else judge_echo
         spec = ProcessSpec(peer.name, pinned(peer.command(site), self.cores.server))
         names = (self.endpoints.names[0], self.endpoints.names[-1])
-        await stack.enter_async_context(running(spec, site.place, lambda: answers(site.port, names, judge), self.clock))
+        await stack.enter_async_context(running(spec, site.place, answering(site.port, names, judge), self.clock))
         return Side(site.port, judge)
 
     def _site(self, peer: DnsPeer) -> Site:

@@ -1,0 +1,78 @@
+"""A real system that a benchmark drives, and what it is asked and read."""
+
+import os
+
+import pytest
+
+from fencepost.clock import SystemClock
+from lab.bench.asker import addresses, asker, fence_of, fence_question, question, shows
+from lab.bench.many import Many
+from lab.bench.programs import BenchFailed
+from lab.bench.system import OurOptions, our_system, used
+from lab.bench.usage import usage
+
+MANY = Many(endpoints=2, members=3, turns=2)
+
+
+async def test_system_installs_what_the_benchmark_publishes(port_base):
+    """The resolver shows the plan, every process can be looked at, and all of it is over afterwards."""
+    async with our_system(OurOptions(MANY, enactors=1, port_base=port_base), SystemClock()) as system:
+        before = system.usage()
+
+        took_s = await system.install(dict.fromkeys(MANY.names, MANY.content(0)), within_s=30)
+        again_s = await system.install({MANY.names[0]: MANY.content(1)}, within_s=30)
+
+        assert took_s > 0
+        assert again_s > 0
+        assert system.generation == 2
+        answer = await system.dns.ask(question(MANY.names[0], "A"))
+        assert {MANY.turn_of(address) for address in addresses(answer)} == {1}
+        assert set(used(before, system.usage())) == {"server", "resolver", "use1-az1-enactor", "bench"}
+        system.check_alive()
+        pids = [system.running.supervisor.pid(name) for name in system.running.supervisor.names()]
+
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            usage(pid)
+
+
+async def test_system_without_enactor_at_work_names_what_is_not_there(port_base):
+    """A system that cannot install anything is told by the endpoints that wait, within its time."""
+    async with our_system(OurOptions(MANY, enactors=1, port_base=port_base), SystemClock()) as system:
+        stray = await system.publish({MANY.names[1]: MANY.content(0)})
+
+        with pytest.raises(BenchFailed, match=r"1 did not answer what was expected within 0\.5 s: endpoint-0000"):
+            await system.until_live({MANY.names[0]: MANY.content(0)}, stray, within_s=0.5)
+
+
+async def test_asker_without_a_server_has_no_answer(port_base):
+    """A question that nobody takes is lost, and no error."""
+    async with asker(port_base, SystemClock()) as dns:
+        answer = await dns.ask(question("x.test.", "A"))
+
+        assert answer is None
+        assert (dns.asked, dns.lost) == (1, 1)
+
+
+def test_fence_is_read_from_an_answer():
+    """It is told from a later plan, an earlier one, and another content."""
+    answer = fence_question("e-1.test.") + b"\x1f12 0a1b2c3d use1-az1-enactor-1-7"
+
+    assert fence_of(answer) == (12, "0a1b2c3d")
+    assert fence_of(fence_question("e-1.test.")) is None
+    assert shows(12, "0a1b2c3d")(answer)
+    assert shows(11, "0a1b2c3d")(answer)
+    assert not shows(13, "0a1b2c3d")(answer)
+    assert not shows(12, "ffffffff")(answer)
+
+
+def test_usage_of_this_process_grows():
+    """Processor time is counted, and memory is there."""
+    before = usage()
+    while usage().cpu_s == before.cpu_s:
+        sum(range(100_000))
+
+    after = usage(os.getpid())
+
+    assert after.since(before).cpu_s > 0
+    assert 1 < after.resident_mb <= after.highest_mb
