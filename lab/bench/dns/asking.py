@@ -53,13 +53,15 @@ class Asker(asyncio.DatagramProtocol):
     def error_received(self, exc: Exception) -> None:
         """Pass over that nobody listens yet: who asks sees that there is no answer."""
 
-    async def ask(self, name: str, *, edns: bool = False, answered_s: float = ANSWERED_S) -> tuple[bytes, bytes]:
-        """Return a query for A and its answer, as they were on the wire. Raises: TimeoutError."""
+    async def ask(
+        self, name: str, kind: str = "A", *, edns: bool = False, answered_s: float = ANSWERED_S
+    ) -> tuple[bytes, bytes]:
+        """Return a query and its answer, as they were on the wire. Raises: TimeoutError."""
         assert self._transport is not None, "the socket is not open yet"
         self._last_id = (self._last_id + 1) % IDS
         number, answer = self._last_id, asyncio.get_running_loop().create_future()
         query = dns.message.make_query(
-            name, "A", use_edns=0 if edns else False, payload=EDNS_SIZE, flags=0, id=number
+            name, kind, use_edns=0 if edns else False, payload=EDNS_SIZE, flags=0, id=number
         ).to_wire()
         self._waiting[number] = answer
         try:
@@ -168,9 +170,14 @@ async def seen(port: int, name: str, count: int) -> Counter[str]:
     return found
 
 
-async def listens(port: int) -> bool:
-    """Say whether a server answers at all now, whatever it says."""
-    return await answering(port, ("nothing.invalid.",), lambda _, __: "")()
+async def text_of(port: int, name: str) -> str:
+    """Return the one TXT value of a name without its quotes, "" if there is none now."""
+    async with asking(port) as asker:
+        try:
+            answer = dns.message.from_wire((await asker.ask(name, "TXT", answered_s=IMPATIENT_S))[1])
+        except TimeoutError:
+            return ""
+    return " ".join(record.to_text().strip('"') for rrset in answer.answer for record in rrset)
 
 
 def answering(port: int, names: Sequence[str], judge: Judge) -> Callable[[], Awaitable[bool]]:

@@ -1,7 +1,7 @@
 """Our side of `fencepost bench dns`: the processes that `fencepost up` starts, over zones that `fixed` wrote."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -15,7 +15,7 @@ from fencepost.errors import StartupError
 from fencepost.region import Region, load_region
 from fencepost.settings import Settings
 from lab.bench.cores import Cores, pinned
-from lab.bench.dns.asking import answering, judge_of, listens
+from lab.bench.dns.asking import answering, judge_of
 from lab.bench.dns.endpoints import Endpoints
 from lab.bench.processes import free_ports, running
 
@@ -45,7 +45,7 @@ class Ours(NamedTuple):
 async def serving(
     endpoints: Endpoints, place: Path, cores: Cores, clock: Clock, *, workers: int, tell: Callable[[str], None]
 ) -> AsyncIterator[Ours]:
-    """Run store and resolver, and have an enactor install plan 1 in every zone; it has ended when this yields.
+    """Run a store, have an enactor install plan 1 in every zone, then run the resolver; the enactor has ended by then.
 
     Raises: BenchFailed if something does not start, or an endpoint is not answered in time.
     """
@@ -62,24 +62,36 @@ async def serving(
         )
         region, settings = load_region(region_file), client_settings(options, url)
         server = _on(ProcessSpec("server", tuple(server_command(server_binary(), place, socket=socket))), cores.load)
-        resolver, enactor = _specs(options, region, url, cores)
+        resolvers, enactor = _specs(options, region, url, cores)
         async with running(server, place, lambda: _pings(url), clock):
             tell(f"ours: {endpoints.count} zones, an enactor installs {endpoints.balancers} addresses in each")
             await prepare_store(settings, region, reuse=False)
             await _publish(settings, endpoints)
-            judge, port = judge_of(endpoints.weighted), settings.dns_port
+            port = settings.dns_port
             longest_s = INSTALL_S + INSTALL_EACH_S * endpoints.count
-            async with running(resolver, place, lambda: listens(port), clock):
-                async with running(enactor, place, answering(port, endpoints.names, judge), clock, timeout_s=longest_s):
-                    pass
+            async with running(_unverified(enactor), place, lambda: _installed(settings), clock, timeout_s=longest_s):
+                pass
+            right = answering(port, endpoints.names, judge_of(endpoints.weighted))
+            async with AsyncExitStack() as stack:
+                for resolver in resolvers:
+                    await stack.enter_async_context(running(resolver, place, right, clock, timeout_s=longest_s))
                 yield Ours(port, settings, enactor)
 
 
-def _specs(options: SystemOptions, region: Region, url: str, cores: Cores) -> tuple[ProcessSpec, ProcessSpec]:
-    """Return resolver and enactor as `fencepost up` starts them, but each on its core."""
-    by_kind = {spec.kind: spec for spec in process_specs(options, region, url)}
-    resolver, enactor = by_kind["resolver"], by_kind["enactor"]
-    return replace(resolver, argv=pinned(resolver.argv, cores.server)), _on(enactor, cores.load)
+def _specs(
+    options: SystemOptions, region: Region, url: str, cores: Cores
+) -> tuple[tuple[ProcessSpec, ...], ProcessSpec]:
+    """Return the resolver's workers and an enactor as `fencepost up` starts them, but each on its core."""
+    specs = process_specs(options, region, url)
+    resolvers = (spec for spec in specs if spec.kind == "resolver")
+    enactor = next(spec for spec in specs if spec.kind == "enactor")
+    on_core = (replace(spec, argv=pinned(spec.argv, cores.server)) for spec in resolvers)
+    return tuple(on_core), _on(enactor, cores.load)
+
+
+def _unverified(enactor: ProcessSpec) -> ProcessSpec:
+    """Return an enactor that asks no resolver about its trees, as there is none yet."""
+    return replace(enactor, env={key: value for key, value in enactor.env.items() if key != "FENCEPOST_VERIFY_PORT"})
 
 
 def _on(spec: ProcessSpec, cores: tuple[int, ...]) -> ProcessSpec:
@@ -93,6 +105,21 @@ async def _pings(url: str) -> bool:
     except StartupError:
         return False
     return True
+
+
+async def _installed(settings: Settings) -> bool:
+    """Say whether the enactor has moved every endpoint to plan 1."""
+    return await installed_generation(settings) >= 1
+
+
+async def installed_generation(settings: Settings) -> int:
+    """Return the last plan that every endpoint has, as the enactor says; 0 if it has not said anything."""
+    plans = open_plan_store(settings)
+    try:
+        reports = (await plans.reports()).values()
+    finally:
+        await plans.close()
+    return max((report.generation for report in reports if report.role == "enactor"), default=0)
 
 
 async def _publish(settings: Settings, endpoints: Endpoints) -> None:

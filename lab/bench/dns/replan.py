@@ -10,14 +10,15 @@ from typing import Any, Final, NamedTuple
 from deploy.topology import ProcessSpec
 from fencepost.clock import Clock
 from fencepost.connect import open_plan_store, open_zone_store
-from fencepost.records import RecordKey
+from fencepost.fence import fence_key
+from fencepost.names import fence_name
 from fencepost.settings import Settings
 from fencepost.stores import Actor, PlanStore, ZoneStore
 from lab.bench.cores import Cores, pinned
-from lab.bench.dns.asking import check_all, judge_of
+from lab.bench.dns.asking import check_all, judge_of, text_of
 from lab.bench.dns.dnsperf import Latencies, Loader
 from lab.bench.dns.endpoints import Endpoints
-from lab.bench.dns.ours import YIELDS, Ours
+from lab.bench.dns.ours import YIELDS, Ours, installed_generation
 from lab.bench.figures import MILLISECONDS, Spread
 from lab.bench.processes import running
 from lab.bench.programs import BenchFailed
@@ -27,6 +28,11 @@ QUIET: Final = "quiet"
 REPLANNING: Final = "re-planning"
 KEPT: Final = 0.95
 """Of the rate: with less it is the sender that is timed, or the server's limit."""
+FOLLOWS_S: Final = 10.0
+"""How long the resolver may take to have all commits, once there are no more."""
+LOOKED_AT: Final = 50
+"""Endpoints of which that is seen, about."""
+LOOK_EVERY_S: Final = 0.05
 ACTOR: Final = Actor("bench")
 
 
@@ -80,6 +86,7 @@ class Replan:
             timed = await self._timed()
         if not timed.batches:
             raise BenchFailed("no zone was changed meanwhile, so nothing was re-planned")
+        await self._caught_up()
         await check_all(
             self.ours.port,
             self.endpoints.names,
@@ -88,6 +95,17 @@ class Replan:
             when="after a re-plan",
         )
         return timed
+
+    async def _caught_up(self) -> None:
+        """Wait until the resolver answers what the zones have; else it was quick as it did not follow them."""
+        names = self.endpoints.names
+        deadline_s = self.clock.monotonic() + FOLLOWS_S
+        for name in names[:: max(1, len(names) // LOOKED_AT)]:
+            expected = await fence(self.ours.settings, name)
+            while await text_of(self.ours.port, fence_name(name)) != expected:
+                if self.clock.monotonic() > deadline_s:
+                    raise BenchFailed(f"{name}: the resolver does not answer {expected!r} {FOLLOWS_S:g} s after it")
+                await self.clock.sleep(LOOK_EVERY_S)
 
     async def _timed(self) -> Timed:
         before = await progress(self.ours.settings, self.endpoints.names)
@@ -169,12 +187,18 @@ async def latest(settings: Settings) -> int:
 
 async def progress(settings: Settings, names: tuple[str, ...]) -> Progress:
     """Return how far some endpoints are."""
-    plans: PlanStore = open_plan_store(settings)
     zones: ZoneStore = open_zone_store(settings, ACTOR)
     try:
-        reports = (await plans.reports()).values()
-        generation = max((report.generation for report in reports if report.role == "enactor"), default=0)
-        return Progress(generation, sum([(await zones.read(name, (RecordKey(name, "SOA"),))).serial for name in names]))
+        serials = [(await zones.read(name, (fence_key(name),))).serial for name in names]
     finally:
-        await plans.close()
+        await zones.close()
+    return Progress(await installed_generation(settings), sum(serials))
+
+
+async def fence(settings: Settings, name: str) -> str:
+    """Return what an endpoint's fence says."""
+    zones: ZoneStore = open_zone_store(settings, ACTOR)
+    try:
+        return (await zones.read(name, (fence_key(name),))).records[fence_key(name)].text
+    finally:
         await zones.close()
