@@ -94,7 +94,7 @@ class FixedEnactor:
         held = self._held.reasons
         text = f"held up: {', '.join(held)}" if held else text
         installed = self._held.installed(self._plan) if self._plan else 0
-        return Outcome(text, self._pauses.poll_s, installed, held)
+        return Outcome(text, self._pauses.poll_s, installed, held, until_news=True)
 
     async def _each(self, endpoints: Sequence[str], work: Callable[[str], Awaitable[None]]) -> None:
         """Do some work on all endpoints side by side, so that one that waits holds up no other.
@@ -134,12 +134,15 @@ class FixedEnactor:
         self._held.begin(endpoint)
         tries = 0
         try:
+            # Side by side all begin at once, with the plan that the round has just read.
+            plan = self._plan if Guard.FAIRNESS in self._guards else await self._current()
             while tries < most:
                 losses = hand.streak
-                if await self._step(hand) or self._held.is_waiting(endpoint):
+                if await self._step(hand, plan) or self._held.is_waiting(endpoint):
                     return
                 # Without fairness a lock is waited for on the spot, however often it is lost; nothing else is.
                 tries += hand.streak <= losses
+                plan = await self._current()
             self._hold(endpoint, "")
         except ZoneFrozen as error:
             self._held.freeze(error)
@@ -158,9 +161,8 @@ class FixedEnactor:
         self._held.wait(endpoint, self._pauses.backoff_cap_s, self._plan.generation if self._plan else None)
         return self._held.hold(endpoint, reason, stands=stands)
 
-    async def _step(self, hand: ZoneHand) -> bool:
-        """Look at plan and zone again and do what is next; say whether the zone has the latest plan now."""
-        plan = await self._current()
+    async def _step(self, hand: ZoneHand, plan: Plan | None) -> bool:
+        """Look at the zone again and do what is next; say whether it has this plan, the latest one, now."""
         if plan is None or hand.zone not in plan.digests:
             return True
         if arrived := await self._act(hand, plan):

@@ -2,17 +2,22 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
-from enactor.protocol import Tools
+from enactor.protocol import Outcome, Tools
 from enactor.rounds import PROTOCOLS, Rounds
 from enactor.settings import EnactorSettings
 from fencepost.cancelling import was_cancelled
 from fencepost.clock import SystemClock, stream
 from fencepost.connect import check_server, control_link, open_plan_store, open_zone_store, store_link
+from fencepost.errors import StoreError
 from fencepost.events import Event
 from fencepost.service import Context, Service
 from fencepost.stores import Actor
+
+LISTEN_S: Final = 2.0
+"""So long at most a store is asked to tell of a newer plan, before it is asked again."""
 
 
 class EnactorService:
@@ -28,6 +33,7 @@ class EnactorService:
         self._streaks = context.gauge("lock_streak", "Lost locks in a row", "zone")
         self._generations = context.gauge("installed_generation", "Generation last installed by this enactor", "zone")
         self._holds = context.gauge("endpoint_held", "1 where the endpoint cannot be moved; /state says why", "zone")
+        self._news = asyncio.Event()
         self._view: dict[str, dict[str, Any]] = {}
         context.events.add(self._note)
 
@@ -48,12 +54,44 @@ class EnactorService:
     async def run(self) -> None:
         """See `Service.run`."""
         assert self._rounds is not None, "started"
-        while True:
-            outcome = await self._rounds.one()
-            self._show_held(outcome.held)
-            if was_cancelled():
-                raise asyncio.CancelledError
+        listening = asyncio.create_task(self._listen())
+        try:
+            while True:
+                self._news.clear()  # what comes from here on may come too late for this round
+                outcome = await self._rounds.one()
+                if listening.done():
+                    listening.result()
+                self._show_held(outcome.held)
+                if was_cancelled():
+                    raise asyncio.CancelledError
+                await self._pause(outcome)
+        finally:
+            listening.cancel()
+
+    async def _pause(self, outcome: Outcome) -> None:
+        """Wait until the next round; a newer plan may cut that short."""
+        if not outcome.until_news:
             await self._clock.sleep(outcome.wait_s)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(outcome.wait_s):
+                await self._news.wait()
+
+    async def _listen(self) -> None:
+        """Be told of newer plans, for ever; who is not told of one looks for it all the same."""
+        told = None
+        while True:
+            try:
+                before = told if told is not None else await self._plans.latest_generation()
+                told = await self._plans.wait(before, LISTEN_S)
+            except StoreError:
+                told = None
+                await self._clock.sleep(self._settings.pauses.backoff_cap_s)
+                continue
+            if told != before:
+                self._news.set()
+            else:
+                told = None  # the store may have lost plans: what it tells of next is above what it has now
 
     def _show_held(self, held: Mapping[str, str]) -> None:
         """Show which endpoints cannot be moved, and that the others can."""

@@ -21,13 +21,14 @@ class Outcome(NamedTuple):
     """What a round did and why, in one sentence, and how long to wait before the next.
 
     `installed` is the generation that every endpoint which can be moved has now, 0 if the round cannot tell; `held`
-    says of each of the others why it cannot.
+    says of each of the others why it cannot. `until_news`: whether a newer plan may cut the wait short.
     """
 
     text: str
     wait_s: float
     installed: int = 0
     held: Mapping[str, str] = {}
+    until_news: bool = False
 
 
 class Enactor(Protocol):

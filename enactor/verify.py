@@ -4,11 +4,7 @@ from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-import dns.asyncquery
-import dns.exception
-import dns.message
-import dns.rcode
-
+from enactor.ask import Asker, asking
 from enactor.hand import ZoneHand
 from enactor.settings import EnactorSettings
 from enactor.tree import MANIFEST, Manifest, manifest_of, tree_key, tree_records
@@ -19,14 +15,14 @@ from fencepost.events import Events
 from fencepost.guards import Guard
 from fencepost.names import manifest_name, tree_name
 from fencepost.plan import Plan
-from fencepost.settings import LOOPBACK
 
-ASK_TIMEOUT_S: Final = 0.25
 SILENT_TRIES: Final = 3
 """So many unanswered looks in a row are a resolver that is out, which must not stop an emergency."""
 LOOKS: Final = 60
-"""Into so many pauses the wait for an answer is cut, unless they would be shorter than `MIN_PAUSE_S`."""
-MIN_PAUSE_S: Final = 0.02
+"""Into so many pauses the wait for an answer is cut, unless they would be shorter than `LONGER_S`."""
+LONGER_S: Final = 0.02
+FIRST_S: Final = 0.001
+"""The first pauses are shorter, and double: a server that follows its zones knows a tree within a few milliseconds."""
 
 NO_ANSWER: Final = "the resolver does not answer"
 
@@ -45,18 +41,6 @@ class Look(NamedTuple):
 
     verdict: Verdict
     problem: str = ""
-
-
-async def ask(name: str, kind: str, port: int) -> tuple[str, ...] | None:
-    """Ask the authoritative server on loopback; return the values, None if it did not answer for the zone."""
-    query = dns.message.make_query(name, kind)
-    try:
-        answer = await dns.asyncquery.udp(query, LOOPBACK, ASK_TIMEOUT_S, port)
-    except (OSError, dns.exception.DNSException):
-        return None
-    if answer.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-        return None
-    return tuple(rdata.to_text() for rrset in answer.answer for rdata in rrset)
 
 
 class TreeVerifier:
@@ -97,7 +81,7 @@ class TreeVerifier:
         Raises: TreeRejected for a tree that is answered otherwise after all this time; as `ZoneHand.commit`.
         """
         zone, deadline_s, silences = hand.zone, self._clock.monotonic() + self._wait_s, 0
-        lags = await self._lags()
+        lags, pause_s, longest_s = await self._lags(), FIRST_S, max(LONGER_S, self._wait_s / LOOKS)
         while (look := await self._look(zone, plan)).verdict is not Verdict.RIGHT:
             silences = silences + 1 if look.verdict is Verdict.SILENT else 0
             over = self._clock.monotonic() >= deadline_s
@@ -112,7 +96,8 @@ class TreeVerifier:
             if over:
                 self._events.emit("enactor.tree_rejected", zone=zone, generation=plan.generation, reason=look.problem)
                 raise TreeRejected(zone, generation=plan.generation, problem=look.problem)
-            await self._clock.sleep(max(MIN_PAUSE_S, self._wait_s / LOOKS))
+            await self._clock.sleep(pause_s)
+            pause_s = min(2 * pause_s, longest_s)
             if await superseded():
                 return False
             await hand.keep()
@@ -138,15 +123,16 @@ class TreeVerifier:
         """Ask for the manifest, which must be the complete one, and for an address of each type."""
         if self._port is None:
             return Look(Verdict.RIGHT)
-        look = await self._manifest(zone, plan, self._port) if self._whole else Look(Verdict.RIGHT)
-        for kind in plan.content(zone).types:
-            if look.verdict is Verdict.RIGHT:
-                look = await self._addresses(zone, plan, kind, self._port)
+        async with asking(self._port) as asker:
+            look = await self._manifest(zone, plan, asker) if self._whole else Look(Verdict.RIGHT)
+            for kind in plan.content(zone).types:
+                if look.verdict is Verdict.RIGHT:
+                    look = await self._addresses(zone, plan, kind, asker)
         return look
 
-    async def _manifest(self, zone: str, plan: Plan, port: int) -> Look:
+    async def _manifest(self, zone: str, plan: Plan, asker: Asker) -> Look:
         manifest = manifest_of(plan, zone)
-        found = await ask(manifest_name(zone, plan.generation), "TXT", port)
+        found = await asker.ask(manifest_name(zone, plan.generation), "TXT")
         if found is None:
             return Look(Verdict.SILENT, NO_ANSWER)
         if found == manifest.record(zone, plan.generation).values:
@@ -155,10 +141,10 @@ class TreeVerifier:
         verdict = Verdict.LAGGING if _earlier(found, manifest) else Verdict.WRONG
         return Look(verdict, f"its manifest is answered as {said}, not {manifest.text}")
 
-    async def _addresses(self, zone: str, plan: Plan, kind: str, port: int) -> Look:
+    async def _addresses(self, zone: str, plan: Plan, kind: str, asker: Asker) -> Look:
         """Look at one type; behind a manifest that is whole, no address at all is wrong, without one it may be late."""
         name = tree_name(zone, plan.generation)
-        found = await ask(name, kind, port)
+        found = await asker.ask(name, kind)
         if found is None:
             return Look(Verdict.SILENT, NO_ANSWER)
         meant = {target.address for target in plan.content(zone).targets if target.type == kind}

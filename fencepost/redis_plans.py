@@ -33,6 +33,9 @@ PINS: Final = "{plans}:pins"
 FROZEN: Final = "{plans}:frozen"
 REPORTS: Final = "{plans}:reports"
 
+MAX_WAIT_S: Final = 2.0
+"""Longest wait of one `wait` call: well below the client's time-out for an answer."""
+
 PUBLISH_KEYS: Final = (HEAD, CURRENT, LOG, CONTENTS, REFERENCES, FORCED, PINS, FROZEN)
 READ_KEYS: Final = (HEAD, CURRENT, LOG, FORCED)
 
@@ -72,6 +75,13 @@ class RedisPlanStore:
         """Return the latest generation; see `PlanStore.latest_generation`."""
         with reading():
             return int(await self._client.hget(HEAD, "generation") or 0)
+
+    async def wait(self, generation: int, wait_s: float) -> int:
+        """Wait for a newer plan; see `PlanStore.wait`."""
+        block_ms = max(1, round(min(wait_s, MAX_WAIT_S) * 1000))
+        with reading():
+            reply: Any = await self._client.xread({LOG: f"{generation}-0"}, count=1, block=block_ms)
+        return int(reply[0][1][0][0].partition(b"-")[0]) if reply else generation
 
     async def latest(self, known: Plan | None = None) -> Plan | None:
         """Return the latest plan; see `PlanStore.latest`."""

@@ -59,6 +59,10 @@ class RemotePlanStore:
         """See `PlanStore.latest_generation`."""
         return await self._link.call(self._inner.latest_generation)
 
+    async def wait(self, generation: int, wait_s: float) -> int:
+        """See `PlanStore.wait`; what it tells of is read over the link."""
+        return await self._inner.wait(generation, wait_s)
+
     async def latest(self, known: Plan | None = None) -> Plan | None:
         """See `PlanStore.latest`."""
         return await self._link.call(lambda: self._inner.latest(known))

@@ -145,6 +145,13 @@ class PlanStore(Protocol):
     async def latest_generation(self) -> int:
         """Return the latest generation, 0 if there is none. Costs one small read."""
 
+    async def wait(self, generation: int, wait_s: float) -> int:
+        """Return the generation of a plan above a given one as soon as there is one, else the given one in the end.
+
+        A hint, for who would look soon in any case: it may come late, and a store that has lost plans gives none for
+        the next ones of their numbers. Waits up to `wait_s` seconds, and a tenth of a second more. Raises: StoreError.
+        """
+
     async def latest(self, known: Plan | None = None) -> Plan | None:
         """Return the latest plan, None if there is none; given a known one, reads only what changed since."""
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from enactor.protocol import Tools
 from enactor.rounds import PROTOCOLS, Rounds
+from enactor.settings import EnactorSettings
 from fencepost.batch import LIMITS, Limits
 from fencepost.errors import EndpointPinned, OutcomeUnknown, PlanError, PlansFrozen, StoreError
 from fencepost.plan import Content, Draft
@@ -49,19 +50,12 @@ def enactor(scene: Scene) -> Main:
     reports = scene.scenario.planner
 
     async def main(process: Process) -> None:
-        settings, plans = scene.enactor_settings[process.name], plans_of(process)
-        tools = Tools.of(
-            settings,
-            plans=plans,
-            zones=zones_of(process),
-            clock=process.clock,
-            rng=process.rng("enactor"),
-            events=process,
-        )
+        settings = scene.enactor_settings[process.name]
+        tools = _tools(settings, process)
         rounds = Rounds(
             PROTOCOLS[settings.protocol](tools),
             settings,
-            plans if reports else None,
+            tools.plans if reports else None,
             clock=process.clock,
             events=process,
         )
@@ -74,12 +68,33 @@ def enactor(scene: Scene) -> Main:
     return main
 
 
+def _tools(settings: EnactorSettings, process: Process) -> Tools:
+    return Tools.of(
+        settings,
+        plans=plans_of(process),
+        zones=zones_of(process),
+        clock=process.clock,
+        rng=process.rng("enactor"),
+        events=process,
+    )
+
+
+async def install_first(scene: Scene, process: Process) -> None:
+    """Publish and install the plans that are on every endpoint when a world begins."""
+    settings = scene.settings_of(process.name)
+    tools, rng = _tools(settings, process), process.rng("plans")
+    shipped = PROTOCOLS[settings.protocol](tools)
+    for latest in range(scene.scenario.installed):
+        await tools.plans.publish(Draft(_changes(scene, latest, rng), f"plan {latest + 1}"), expected=latest)
+        await shipped.tick()
+
+
 def publisher(scene: Scene) -> Main:
     """Return who publishes one plan after the other, each at once after the one before; the world says when."""
 
     async def main(process: Process) -> None:
         plans, rng = plans_of(process), process.rng("plans")
-        latest = await _known(plans, process) if process.life > 1 else 0
+        latest = await _known(plans, process) if process.life > 1 else scene.scenario.installed
         while latest < scene.scenario.generations:
             draft = Draft(_changes(scene, latest, rng), f"plan {latest + 1}")
             try:

@@ -49,6 +49,9 @@ def explore(
             "none; ABA changes and changes back. Default: drawn."
         ),
     ] = "",
+    installed: Annotated[
+        int, typer.Option(min=0, help="How many of the plans are on every endpoint when the world begins.")
+    ] = 0,
     balancers: Annotated[int, typer.Option(help="How many load balancers are behind each endpoint, at most.")] = 3,
     keep: Annotated[int, typer.Option(help="How many generations' trees the cleaner leaves.")] = 1,
     faults: Annotated[
@@ -124,6 +127,7 @@ def explore(
         endpoints=endpoints,
         generations=generations,
         wants=wants,
+        installed=installed,
         balancers=balancers,
         keep=keep,
         faults=faults,

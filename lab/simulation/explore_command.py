@@ -48,6 +48,7 @@ class Request(NamedTuple):
     endpoints: int | None
     generations: int | None
     wants: str
+    installed: int
     balancers: int
     keep: int
     faults: int | None
@@ -90,8 +91,8 @@ def options_of(asked: Request) -> Options:
     letters = "." + NAMES[: asked.balancers + 1].upper()
     if set(asked.wants) - set(letters) or asked.wants.startswith("."):
         raise UsageError(f"--wants {asked.wants} has letters that are not among {letters}, or begins with a dot")
-    if asked.wants and (asked.planner or asked.operator):
-        raise UsageError("--wants says what a script publishes; leave out --planner and --operator")
+    if (asked.wants or asked.installed) and (asked.planner or asked.operator):
+        raise UsageError("--wants and --installed say what a script publishes; leave out --planner and --operator")
     if asked.forgets and (asked.operator or not asked.planner):
         raise UsageError("--forgets is for --planner without --operator: nobody would publish, or thaw, once more")
     buggy = asked.mode == "buggy"
@@ -104,6 +105,7 @@ def options_of(asked: Request) -> Options:
         endpoints=_within("--endpoints", asked.endpoints, 1 if small else 3, len(NAMES)),
         generations=_within("--generations", asked.generations, 4 if buggy and not systematic else 3, 1000),
         wants=asked.wants,
+        installed=_within("--installed", asked.installed, 0, 10, least=0),
         balancers=_within("--balancers", asked.balancers, 3, 200, least=3),
         keep=_within("--keep", asked.keep, 1, 1000),
         faults=_within("--faults", asked.faults, 0 if small else 3, 100, least=0),

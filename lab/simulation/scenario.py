@@ -31,6 +31,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         generations: how many plans are published.
         wants: what the script's plans want, a letter for each: A, B, ... a content for every endpoint; "." names none,
             as a plan that changes something else. Empty: drawn. It repeats itself if there are more plans.
+        installed: how many of them are published, and on every endpoint, when the world begins.
         planner: whether the real planner publishes them, from changes of the fleet; else a script does.
         planners: how many of them there are, if it does: one, or more over the same store.
         operator: whether an operator freezes, thaws, rolls back, repairs and publishes meanwhile.
@@ -54,6 +55,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     balancers: int = 3
     generations: int = 4
     wants: str = ""
+    installed: int = 0
     planner: bool = False
     planners: int = 1
     operator: bool = False
@@ -122,9 +124,10 @@ class Scene:
     @cached_property
     def enactor_settings(self) -> dict[str, EnactorSettings]:
         """Each enactor's settings."""
-        return {name: self._settings_of(name) for name in self.enactor_names}
+        return {name: self.settings_of(name) for name in self.enactor_names}
 
-    def _settings_of(self, name: str) -> EnactorSettings:
+    def settings_of(self, name: str) -> EnactorSettings:
+        """Return the settings of an enactor of this name."""
         given = self.scenario
         settings = _EnactorSettings(
             name=name,

@@ -154,7 +154,7 @@ class Space:
         )
         slots = []
         for name in self._slot_at:
-            held, commits = stage.beginning([] if name == PLANS else [name])
+            held, commits = stage.beginning([name])
             slots.append(self._slot(name, held, commits)[0])
         self.beginning = State(0.0, tuple(slots), tuple(a.root for a in self.actors), stage.scene.scenario.faults)
 

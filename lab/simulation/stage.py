@@ -5,12 +5,12 @@ from functools import cached_property
 
 from fencepost.stores import Commit
 from lab.history import History, RunInfo
-from lab.simulation.cast import FINITE, OPERATOR, cast
+from lab.simulation.cast import FINITE, OPERATOR, cast, install_first, within
 from lab.simulation.judge import Judge, ZoneJudge
 from lab.simulation.loop import WorldTime
 from lab.simulation.past import Past
 from lab.simulation.process import EPOCH_S, Listener, Process
-from lab.simulation.promises import Promises
+from lab.simulation.promises import PLANS, Promises
 from lab.simulation.scenario import Scenario, Scene
 from lab.simulation.server import Server, Snapshot
 from lab.simulation.stores import zones_of
@@ -41,27 +41,36 @@ class Stage:
             duration_s=0.0,
             parameters=parameters,
         )
-        self._beginning, self._commits = self.beginning(self.scene.zones)
+        self._beginning, self._commits = self.beginning((PLANS, *self.scene.zones))
 
     def _empty(self, *, recording: bool) -> World:
         members = dict.fromkeys(self.scene.zones, self.scene.scenario.balancers)
         return World(self.server, WorldTime(), Judge(members, self._run), recording=recording)
 
-    def beginning(self, zones: Sequence[str]) -> tuple[Snapshot, tuple[Commit, ...]]:
-        """Return a store with some empty zones, as `fencepost up` makes it before anything runs, and their commits."""
+    def beginning(self, slots: Sequence[str]) -> tuple[Snapshot, tuple[Commit, ...]]:
+        """Return a store with some slots as they are before anything runs, and the commits of those that are zones.
+
+        The zones are empty, as `fencepost up` makes them, or have the plans that are to be installed already.
+        """
 
         async def main(process: Process) -> None:
             store = zones_of(process, operator=True)
-            for zone in zones:
+            for zone in self.scene.zones:
                 await store.create_zone(zone, self.scene.region.zone_records(zone))
+            await install_first(self.scene, process)
 
         self.server.flush()
+        empty = self.server.snapshot()
+        setup = within(self.scene.limits, main)
         world = self._empty(recording=False)
-        world.populate([Process("setup", main, server=self.server, time=world.time, seed=0, listener=world.hear)])
+        world.populate([Process("setup", setup, server=self.server, time=world.time, seed=0, listener=world.hear)])
         while parked := world.parked:
             world.run(parked[0])
         world.close()
-        return self.server.snapshot(), tuple(c for judge in world.judge.zones.values() for c in judge.commits)
+        for slot in sorted({PLANS, *self.scene.zones} - set(slots)):
+            self.server.restore_slot(empty, slot)
+        zones = world.judge.zones.items()
+        return self.server.snapshot(), tuple(c for zone, judge in zones if zone in slots for c in judge.commits)
 
     def judge_of(self, zone: str) -> ZoneJudge:
         """Return a judge of one zone that has seen nothing yet."""
@@ -88,6 +97,8 @@ class Stage:
         self.server.restore(self._beginning)
         for commit in self._commits:
             world.judge.take(commit)
+        if self.scene.scenario.installed:
+            world.read_plan()
         world.past = Past() if self.scene.scenario.forgets else None
         if self.scene.scenario.planner:
             # At last the fleet is as it was at first, and an operator has let go of everything.

@@ -245,15 +245,15 @@ class World:
             return False
         self.server.restore_slot(self.past.back(slot, writes), slot)
         if slot == PLANS:
-            self._read_plan()
+            self.read_plan()
         else:
             self.judge.forget(slot, writes)
         self._known.pop(slot, None)
         self._taken(Choice(slot, f"{FORGET} {writes}"))
         return True
 
-    def _read_plan(self) -> None:
-        """Take note of the plan that is the latest after the plan store has forgotten some."""
+    def read_plan(self) -> None:
+        """Take note of the plan that the plan store has as the latest, whoever published it."""
         access = access_of((HEAD, CURRENT, CONTENTS), ())
         self.generation = int(self.server.command("HGET", HEAD, "generation", access=access) or 0)  # type: ignore[arg-type]  # bytes
         standing = pairs(self.server.command("HGETALL", CURRENT, access=access))

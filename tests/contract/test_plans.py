@@ -328,3 +328,14 @@ def as_values(state):
     """Return the contents of a state of the model."""
     known = {digest(value(n)): value(n) for n in range(1, 5)}
     return {name: known[found] for name, found in state.items()}
+
+
+async def test_wait_for_a_plan_ends_with_it_and_without_one_in_time(plans):
+    """A plan that is there already, one that comes meanwhile, and none."""
+    first = await publish(plans, 0)
+
+    assert await plans.wait(0, 60) == first
+    waiting = asyncio.create_task(plans.wait(first, 60))
+    second = await publish(plans, first)
+    assert await waiting == second
+    assert await plans.wait(second, 0.01) == second

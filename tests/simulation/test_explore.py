@@ -41,6 +41,7 @@ ASKED = Request(
     forgets=0,
     batch_records=0,
     wants="",
+    installed=0,
     steps=120,
     preemptions=2,
 )

@@ -1,0 +1,95 @@
+"""Questions as datagrams: what dnspython reads of them, and what is read of what dnspython answers."""
+
+import asyncio
+import socket
+
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rrset
+import pytest
+
+from enactor.ask import asking, question, values
+
+NAME = "plan-000145.dynamodb.us-east-1.fencepost.test."
+
+
+@pytest.mark.parametrize("kind", ["A", "AAAA", "TXT"])
+def test_question_is_what_dnspython_would_ask(kind):
+    """Name, type and class, and nothing else is said."""
+    asked = dns.message.from_wire(question(4711, NAME, kind))
+
+    assert asked.id == 4711
+    assert asked.question == dns.message.make_query(NAME, kind).question
+    assert asked.flags == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        ("A", ("127.1.2.3", "127.1.2.4")),
+        ("AAAA", ("::ffff:127.1.2.3",)),
+        ("TXT", ('"2/2 0123abcd"',)),
+        ("TXT", ('"one" "two"',)),
+        ("A", ()),
+    ],
+)
+def test_values_of_a_reply_are_those_that_it_answers(kind, given):
+    """As the zone has them; aliases are answered under the name that was asked for, its name compressed or not."""
+    reply = dns.message.make_response(dns.message.make_query(NAME, kind))
+    if given:
+        reply.answer.append(dns.rrset.from_text(NAME, 5, "IN", kind, *given))
+
+    assert set(values(reply.to_wire(), kind) or ()) == set(given)
+    assert len(values(reply.to_wire(), kind) or ()) == len(given)
+
+
+@pytest.mark.parametrize(
+    ("rcode", "expected"),
+    [(dns.rcode.NXDOMAIN, ()), (dns.rcode.SERVFAIL, None), (dns.rcode.REFUSED, None), (dns.rcode.NOERROR, ())],
+)
+def test_reply_that_says_nothing_of_the_zone_is_no_answer(rcode, expected):
+    """No such name is an answer; a server that cannot or will not answer has said nothing."""
+    reply = dns.message.make_response(dns.message.make_query(NAME, "A"))
+    reply.set_rcode(rcode)
+
+    assert values(reply.to_wire(), "A") == expected
+
+
+def test_reply_that_is_cut_short_anywhere_is_refused():
+    """Garbage is no answer; it raises one error, which `ask` knows."""
+    reply = dns.message.make_response(dns.message.make_query(NAME, "A"))
+    reply.answer.append(dns.rrset.from_text(NAME, 5, "IN", "A", "127.1.2.3"))
+    whole = reply.to_wire()
+
+    for end in range(len(whole)):
+        with pytest.raises((ValueError, OSError)):
+            values(whole[:end], "A")
+
+
+async def test_reply_to_an_earlier_question_is_passed_over():
+    """One that comes late, after its question was given up, is not taken for the next one's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(0)
+        loop = asyncio.get_running_loop()
+        async with asking(server.getsockname()[1]) as asker:
+            waiting = asyncio.create_task(asker.ask(NAME, "A"))
+            data, addr = await loop.sock_recvfrom(server, 512)
+            for number, address in ((1, "127.6.6.6"), (0, "127.1.2.3")):
+                reply = dns.message.make_response(dns.message.from_wire(data))
+                reply.id = (reply.id - number) & 0xFFFF
+                reply.answer.append(dns.rrset.from_text(NAME, 5, "IN", "A", address))
+                await loop.sock_sendto(server, reply.to_wire(), addr)
+
+            assert await waiting == ("127.1.2.3",)
+
+
+async def test_server_that_is_gone_is_no_answer():
+    """Its port refuses at once."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+
+    async with asking(port) as asker:
+        assert await asker.ask(NAME, "A") is None
