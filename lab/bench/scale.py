@@ -74,13 +74,22 @@ class ScaleBench:
     runs: list[SizeRun] = field(default_factory=list)
 
     async def run(self) -> int:
-        """Measure every size, show and write the result, and return the exit code. Raises: BenchFailed, StoreError."""
+        """Measure every size, show and write the result, and return the exit code.
+
+        Raises: BenchFailed, StoreError if a size fails; what smaller ones came to is shown and written before.
+        """
+        try:
+            await self._every_size()
+        finally:
+            if self.runs:
+                tell(result(self.options, self.runs), self.outputs, self.console)
+        return EXIT_CHECK_FAILED if any(run.cleaned and run.cleaned.left for run in self.runs) else EXIT_FINE
+
+    async def _every_size(self) -> None:
         options = self.options
         for records in options.check():
             ours = OurOptions(options.many(records), options.enactors, options.port_base, {"FENCEPOST_KEEP": str(KEEP)})
             self.runs.append(await measure_size(ours, options.rounds, self.clock, self._say_of(ours.many)))
-        tell(result(options, self.runs), self.outputs, self.console)
-        return EXIT_CHECK_FAILED if any(run.cleaned and run.cleaned.left for run in self.runs) else EXIT_FINE
 
     def _say_of(self, many: Many) -> Any:
         def say(words: str) -> None:

@@ -12,6 +12,7 @@ from fencepost.cli import run
 from fencepost.exit_codes import EXIT_CHECK_FAILED, EXIT_FINE, EXIT_USAGE
 from lab.bench.fine_clock import FineClock
 from lab.bench.many import Many
+from lab.bench.programs import BenchFailed
 from lab.bench.scale import ScaleBench, ScaleOptions, exponent, points_of, result
 from lab.bench.scale_clean import Cleaned, Trees, until_clean
 from lab.bench.scale_run import FULL, METRICS, RECORD, SizeRun
@@ -117,6 +118,23 @@ async def test_bench_whose_cleaner_does_not_keep_up_ends_with_1(monkeypatch, tmp
     quiet = Console(file=io.StringIO())
 
     assert await ScaleBench(ScaleOptions(), Outputs(tmp_path / "o.json"), quiet, quiet).run() == EXIT_CHECK_FAILED
+
+
+async def test_bench_whose_largest_size_fails_keeps_what_the_others_came_to(monkeypatch, tmp_path):
+    """Minutes of measuring are not thrown away; the reason is raised all the same."""
+
+    async def failing(options: OurOptions, *_: object) -> SizeRun:
+        if options.many.endpoints > 3:
+            raise BenchFailed("33 did not answer what was expected")
+        return size_run(3, full=[1.0])
+
+    monkeypatch.setattr("lab.bench.scale.measure_size", failing)
+    quiet, path = Console(file=io.StringIO()), tmp_path / "out.json"
+
+    with pytest.raises(BenchFailed, match="33 did not answer"):
+        await ScaleBench(ScaleOptions(), Outputs(path), quiet, quiet).run()
+
+    assert [size["endpoints"] for size in msgspec.json.decode(path.read_bytes())["sizes"]] == [3]
 
 
 @pytest.mark.parametrize(("option", "value"), [("--sizes", "many"), ("--sizes", "0,5"), ("--rounds", "0")])
