@@ -21,8 +21,8 @@ PAGE: Final = 1000
 """Record sets on a page: about 1 ms of the server's time."""
 PING_AFTER_S: Final = 2.0
 """A connection without hints is asked for a sign of life after this long: silence may be a cut wire."""
-CHANGES_AT_ONCE: Final = 500
-"""How many changes are decoded, about 0.3 ms, before others have their turn."""
+CHANGES_AT_ONCE: Final = 300
+"""How many changes are decoded, about 0.15 ms, before others have their turn."""
 HINTS_AT_ONCE: Final = 20
 """How many hints are read before others have their turn."""
 MAX_HINTS: Final = 1000

@@ -16,7 +16,7 @@ from fencepost.network import LinkSpec
 from fencepost.records import RecordKey
 from fencepost.stores import Commit
 from resolver.rounds import Rounds
-from resolver.track import MAX_BATCH, Track, assemble, visible_after_s
+from resolver.track import CHANGES_AT_ONCE, Track, assemble, visible_after_s
 from resolver.zone import ZoneImage
 
 LOADERS: Final = 4
@@ -106,11 +106,11 @@ class Follower:
         self._store_answered()
 
     def release(self) -> float | None:
-        """Make visible what is due, as much as is done in about 1 ms.
+        """Make visible what is due, as much as takes little time.
 
         Returns: in how many seconds there is more to make visible, None if nothing waits.
         """
-        now_s, left = self._clock.monotonic(), MAX_BATCH
+        now_s, left = self._clock.monotonic(), CHANGES_AT_ONCE
         while self._due and self._due[0][0] <= now_s and left > 0:
             track = self._tracks[self._due[0][1]]
             released = track.release(now_s, left)
@@ -207,6 +207,7 @@ class Follower:
                 if len(since.commits) < COMMITS_AT_ONCE or zone in self._to_load:
                     del self._to_read[zone]
             self._queued.set()
+            await asyncio.sleep(0)
             while self.release() == 0:  # noqa: ASYNC110  -- nothing is waited for: others have their turn
                 await asyncio.sleep(0)
 
