@@ -1,6 +1,6 @@
 """Our side of `fencepost bench dns`: the processes that `fencepost up` starts, over zones that `fixed` wrote."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -8,19 +8,19 @@ from typing import Final, NamedTuple
 
 from deploy.embedded import server_binary, server_command, server_url, socket_path
 from deploy.launch import prepare_store
+from deploy.readiness import Probe
 from deploy.topology import ProcessSpec, SystemOptions, client_settings, process_specs
 from fencepost.clock import Clock
-from fencepost.connect import check_server, open_plan_store
-from fencepost.errors import StartupError
+from fencepost.connect import open_plan_store
 from fencepost.region import Region, load_region
 from fencepost.settings import Settings
 from lab.bench.cores import Cores, pinned
-from lab.bench.dns.asking import answering, judge_of
+from lab.bench.dns.asking import check_all, judge_of
 from lab.bench.dns.endpoints import Endpoints
 from lab.bench.processes import free_ports, running
 
 PORTS: Final = 20
-"""What a system of one enactor may take, from its DNS port on."""
+"""What a system of one enactor and no more workers may take, from its DNS port on."""
 INSTALL_S, INSTALL_EACH_S = 60.0, 0.2
 """How long the first plan may take until every endpoint answers: in all, and for each of them besides."""
 YIELDS: Final = 10
@@ -56,26 +56,42 @@ async def serving(
             profile="none",
             enactors=1,
             seed=endpoints.seed,
-            port_base=free_ports(PORTS),
+            port_base=free_ports(PORTS + workers),
             region_file=region_file,
             extra={"resolver": {"FENCEPOST_WORKERS": str(workers)}},
         )
         region, settings = load_region(region_file), client_settings(options, url)
-        server = _on(ProcessSpec("server", tuple(server_command(server_binary(), place, socket=socket))), cores.load)
+        argv = tuple(server_command(server_binary(), place, socket=socket))
+        server = _on(ProcessSpec("server", argv, ping_url=url), cores.load)
         resolvers, enactor = _specs(options, region, url, cores)
-        async with running(server, place, lambda: _pings(url), clock):
+        longest_s = INSTALL_S + INSTALL_EACH_S * endpoints.count
+        async with running(server, place, _ready(server), clock):
             tell(f"ours: {endpoints.count} zones, an enactor installs {endpoints.balancers} addresses in each")
             await prepare_store(settings, region, reuse=False)
             await _publish(settings, endpoints)
-            port = settings.dns_port
-            longest_s = INSTALL_S + INSTALL_EACH_S * endpoints.count
             async with running(_unverified(enactor), place, lambda: _installed(settings), clock, timeout_s=longest_s):
                 pass
-            right = answering(port, endpoints.names, judge_of(endpoints.weighted))
             async with AsyncExitStack() as stack:
                 for resolver in resolvers:
-                    await stack.enter_async_context(running(resolver, place, right, clock, timeout_s=longest_s))
+                    await stack.enter_async_context(
+                        running(resolver, place, _ready(resolver), clock, timeout_s=longest_s)
+                    )
+                port, judge = settings.dns_port, judge_of(endpoints.weighted)
+                await check_all(port, endpoints.names, judge, edns=False, when="after the start")
                 yield Ours(port, settings, enactor)
+
+
+def _ready(spec: ProcessSpec) -> Callable[[], Awaitable[bool]]:
+    """Return what asks a process as the supervisor does."""
+
+    async def ready() -> bool:
+        probe = Probe()
+        try:
+            return await probe.problem(spec) is None
+        finally:
+            await probe.close()
+
+    return ready
 
 
 def _specs(
@@ -97,14 +113,6 @@ def _unverified(enactor: ProcessSpec) -> ProcessSpec:
 def _on(spec: ProcessSpec, cores: tuple[int, ...]) -> ProcessSpec:
     """Return a process that gives way to the load, on whose core it is."""
     return replace(spec, argv=pinned(spec.argv, cores, nice=YIELDS))
-
-
-async def _pings(url: str) -> bool:
-    try:
-        await check_server(url)
-    except StartupError:
-        return False
-    return True
 
 
 async def _installed(settings: Settings) -> bool:
