@@ -58,7 +58,7 @@ async def serving(
             seed=endpoints.seed,
             port_base=free_ports(PORTS + workers),
             region_file=region_file,
-            extra={"resolver": {"FENCEPOST_WORKERS": str(workers)}},
+            workers=workers,
         )
         region, settings = load_region(region_file), client_settings(options, url)
         argv = tuple(server_command(server_binary(), place, socket=socket))
