@@ -132,7 +132,7 @@ class Coverage:
 
 def _took_over(call: Call) -> bool:
     """Say whether a batch deletes another one's lock; one's own is taken again where its fate was not learnt."""
-    action, _, text = call.args[FIRST_CHANGE : FIRST_CHANGE + 3]
+    action, _, text = (*call.args[FIRST_CHANGE : FIRST_CHANGE + 3], "", "", "")[:3]
     if action != "DELETE" or not isinstance(text, bytes) or not text.startswith(b'["_lock.'):
         return False
     return f'"{call.process} '.encode() not in text.replace(b"\\", b"")
