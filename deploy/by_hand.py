@@ -143,7 +143,9 @@ class ByHand:
 
 def has(seen: SeenZone, plan: Plan) -> bool:
     """Say whether a zone has a plan: its content is live and whole, nothing is in the way, and the fence says so."""
-    fenced = seen.fence_record is None or (seen.fence is not None and seen.fence.generation >= plan.generation)
+    fence = seen.fence
+    has_it = fence is not None and (fence.generation >= plan.generation or fence.has(plan, seen.zone))
+    fenced = seen.fence_record is None or has_it
     return fenced and seen.serves(plan.content(seen.zone)) and not seen.litter
 
 

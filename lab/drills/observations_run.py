@@ -143,7 +143,8 @@ class ObservationsDrill:
         if status != HTTPStatus.OK or not isinstance(generation, int):
             return False
         zones = endpoints_of(stage.region, well[:1])
-        live_us = await streams.reached(zones, generation, within_s=MOVE_WITHIN_S)
+        latest = await stage.stores.plans.latest()
+        live_us = await streams.reached(zones, latest, generation, within_s=MOVE_WITHIN_S)
         await stage.request("POST", f"load-balancers/{well[0]}/capacity", {"add": -1})
         return live_us is not None
 

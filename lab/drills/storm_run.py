@@ -200,18 +200,21 @@ class StormDrill:
         generation = answer.get("generation")
         if status != HTTPStatus.OK or not isinstance(generation, int):
             return Quick(phase, name, asked_us, error=f"{status}: {answer.get('error', 'no plan is published')}")
-        live_us = await streams.reached(zones, generation, within_s=LIVE_WITHIN_S)
+        latest = await stage.stores.plans.latest()
+        live_us = await streams.reached(zones, latest, generation, within_s=LIVE_WITHIN_S)
         return Quick(phase, name, asked_us, published_ms, None if live_us is None else (live_us - asked_us) / 1000)
 
     async def _queue(self, stage: Stage, streams: Streams, observed: Observed) -> None:
         """Look at the queue all the time, in each way that there is."""
-        plans = stage.stores.plans
+        plans, known, had = stage.stores.plans, None, dict.fromkeys(streams.fences, 0)
         while True:
             # What is installed is read before what is published: the other way round would hide generations.
-            reports, fences = await plans.reports(), [streams.generation(zone) for zone in streams.fences]
+            known = await plans.latest(known)
+            had |= {zone: known.generation for zone in had if known is not None and streams.has(zone, known)}
+            reports = await plans.reports()
             told = (await stage.state("planner")).get("queue_size")
             latest = await plans.latest_generation()
-            seen = max(0, latest - min(fences))
+            seen = max(0, latest - min(had.values()))
             observed.queue.append(Queue(observed.phase, told, queue_of(latest, reports), seen))
             await stage.clock.sleep(QUEUE_POLL_S)
 

@@ -8,7 +8,7 @@ from fencepost.batch import Action
 from fencepost.capacity import Capacity
 from fencepost.clock import Clock
 from fencepost.fence import Fence, fence_key
-from fencepost.plan import Content, digest, short
+from fencepost.plan import Content, Plan, digest, short
 from fencepost.records import ADDRESS_TYPES
 from fencepost.stores import Commit, ZoneStore
 from lab.drills.stage import Stage, beside, first_time
@@ -92,18 +92,27 @@ class Streams:
             found = moved.at_us
         return found
 
-    async def reached(self, zones: Sequence[str], generation: int, *, within_s: float) -> int | None:
-        """Wait until all of these zones have a generation or a newer one; return when the last one had it.
+    async def reached(
+        self, zones: Sequence[str], latest: Plan | None, generation: int, *, within_s: float
+    ) -> int | None:
+        """Wait until all of these zones have a plan or a newer one; return when the last one had it.
 
+        A zone that was last changed by an earlier plan is there with that one; the latest plan says which that was.
         None if they have not within the bound.
         """
+        goals = {zone: min(generation, latest.unchanged_since(zone)) if latest else generation for zone in zones}
 
         def there() -> bool:
-            return all(self.generation(zone) >= generation for zone in zones)
+            return all(self.generation(zone) >= goal for zone, goal in goals.items())
 
         if await first_time(there, self._clock, within_s=within_s, poll_s=0.005) is None:
             return None
-        return max((self.reached_us(zone, generation) or 0 for zone in zones), default=None)
+        return max((self.reached_us(zone, goal) or 0 for zone, goal in goals.items()), default=None)
+
+    def has(self, zone: str, plan: Plan) -> bool:
+        """Say whether a zone's fence says that it has a plan."""
+        moved = self.fences[zone]
+        return bool(moved) and Fence(moved[-1].generation, moved[-1].digest, "").has(plan, zone)
 
     def went_live(self, zone: str, value: Content, since_us: int) -> bool:
         """Say whether a zone's fence has had a content from an instant on."""

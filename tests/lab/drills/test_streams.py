@@ -58,8 +58,8 @@ async def test_streams_say_when_a_generation_was_reached(store):
         await store.change(flip(generation, 1))
     commits = {commit.generation: commit.at_us for commit in await store.commits(ZONE)}
 
-    reached = [await streams.reached([ZONE], generation, within_s=5) for generation in (2, 3, 4, 6)]
-    missing = await streams.reached([ZONE], 7, within_s=0.05)
+    reached = [await streams.reached([ZONE], None, generation, within_s=5) for generation in (2, 3, 4, 6)]
+    missing = await streams.reached([ZONE], None, 7, within_s=0.05)
     following.cancel()
     await asyncio.wait({following})
 
