@@ -33,7 +33,7 @@ def leaf(tree: str, number: int, weight: int, *more: str) -> RecordSet:
 
 
 POOL = (
-    *(leaf(tree, number, weight) for tree in TREES for number, weight in enumerate((10, 20, 0, 255, 7))),
+    *(leaf(tree, number, weight) for tree in TREES for number, weight in enumerate((100, 200, 0, 255, 70))),
     leaf(TREES[0], 9, 30, "127.1.1.9", "127.1.2.9"),
     *(
         records.address(TREES[0], "AAAA", f"::ffff:127.1.0.{n}", ttl=7, set_identifier=f"x-{n}", weight=n)
