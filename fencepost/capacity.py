@@ -47,6 +47,8 @@ class CapacityHistory(NamedTuple):
 
     def highest(self, now_s: float, window_s: float) -> Capacity:
         """Return the most that each type had within the last `window_s` seconds; nothing if nothing is known."""
+        if len(self.samples) == 1:  # as it is with most endpoints at most times
+            return self.samples[0].capacity if self.samples[0].since_s <= now_s + MAX_SKEW_S else NOTHING
         return _most(sample.capacity for sample in _reaching(self.believed(now_s).samples, now_s - window_s))
 
     def noted(self, now_s: float, capacity: Capacity, window_s: float) -> "CapacityHistory":

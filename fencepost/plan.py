@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import lru_cache
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -27,8 +28,8 @@ class Lane(StrEnum):
     FAST = "fast"
 
 
-class Target(msgspec.Struct, frozen=True, array_like=True):
-    """One load balancer's address in an endpoint.
+class Target(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One load balancer's address in an endpoint; there may be hundreds of thousands, so no collector looks at them.
 
     Attributes:
         identifier: its readable name, unique with `type` in the endpoint, e.g. `use1-az1-lb-003`; the set identifier.
@@ -61,9 +62,12 @@ class Content(msgspec.Struct, frozen=True, array_like=True):
         return sum(target.weight for target in self.targets)
 
 
+_canonical: Final = attrgetter("identifier", "type")
+
+
 def content(ttl: int, targets: list[Target]) -> Content:
     """Return a content with its targets in canonical order, so that equal contents have equal digests."""
-    return Content(ttl, tuple(sorted(targets, key=lambda target: (target.identifier, target.type))))
+    return Content(ttl, tuple(sorted(targets, key=_canonical)))
 
 
 def encode_content(value: Content) -> bytes:

@@ -183,18 +183,19 @@ class RedisPlanStore:
     async def _plan(
         self, summary: PlanSummary, standing: "_Standing", known: Plan | None, forced: Mapping[str, Forced]
     ) -> Plan:
-        digests = standing.digests
-        have = {key: known.contents[key] for key in digests.values() if known and key in known.contents}
-        have |= await self.contents(sorted(set(digests.values()) - have.keys()))
-        generation = summary.generation
-        if lost := sorted(set(digests.values()) - have.keys()):
+        generation, wanted = summary.generation, set(standing.digests.values())
+        have = dict(known.contents) if known else {}
+        for digest_of in have.keys() - wanted:
+            del have[digest_of]
+        have |= await self.contents(sorted(wanted - have.keys()))
+        if lost := sorted(wanted - have.keys()):
             raise StoreUnavailable(f"plan {generation}: contents {', '.join(lost)} are gone; a newer plan replaced it")
         return Plan(
             generation,
             summary.published_ms,
             summary.lane,
             summary.reason,
-            dict(sorted(digests.items())),
+            standing.in_order(),
             have,
             forced,
             standing.since,
@@ -237,6 +238,12 @@ class _Standing:
             self.since.pop(endpoint, None)
         else:
             self.digests[endpoint], self.since[endpoint] = digest_of, generation
+
+    def in_order(self) -> dict[str, str]:
+        """Return the digests in order of their endpoints' names."""
+        names = list(self.digests)
+        in_order = sorted(names)  # as they are already, but for endpoints that have come
+        return self.digests if names == in_order else {name: self.digests[name] for name in in_order}
 
     def raise_to(self, generation: int) -> None:
         """Let no endpoint have its content since before a generation."""

@@ -3,8 +3,11 @@
 It is TOML; the default, `fencepost/data/us-east-1.toml`, shows and explains every key.
 """
 
+import re
 import tomllib
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
@@ -93,9 +96,8 @@ class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return min(self.soa.ttl_s, self.soa.minimum_s)
 
     def members(self, endpoint: Endpoint) -> tuple[LoadBalancer, ...]:
-        """Return the load balancers behind an endpoint, in order of their names."""
-        found = [lb for lb in self.load_balancer if any(fnmatchcase(lb.name, p) for p in endpoint.load_balancers)]
-        return tuple(sorted(found, key=lambda lb: lb.name))
+        """Return the load balancers behind an endpoint, in order of their names; for many endpoints see `Members`."""
+        return Members(self.load_balancer).of(endpoint.load_balancers)
 
     def zone_records(self, endpoint: str) -> tuple[RecordSet, ...]:
         """Return the record sets that a zone is created with: SOA and NS."""
@@ -103,6 +105,35 @@ class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             records.soa(endpoint, ttl=self.soa.ttl_s, minimum=self.soa.minimum_s),
             records.ns(endpoint),
         )
+
+
+_LITERAL: Final = re.compile(r"[^*?[]*")
+"""What a shell pattern begins with as it is."""
+
+
+class Members:
+    """Finds the load balancers behind endpoints, each at the cost of what it finds and not of the whole fleet."""
+
+    def __init__(self, balancers: Iterable[LoadBalancer]) -> None:
+        self._balancers = sorted(balancers, key=lambda lb: lb.name)
+        self._names = [lb.name for lb in self._balancers]
+        self._found: dict[tuple[str, ...], tuple[LoadBalancer, ...]] = {}
+
+    def of(self, patterns: tuple[str, ...]) -> tuple[LoadBalancer, ...]:
+        """Return the load balancers that have one of these names or shell patterns, in order of their names."""
+        if patterns not in self._found:  # many endpoints have the same ones
+            places = {place for pattern in patterns for place in self._places(pattern)}
+            self._found[patterns] = tuple(self._balancers[place] for place in sorted(places))
+        return self._found[patterns]
+
+    def _places(self, pattern: str) -> Iterator[int]:
+        start = _LITERAL.match(pattern)
+        assert start, "it matches nothing as well"
+        for place in range(bisect_left(self._names, start[0]), len(self._names)):
+            if not self._names[place].startswith(start[0]):
+                return
+            if fnmatchcase(self._names[place], pattern):
+                yield place
 
 
 def default_region_path() -> Path:
@@ -146,11 +177,12 @@ def _problems(region: Region) -> Iterator[str]:
     ):
         if not seen and kind != "address":
             yield f"it has no {kind}; add [[{kind.replace(' ', '_')}]]"
-        yield from (f"{kind} {twice} occurs twice" for twice in sorted({s for s in seen if seen.count(s) > 1}))
+        yield from (f"{kind} {twice} occurs twice" for twice, times in sorted(Counter(seen).items()) if times > 1)
     for lb in region.load_balancer:
         yield from _balancer_problems(lb, zones)
+    members = Members(region.load_balancer)
     for endpoint in region.endpoint:
-        yield from _endpoint_problems(region, endpoint, names)
+        yield from _endpoint_problems(members, endpoint)
 
 
 def _balancer_problems(lb: LoadBalancer, zones: list[str]) -> Iterator[str]:
@@ -163,15 +195,15 @@ def _balancer_problems(lb: LoadBalancer, zones: list[str]) -> Iterator[str]:
         yield from target_problems(Target(lb.name, "AAAA", lb.address6, 1))
 
 
-def _endpoint_problems(region: Region, endpoint: Endpoint, names: list[str]) -> Iterator[str]:
+def _endpoint_problems(members: Members, endpoint: Endpoint) -> Iterator[str]:
     for pattern in endpoint.load_balancers:
-        if not any(fnmatchcase(name, pattern) for name in names):
+        if not members.of((pattern,)):
             yield f"endpoint {endpoint.name}: no load balancer is called {pattern!r}"
     if not endpoint.load_balancers:
         yield f"endpoint {endpoint.name} has no load balancers"
     if not endpoint.types or set(endpoint.types) - set(ADDRESS_TYPES):
         yield f"endpoint {endpoint.name} has types {list(endpoint.types)}; they may be A, AAAA or both"
     elif "AAAA" in endpoint.types:
-        lacking = [lb.name for lb in region.members(endpoint) if lb.address6 is None]
+        lacking = [lb.name for lb in members.of(endpoint.load_balancers) if lb.address6 is None]
         if lacking:
             yield f"endpoint {endpoint.name} answers AAAA, but {', '.join(lacking)} has no address6"

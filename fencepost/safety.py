@@ -6,7 +6,7 @@ Source: docs/invariants.md, I1 and I7; aws.amazon.com/message/101925 ("velocity 
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
@@ -14,7 +14,7 @@ from fencepost.capacity import NOTHING, Capacity, CapacityHistory, capacity_of
 from fencepost.errors import PlanUnsafe
 from fencepost.plan import Content, Target, content_problems
 from fencepost.records import ADDRESS_TYPES
-from fencepost.region import Endpoint, Region
+from fencepost.region import LoadBalancer, Members, Region
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +131,15 @@ def check_known(endpoint: str, desired: Content, known: Mapping[str, Mapping[str
 
 def known_addresses(region: Region) -> dict[str, Mapping[str, Mapping[str, str]]]:
     """Return endpoint -> load balancer -> type -> address, of all load balancers that each endpoint may have."""
-    return {endpoint.name: dict(_members(region, endpoint)) for endpoint in region.endpoint}
+    members = Members(region.load_balancer)
+    # Where endpoints are many, most have the same load balancers: what is known of them is there once.
+    known: dict[tuple[tuple[str, ...], tuple[str, ...]], Mapping[str, Mapping[str, str]]] = {}
+    for endpoint in region.endpoint:
+        key = (endpoint.load_balancers, endpoint.types)
+        if key not in known:
+            known[key] = {lb.name: _addresses(lb, endpoint.types) for lb in members.of(endpoint.load_balancers)}
+    return {endpoint.name: known[endpoint.load_balancers, endpoint.types] for endpoint in region.endpoint}
 
 
-def _members(region: Region, endpoint: Endpoint) -> Iterator[tuple[str, Mapping[str, str]]]:
-    for lb in region.members(endpoint):
-        yield lb.name, {kind: address for kind in endpoint.types if (address := lb.address_of(kind))}
+def _addresses(lb: LoadBalancer, types: Sequence[str]) -> Mapping[str, str]:
+    return {kind: address for kind in types if (address := lb.address_of(kind))}

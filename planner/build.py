@@ -9,7 +9,7 @@ Left out: a load balancer that is drained, in an Availability Zone that is out, 
 could not be observed yet keeps exactly the target that the last plan has for it.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -81,9 +81,16 @@ class Built(NamedTuple):
 
 def view_fleet(layout: Layout, fleet: Mapping[str, Observed], requests: Requests) -> dict[str, View]:
     """Return every load balancer of the region as the planner sees it, in order of their names."""
+    return view_some(layout, layout.balancers, fleet, requests)
+
+
+def view_some(
+    layout: Layout, names: Iterable[str], fleet: Mapping[str, Observed], requests: Requests
+) -> dict[str, View]:
+    """Return some load balancers of the region as the planner sees them."""
     return {
-        name: _view(lb, fleet.get(name, Observed()), requests, layout.endpoints_of[name])
-        for name, lb in layout.balancers.items()
+        name: _view(layout.balancers[name], fleet.get(name, Observed()), requests, layout.endpoints_of[name])
+        for name in names
     }
 
 
@@ -115,10 +122,14 @@ def build(layout: Layout, fleet: Mapping[str, Observed], requests: Requests, las
     Returns: never a content without a target: an endpoint that would have none is in `held` instead (fail open).
     Source: docs/invariants.md, I1.
     """
-    views = view_fleet(layout, fleet, requests)
+    return build_each(layout, layout.endpoints, view_fleet(layout, fleet, requests), last)
+
+
+def build_each(layout: Layout, names: Iterable[str], views: Mapping[str, View], last: Mapping[str, Content]) -> Built:
+    """Build what some endpoints should answer, by the views of all their load balancers; see `build`."""
     contents, held = {}, {}
-    for name, endpoint in layout.endpoints.items():
-        members = layout.members[name]
+    for name in names:
+        endpoint, members = layout.endpoints[name], layout.members[name]
         targets = list(_targets(endpoint, members, views, last.get(name)))
         if any(target.weight for target in targets):
             contents[name] = content(layout.region.ttl_s, targets)

@@ -1,24 +1,20 @@
 """One decision of the planner: from everything that it has read to what it would publish, and why not more. Pure."""
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from fencepost.capacity import Capacity
-from fencepost.plan import Content, Draft, Plan, draft_problems
+from fencepost.plan import Content, Draft, Plan
 from fencepost.safety import Limits
 from fencepost.stores import Controls
-from planner.build import Built, build
+from planner.build import Built
 from planner.draft import draft_changes, draft_everything
-from planner.floor import ZoneSeen, fences_of, find_lost
+from planner.each import Lately, Made, Maker
+from planner.floor import fences_of, find_lost
 from planner.force import draft_forced
 from planner.layout import Layout
-from planner.mend import mended
 from planner.observe import Observed
 from planner.requests import NONE, Requests
-from planner.safety import Cut, Limited, cut_short
-
-MAX_PROBLEMS: Final = 3
-"""How many of a content's problems are said; it can have one for each load balancer."""
+from planner.safety import Limited
 
 
 class Snapshot(NamedTuple):
@@ -36,21 +32,10 @@ class Snapshot(NamedTuple):
     @property
     def contents(self) -> Mapping[str, Content]:
         """Endpoint -> what the latest plan has; empty if there is none."""
-        return {name: self.latest.content(name) for name in self.latest.digests} if self.latest else {}
-
-
-class Lately(NamedTuple):
-    """What a plan is compared with.
-
-    Attributes:
-        zones: endpoint -> what its zone says of itself; read before the snapshot.
-        highest: endpoint -> the most capacity that it had within the window.
-        live: endpoint -> the same by its zone's own record alone; missing where there is none.
-    """
-
-    zones: Mapping[str, ZoneSeen]
-    highest: Mapping[str, Capacity]
-    live: Mapping[str, Capacity] = {}
+        if self.latest is None:
+            return {}
+        contents = self.latest.contents
+        return {name: contents[digest] for name, digest in self.latest.digests.items()}
 
 
 class Decision(NamedTuple):
@@ -84,39 +69,43 @@ def decide(
         limits: what may be taken away; None: everything.
     Returns: at most one draft; what operators force comes first, by itself.
     """
-    last = snapshot.contents
+    return Decider(layout, limits).decide(fleet, snapshot, lately)
+
+
+class Decider:
+    """Decides again and again, as `decide` does, at the cost of what has changed in between."""
+
+    def __init__(self, layout: Layout, limits: Limits | None) -> None:
+        self._layout, self._maker = layout, Maker(layout, limits)
+
+    def decide(self, fleet: Mapping[str, Observed], snapshot: Snapshot, lately: Lately) -> Decision:
+        """Decide what to publish next; see `decide`."""
+        last = snapshot.contents
+        self._maker.update(fleet, snapshot.requests, last, lately)
+        return _decision(self._layout, self._maker, snapshot, last, lately)
+
+
+def _decision(
+    layout: Layout, maker: Maker, snapshot: Snapshot, last: Mapping[str, Content], lately: Lately
+) -> Decision:
     pinned = {name: notice.text for name, notice in snapshot.controls.pins.items() if name in layout.endpoints}
-    well = {name: mended(value) for name, value in last.items()}
-    built = _without(build(layout, fleet, snapshot.requests, well), pinned)
-    cut = Cut(built.contents, {}, {})
-    if limits:
-        cut = cut_short(layout, built, well, lately.highest, limits, live=lately.live)
-    wrong = _wrong(cut.contents, last)
-    contents = {name: value for name, value in cut.contents.items() if name not in wrong}
-    lost = find_lost(fences_of(lately.zones), snapshot.latest)
-    if lost:
+    made = {name: made for name, made in maker.made.items() if name not in pinned} if pinned else maker.made
+    if lost := find_lost(fences_of(lately.zones), snapshot.latest):
+        contents = {name: one.content for name, one in made.items() if one.content is not None}
         kept = [name for name in layout.endpoints if name not in contents]
         draft = draft_everything(contents, last, kept, f"whole region again: {lost}")
     else:
-        forced = draft_forced(built, snapshot.requests, last)
-        draft = forced or draft_changes(contents, built.views, last)
-    return Decision(draft, lost, {**built.held, **cut.stuck, **wrong}, cut.limited, pinned)
+        draft = _forced(maker, made, snapshot.requests, last)
+        if draft is None:
+            contents = {name: one.content for name, one in made.items() if one.differs and one.content is not None}
+            draft = draft_changes(contents, maker.views, last)
+    held = {name: one.held for name, one in made.items() if one.held is not None}
+    limited = {name: one.limited for name, one in made.items() if one.limited is not None}
+    return Decision(draft, lost, held, limited, pinned)
 
 
-def _without(built: Built, pinned: Mapping[str, str]) -> Built:
-    contents = {name: value for name, value in built.contents.items() if name not in pinned}
-    held = {name: why for name, why in built.held.items() if name not in pinned}
-    return Built(contents, held, built.views)
-
-
-def _wrong(contents: Mapping[str, Content], last: Mapping[str, Content]) -> dict[str, str]:
-    """Return which contents no region could want, and why: one of them holds up no other endpoint."""
-    found = {}
-    for name, value in contents.items():
-        if last.get(name) == value:
-            continue
-        if problems := list(draft_problems(Draft({name: value}, ""), frozenset([name]))):
-            more = f" and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
-            what = "; ".join(problems[:MAX_PROBLEMS])
-            found[name] = f"{name} stays as the last plan has it: {what}{more}; correct the region file"
-    return found
+def _forced(maker: Maker, made: Mapping[str, Made], requests: Requests, last: Mapping[str, Content]) -> Draft | None:
+    if not any(request.force for request in requests.by_key.values()):
+        return None
+    contents = {name: one.built for name, one in made.items() if one.built is not None}
+    return draft_forced(Built(contents, {}, maker.views), requests, last)

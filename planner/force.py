@@ -32,7 +32,7 @@ def draft_forced(built: Built, requests: Requests, last: Mapping[str, Content]) 
         contents = {
             name: _without(last[name], desired, asked, built.views)
             for name, desired in built.contents.items()
-            if name in last
+            if name in last and any(target.identifier in asked for target in last[name].targets)
         }
         allowed = {name: value for name, value in contents.items() if _may_go(value, last[name])}
         if draft := draft_changes(allowed, built.views, last):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fencepost.region import Endpoint, LoadBalancer, Region
+from fencepost.region import Endpoint, LoadBalancer, Members, Region
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,13 @@ class Layout:
 
     @classmethod
     def of(cls, region: Region) -> "Layout":
-        """Return the layout of a region; its cost grows with endpoints times load balancers."""
+        """Return the layout of a region; its cost grows with the members of all endpoints together."""
         endpoints = {e.name: e for e in sorted(region.endpoint, key=lambda endpoint: endpoint.name)}
         balancers = {lb.name: lb for lb in sorted(region.load_balancer, key=lambda lb: lb.name)}
-        members = {name: region.members(endpoint) for name, endpoint in endpoints.items()}
+        found = Members(region.load_balancer)
+        members = {name: found.of(endpoint.load_balancers) for name, endpoint in endpoints.items()}
         endpoints_of: dict[str, list[str]] = {name: [] for name in balancers}
-        for name, found in members.items():
-            for lb in found:
+        for name, behind in members.items():
+            for lb in behind:
                 endpoints_of[lb.name].append(name)
         return cls(region, endpoints, balancers, members, {name: tuple(of) for name, of in endpoints_of.items()})

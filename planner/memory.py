@@ -25,21 +25,22 @@ class Memory:
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s
+        self._noted: Plan | None = None
         self._digests: dict[str, str] = {}
         self._forced: dict[str, Forced] = {}
         self._histories: dict[str, CapacityHistory] = {}
 
     def note(self, latest: Plan | None, now_s: float) -> None:
         """Take note of the latest plan, whoever made it; one that is known already changes nothing."""
-        for name, digest in latest.digests.items() if latest else ():
-            assert latest is not None, "there are no digests without a plan"
+        if latest is None or latest is self._noted:
+            return
+        self._noted = latest
+        for name, digest in latest.digests.items():
             forced = latest.forced.get(name)
-            existing, by_force = (
-                self._histories.get(name, CapacityHistory()),
-                forced not in {None, self._forced.get(name)},
-            )
+            by_force = forced is not None and forced != self._forced.get(name)
             if digest == self._digests.get(name) and not by_force:
                 continue
+            existing = self._histories.get(name, CapacityHistory())
             capacity = capacity_of(mended(latest.content(name)))
             if forced and by_force:
                 self._forced[name] = forced
@@ -48,32 +49,18 @@ class Memory:
             self._histories[name] = existing.noted(now_s, capacity, self._window_s)
             self._digests[name] = digest
 
-    def highest(
-        self,
-        latest: Plan | None,
-        zones: Mapping[str, ZoneSeen],
-        meant: Mapping[str, Content] = MappingProxyType({}),
-        *,
-        now_s: float,
-        epoch_s: float,
-    ) -> dict[str, Capacity]:
+    def highest(self, live: Mapping[str, Capacity], *, now_s: float) -> dict[str, Capacity]:
         """Return the most that each endpoint had within the window, by plans or in its zone; nothing without a window.
 
-        A zone that is behind an operator's plan by force counts with what that has: it may lose all the rest.
-
         Args:
-            latest: the latest plan, whose marks of force count; None if there is none.
-            zones: what each zone says of itself.
-            meant: digest -> content, of plans by force that are not the latest any more.
+            live: what `live` returned.
             now_s: by the clock that `note` is told.
-            epoch_s: by the wall clock, which zones keep their histories by.
         """
         if not self._window_s:
             return {}
-        found, live = {}, self.live(latest, zones, meant, epoch_s=epoch_s)
-        for name in sorted({*self._histories, *zones}):
-            planned = self._histories.get(name, CapacityHistory()).highest(now_s, self._window_s)
-            zone = live.get(name, NOTHING)
+        found = dict(live)
+        for name, history in self._histories.items():
+            planned, zone = history.highest(now_s, self._window_s), live.get(name, NOTHING)
             found[name] = (max(planned[0], zone[0]), max(planned[1], zone[1]))
         return {name: most for name, most in found.items() if most != NOTHING}
 
@@ -85,9 +72,20 @@ class Memory:
         *,
         epoch_s: float,
     ) -> dict[str, Capacity]:
-        """Return the most that each endpoint had in its zone within the window, without one: has now; as `highest`."""
+        """Return the most that each endpoint had in its zone within the window; without a window, has now.
+
+        A zone that is behind an operator's plan by force counts with what that has: it may lose all the rest.
+
+        Args:
+            latest: the latest plan, whose marks of force count; None if there is none.
+            zones: what each zone says of itself.
+            meant: digest -> content, of plans by force that are not the latest any more.
+            epoch_s: by the wall clock, which zones keep their histories by.
+        """
+        awaited = awaited_force(latest, zones)
         found = {
-            name: _live(name, zone, latest, meant).highest(epoch_s, self._window_s) for name, zone in zones.items()
+            name: _live(zone, awaited.get(name), latest, meant).highest(epoch_s, self._window_s)
+            for name, zone in zones.items()
         }
         return {name: most for name, most in found.items() if most != NOTHING}
 
@@ -105,14 +103,16 @@ def _lowered(history: CapacityHistory, left: Capacity) -> CapacityHistory:
 
 def awaited_force(latest: Plan | None, zones: Mapping[str, ZoneSeen]) -> dict[str, Forced]:
     """Return the plans by force that are not in their zones yet: what a later plan is compared with there."""
-    marks = latest.forced.items() if latest else ()
-    fences = {name: zone.fence.generation for name, zone in zones.items() if zone.fence}
-    return {name: forced for name, forced in marks if fences.get(name, 0) < forced.generation}
+    found = {}
+    for name, forced in latest.forced.items() if latest else ():
+        zone = zones.get(name)
+        if (zone.fence.generation if zone and zone.fence else 0) < forced.generation:
+            found[name] = forced
+    return found
 
 
-def _live(name: str, zone: ZoneSeen, latest: Plan | None, meant: Mapping[str, Content]) -> CapacityHistory:
+def _live(zone: ZoneSeen, forced: Forced | None, latest: Plan | None, meant: Mapping[str, Content]) -> CapacityHistory:
     """Return what an endpoint's zone had, as enactors see it: behind a plan by force, what that plan has instead."""
-    forced = awaited_force(latest, {name: zone}).get(name)
     if latest is None or forced is None:
         return zone.capacity
     left = latest.contents.get(forced.digest) or meant.get(forced.digest)

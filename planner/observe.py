@@ -7,7 +7,6 @@ against it. An answer that makes no sense, or a check that this machine could no
 import asyncio
 import errno
 import random
-from collections.abc import Mapping
 from enum import StrEnum
 from http import HTTPStatus
 from types import MappingProxyType
@@ -103,9 +102,9 @@ def advance(existing: Observed, reading: Reading, thresholds: Thresholds) -> Obs
     return Observed(healthy, capacity, streak, checks, reading.reason)
 
 
-def complete(fleet: Mapping[str, Observed], thresholds: Thresholds) -> bool:
-    """Say whether the first round is complete: each load balancer is judged, or has had as many checks as it takes."""
-    return all(seen.healthy is not None or seen.checks >= thresholds.unhealthy_after for seen in fleet.values())
+def is_judged(seen: Observed, thresholds: Thresholds) -> bool:
+    """Say whether the checks have said something of a load balancer, or there were as many as that may take."""
+    return seen.healthy is not None or seen.checks >= thresholds.unhealthy_after
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -166,17 +165,23 @@ class Observer:
         self, settings: PlannerSettings, region: Region, events: Events, clock: Clock, changed: Changed
     ) -> None:
         self.thresholds = Thresholds(settings.unhealthy_after, settings.healthy_after)
-        self.fleet: Mapping[str, Observed] = MappingProxyType({lb.name: Observed() for lb in region.load_balancer})
+        self.fleet = MappingProxyType({lb.name: Observed() for lb in region.load_balancer})
         self._settings, self._events, self._clock, self._changed = settings, events, clock, changed
         self._balancers = region.load_balancer
         self._chances = {lb.name: stream(settings.seed, settings.name, "checks", lb.name) for lb in self._balancers}
+        self._judged = 0
         self._learnt_s: dict[str, float] = {}
         self._gate = asyncio.Semaphore(settings.checks_at_once)
 
     @property
     def complete(self) -> bool:
-        """Whether the first round is complete."""
-        return complete(self.fleet, self.thresholds)
+        """Whether the first round is complete: each load balancer is judged."""
+        # Who is judged stays so, and is not looked at again.
+        while self._judged < len(self._balancers):
+            if not is_judged(self.fleet[self._balancers[self._judged].name], self.thresholds):
+                return False
+            self._judged += 1
+        return True
 
     def age_s(self) -> float | None:
         """Return how long ago the load balancer that we know least of was last observed; None if one never was."""
@@ -200,7 +205,9 @@ class Observer:
         """Advance what is known of one load balancer, and tell who listens if it matters."""
         existing, was_complete = self.fleet[name], self.complete
         seen = advance(existing, reading, self.thresholds)
-        self.fleet = MappingProxyType({**self.fleet, name: seen})
+        if seen == existing:
+            return
+        self.fleet = MappingProxyType(self.fleet | {name: seen})
         moved = (seen.healthy, seen.capacity) != (existing.healthy, existing.capacity)
         if moved:
             self._events.emit(

@@ -10,7 +10,8 @@ from fencepost.events import Events
 from fencepost.guards import Guard
 from fencepost.plan import Content, Draft, Plan
 from fencepost.stores import PlanStore, Report, ZoneStore
-from planner.decide import Decision, Lately, Snapshot, decide
+from planner.decide import Decider, Decision, Snapshot
+from planner.each import Lately
 from planner.floor import ZoneSeen, fences_of, read_zones
 from planner.lanes import Lanes
 from planner.layout import Layout
@@ -66,7 +67,7 @@ class Publisher:
     ) -> None:
         self.snapshot = Snapshot()
         self.lanes = Lanes(settings.pace) if Guard.THROTTLING in settings.guards else None
-        self._limits = settings.limits if Guard.PROTECTIVE_CHECKS in settings.guards else None
+        self._decider = Decider(layout, settings.limits if Guard.PROTECTIVE_CHECKS in settings.guards else None)
         self._layout, self._plans, self._zones, self._events, self._clock = layout, plans, zones, events, clock
         self._memory = Memory(settings.limits.window_s)
         self._chance = stream(settings.seed, settings.name, "lanes")
@@ -110,9 +111,9 @@ class Publisher:
         """Decide once; return also the draft that was published."""
         now_s, snapshot = self._clock.monotonic(), self.snapshot
         seen, epoch_s = (snapshot.latest, self._zones_seen, self._meant), self._clock.epoch_s()
-        highest = self._memory.highest(*seen, now_s=now_s, epoch_s=epoch_s)
         live = self._memory.live(*seen, epoch_s=epoch_s)
-        decision = decide(self._layout, fleet, snapshot, Lately(self._zones_seen, highest, live), self._limits)
+        highest = self._memory.highest(live, now_s=now_s)
+        decision = self._decider.decide(fleet, snapshot, Lately(self._zones_seen, highest, live))
         standing = Settled(
             snapshot.generation,
             f"plan {snapshot.generation} is what the world asks for",

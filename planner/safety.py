@@ -137,10 +137,14 @@ def _known(layout: Layout, name: str, value: Content | None) -> Known:
     kinds = layout.endpoints[name].types
     addresses = {(lb.name, kind, lb.address_of(kind)) for lb in layout.members[name] for kind in kinds}
     targets = mended(value).targets
-    known = [target for target in targets if (target.identifier, target.type, target.address) in addresses]
-    missing = sorted({target.identifier for target in targets if target not in known})
+    known, missing = [], set()
+    for target in targets:
+        if (target.identifier, target.type, target.address) in addresses:
+            known.append(target)
+        else:
+            missing.add(target.identifier)
     members = max(members, len({target.identifier for target in targets}))
-    return Known(content(value.ttl, known) if known else None, tuple(missing), members)
+    return Known(content(value.ttl, known) if known else None, tuple(sorted(missing)), members)
 
 
 def _most(first: Capacity, second: Capacity) -> Capacity:

@@ -1,9 +1,13 @@
 """The region file: the default one's shape, and a clear error for each way to write a bad one."""
 
+from fnmatch import fnmatchcase
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fencepost.errors import RegionInvalid
-from fencepost.region import load_region
+from fencepost.region import LoadBalancer, Members, load_region
 
 GOOD = """
 name = "tiny"
@@ -93,3 +97,17 @@ def test_region_file_missing_names_the_option(tmp_path):
     """A file that is not there: the error says so, and how to name another."""
     with pytest.raises(RegionInvalid, match=r"cannot be read \(No such file or directory\); name one with --region"):
         load_region(tmp_path / "nope.toml")
+
+
+names = st.lists(st.text("ab-[*", min_size=1, max_size=4), max_size=8, unique=True)
+patterns = st.lists(st.text("ab-*?[]!", max_size=5), max_size=3).map(tuple)
+
+
+@given(names, patterns)
+def test_members_are_those_whose_name_a_pattern_matches_in_order(found, wanted):
+    """They are found by what a pattern begins with; any other way to find them would find the same."""
+    members = Members([LoadBalancer(name, "az1", "127.1.0.1") for name in found])
+
+    assert [lb.name for lb in members.of(wanted)] == sorted(
+        name for name in found if any(fnmatchcase(name, pattern) for pattern in wanted)
+    )

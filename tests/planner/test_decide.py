@@ -1,7 +1,7 @@
 """What a decision holds back because no region could want it."""
 
 from fencepost.plan import Content, Target
-from planner.decide import _wrong
+from planner.each import wrong_of
 from planner.mend import mended
 
 NAME = "a.test."
@@ -11,8 +11,8 @@ def test_content_with_many_problems_names_three_and_counts_the_rest():
     """One sentence for a person on call and for an event, not one for each of 500 load balancers."""
     value = Content(5, tuple(Target(f"lb-{n}", "A", f"127.1.0.{n}", 300) for n in range(1, 10)))
 
-    assert _wrong({NAME: value}, {NAME: value}) == {}
-    assert _wrong({NAME: value}, {})[NAME] == (
+    assert wrong_of({NAME: value}, {NAME: value}) == {}
+    assert wrong_of({NAME: value}, {})[NAME] == (
         "a.test. stays as the last plan has it: a.test.: load balancer lb-1 has weight 300, outside 0 to 255; "
         "a.test.: load balancer lb-2 has weight 300, outside 0 to 255; "
         "a.test.: load balancer lb-3 has weight 300, outside 0 to 255 and 6 more; correct the region file"

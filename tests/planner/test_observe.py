@@ -22,7 +22,7 @@ from planner.observe import (
     Thresholds,
     Verdict,
     advance,
-    complete,
+    is_judged,
     read_answer,
     read_error,
 )
@@ -83,12 +83,12 @@ def test_health_of_a_failing_load_balancer_turns_at_the_third_check_and_back_at_
     assert [after(steps[: n + 1]).healthy for n in range(len(steps))] == [True] * 6 + [False] * 4 + [True]
 
 
-def test_first_round_is_complete_when_each_is_judged_or_had_its_checks():
+def test_load_balancer_is_judged_by_a_verdict_or_when_it_had_its_checks():
     """A load balancer that only ever talks nonsense does not hold up the region for ever."""
-    assert not complete({"x": after([WELL]), "y": after([FAILED, FAILED])}, LIMITS)
-    assert complete({"x": after([WELL]), "y": after([FAILED] * 3)}, LIMITS)
-    assert not complete({"x": after([UNKNOWN] * 2)}, LIMITS)
-    assert complete({"x": after([UNKNOWN] * 3)}, LIMITS)
+    well = [[WELL], [FAILED] * 3, [UNKNOWN] * 3]
+    assert [is_judged(after(steps), LIMITS) for steps in (*well, [FAILED] * 2, [UNKNOWN] * 2)] == [True] * 3 + [
+        False
+    ] * 2
     assert after([UNKNOWN] * 3).healthy is None
 
 
