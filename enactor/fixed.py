@@ -19,6 +19,7 @@ from enactor.held import Held
 from enactor.pace import CleanPace, SweepPace
 from enactor.protocol import Outcome, Tools
 from enactor.reader import PlanReader
+from enactor.starts import Starts
 from enactor.tree import flip_rollback, flip_root, manifest_of, root_generation
 from enactor.verify import TreeVerifier
 from enactor.view import ZoneView, view_keys
@@ -59,6 +60,7 @@ class FixedEnactor:
         self._held = Held(tools.clock, tools.events, 2 * self._pauses.lock_ttl_s + self._pauses.verify_wait_s)
         self._plan: Plan | None = None
         self._reader = PlanReader(tools.plans)
+        self._starts = Starts(tools.settings.name)
         self._told = 0
         self._streaks: dict[str, int] = {}
         self._dropped: set[str] = set()
@@ -81,7 +83,7 @@ class FixedEnactor:
         self._told = plan.generation if due else self._told
         if news:
             self._events.emit("enactor.pass_started", generation=plan.generation)
-        await self._each(due, self._install)
+        await self._each(self._starts.order(due), self._install)
         await self._each(await self._to_clean(plan), lambda endpoint: self._clean(endpoint, plan))
         took_ms = (self._tools.clock.monotonic() - began_s) * 1000
         outcome = self._outcome(f"plan {plan.generation} or newer is on every endpoint whose lock was free")
@@ -134,7 +136,8 @@ class FixedEnactor:
         self._held.begin(endpoint)
         tries = 0
         try:
-            # Side by side all begin at once, with the plan that the round has just read.
+            await self._starts.enter(endpoint)
+            # Side by side all begin with the plan that was read last, be it by another endpoint before its flip.
             plan = self._plan if Guard.FAIRNESS in self._guards else await self._current()
             while tries < most:
                 losses = hand.streak
@@ -153,6 +156,7 @@ class FixedEnactor:
             if self._hold(endpoint, str(error), stands=isinstance(error, STANDING)):
                 self._events.emit("enactor.endpoint_skipped", zone=endpoint, reason=str(error))
         finally:
+            self._starts.leave(endpoint)
             self._streaks[endpoint] = hand.streak
             await hand.release()
 
@@ -268,6 +272,7 @@ class FixedEnactor:
         if history is None and not self._auditor.is_damaged(zone):
             return await self._flip(hand, plan, "enactor.fence_advanced", flip)
         whole = await self._builder.build(hand, plan, view)
+        self._starts.leave(zone)
         if whole is None or not await self._verified(hand, plan, view) or await self._superseded(zone, plan):
             return False
         noted = self._tools.protection.noting(zone, content, view, history) if history is not None else ()

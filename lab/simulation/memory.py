@@ -245,6 +245,7 @@ READINGS: Final[tuple[tuple[Any, bool, Read], ...]] = (
     (FunctionType, False, _function),
     (MethodType, False, lambda value: [value.__func__.__qualname__, value.__self__]),
     (asyncio.Lock, False, lambda value: [value.locked(), value._waiters]),  # noqa: SLF001
+    (asyncio.Semaphore, False, lambda value: [value._value, value._waiters]),  # noqa: SLF001
     (asyncio.Future, False, _future),
     (TimerHandle, False, _timer),
     (tuple(SUSPENDED), False, _suspended),
