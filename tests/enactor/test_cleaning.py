@@ -83,6 +83,7 @@ async def test_cleaner_of_a_zone_that_is_held_counts_from_what_the_zone_has(worl
         await world.publish(b=world.targets(10, weight=weight))
         await world.install(enactor)
     await world.publish(number=20, b=world.targets(1, weight=3))
+    await world.clock.sleep(6)  # then it is swept
 
     await enactor.tick()
 

@@ -79,7 +79,7 @@ async def test_content_that_changes_and_changes_back_moves_the_fence_past_the_pl
     await world.add_zones(ZONE)
     one, late = world.enactor("fixed", "one"), world.enactor("fixed", "late")
     await world.publish(b=world.targets(weight=1))
-    await world.install(one)
+    await world.install(late)
     await world.publish(b=world.targets(weight=2))
     held = late.store.hold("tree 2", ZONE)
     passing = asyncio.create_task(late.tick())
@@ -92,7 +92,8 @@ async def test_content_that_changes_and_changes_back_moves_the_fence_past_the_pl
 
     assert one.saw("enactor.fence_advanced", ZONE)[-1].generation == 3
     assert (await world.root(ZONE), await world.fenced(ZONE)) == (tree_name(ZONE, 1), 3)
-    assert late.saw("enactor.tree_refused", ZONE)
+    assert [fence_name(ZONE) in event.reason for event in late.saw("enactor.tree_refused", ZONE)] == [True]
+    assert await world.leaves(ZONE, 2) == {}
     assert await world.violations() == ()
 
 
