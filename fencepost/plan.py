@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import lru_cache
 from operator import attrgetter
+from sys import intern
 from typing import Final
 
 import msgspec
@@ -80,7 +81,10 @@ _content_decoder: Final = msgspec.json.Decoder(Content)
 
 def decode_content(text: bytes | str) -> Content:
     """Return the content of a canonical text. Raises: msgspec.ValidationError if it is none."""
-    return _content_decoder.decode(text)
+    found = _content_decoder.decode(text)
+    # A load balancer is behind many endpoints, and in many plans: its name and address are in memory once.
+    targets = [Target(intern(t.identifier), intern(t.type), intern(t.address), t.weight) for t in found.targets]
+    return Content(found.ttl, tuple(targets))
 
 
 def digest(value: Content) -> str:

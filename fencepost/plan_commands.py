@@ -1,7 +1,8 @@
 """`plan show|history|diff|publish`: they talk to the stores alone, whatever else is down."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.table import Table
@@ -17,6 +18,9 @@ from fencepost.plan import Draft, Lane, Plan, PlanSummary, short
 from fencepost.plan_document import difference, plan_document, read_document
 from fencepost.publish import HandPublisher, Published
 from fencepost.show import console, shown_time, told
+
+MOST_LINES: Final = 2000
+"""A region can have hundreds of thousands of records; nobody reads so many, and it takes a terminal minutes."""
 
 
 def plan_show(
@@ -40,14 +44,17 @@ def plan_show(
     screen = console()
     when = shown_time(plan.published_ms)
     screen.print(Text.assemble((f"plan {plan.generation}", "bold"), f" {when} {plan.lane} lane: {plan.reason}"))
+    shown: list[str] = []
     for name in wanted:
         value, forced = plan.content(name), plan.forced.get(name)
         mark = f", last forced by {forced.by} in plan {forced.generation}" if forced else ""
         head = f"{name} digest {short(plan.digests[name])}, TTL {value.ttl} s, {len(value.targets)} targets{mark}"
-        screen.print(Text(head))
-        for target in value.targets:
-            line = f"  {target.identifier:24} {target.type:5} {target.address:20} weight {target.weight}"
-            screen.print(Text(line))
+        shown.append(head)
+        shown += (
+            f"  {target.identifier:24} {target.type:5} {target.address:20} weight {target.weight}"
+            for target in value.targets
+        )
+    _print_most(shown, "name an --endpoint")
     return 0
 
 
@@ -93,10 +100,7 @@ def plan_diff(
     write_json(json, {"existing": before.generation, "desired": after.generation, "endpoints": lines})
     screen = console()
     screen.print(f"[bold]plan {before.generation} -> {after.generation}[/bold]: {len(lines)} endpoints differ")
-    for name, changes in lines.items():
-        screen.print(name)
-        for line in changes:
-            screen.print(Text(f"  {line}", {"-": "red", "+": "green"}.get(line[0], "")))
+    _print_most([line for name, changes in lines.items() for line in (name, *(f"  {change}" for change in changes))])
     return 0
 
 
@@ -165,6 +169,16 @@ def _say_published(done: Published, *, hold: bool) -> None:
         if hold
         else "the planner's next plan puts back what the world asks for; publish with --hold to keep this one"
     )
+
+
+def _print_most(lines: Sequence[str], narrower: str = "") -> None:
+    """Print as many lines as somebody may read, and say how to see the rest."""
+    screen = console()
+    for line in lines[:MOST_LINES]:
+        screen.print(Text(line, {"  -": "red", "  +": "green"}.get(line[:3], "")))
+    if (more := len(lines) - MOST_LINES) > 0:
+        remedy = " or ".join(filter(None, (narrower, "write all to a file with --json FILE")))
+        screen.print(Text(f"... and {more} more lines; {remedy}"))
 
 
 async def _plan(stores: Stores, generation: int | None) -> Plan:

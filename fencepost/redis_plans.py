@@ -37,7 +37,7 @@ MAX_WAIT_S: Final = 2.0
 """Longest wait of one `wait` call: well below the client's time-out for an answer."""
 
 PUBLISH_KEYS: Final = (HEAD, CURRENT, LOG, CONTENTS, REFERENCES, FORCED, PINS, FROZEN)
-READ_KEYS: Final = (HEAD, CURRENT, LOG, FORCED)
+READ_KEYS: Final = (HEAD, CURRENT, LOG, FORCED, CONTENTS)
 
 
 class RedisPlanStore:
@@ -95,16 +95,21 @@ class RedisPlanStore:
             assert known is not None, "only a known plan can have a delta"
             if not rest[1]:
                 return known
+            _, entries, marks, brought = rest
             standing = _Standing(dict(known.digests), dict(known.since))
-            for entry in rest[1]:
+            for entry in entries:
                 standing.go_on(_summary(*entry))
             if int(raised) > known.generation:
                 standing.raise_to(int(raised))
         else:
-            standing = _Standing.of(rest[1], head.generation)
+            _, current, _, marks = rest
+            brought = []
+            standing = _Standing.of(current, head.generation)
             # What the reader knows was lost: it may be about to be installed by others who know it, too.
             standing.raise_to(head.generation if kind == b"lost" else int(raised))
-        return await self._plan(head, standing, known, _forced(rest[-1], head.generation))
+        have = dict(known.contents) if known else {}
+        have |= {key: decode_content(text) for key, text in _pairs(brought).items() if key not in have}
+        return await self._plan(head, standing, have, _forced(marks, head.generation))
 
     async def get(self, generation: int) -> Plan:
         """Return an earlier plan; see `PlanStore.get`."""
@@ -119,7 +124,7 @@ class RedisPlanStore:
             standing.go_back(_summary(*entry))
         standing.lower_to(generation)
         (summary,) = await self.history(limit=1, before=generation + 1)
-        return await self._plan(summary, standing, None, _forced(rest[-1], generation))
+        return await self._plan(summary, standing, {}, _forced(rest[-1], generation))
 
     async def history(self, limit: int = 20, before: int | None = None) -> tuple[PlanSummary, ...]:
         """Return summaries of plans; see `PlanStore.history`."""
@@ -181,10 +186,10 @@ class RedisPlanStore:
         await self._client.aclose()
 
     async def _plan(
-        self, summary: PlanSummary, standing: "_Standing", known: Plan | None, forced: Mapping[str, Forced]
+        self, summary: PlanSummary, standing: "_Standing", have: dict[str, Content], forced: Mapping[str, Forced]
     ) -> Plan:
+        """Return a plan, whose contents are read as far as they are not in `have`."""
         generation, wanted = summary.generation, set(standing.digests.values())
-        have = dict(known.contents) if known else {}
         for digest_of in have.keys() - wanted:
             del have[digest_of]
         have |= await self.contents(sorted(wanted - have.keys()))

@@ -12,7 +12,7 @@ from fencepost.errors import PlanUnsafe
 from fencepost.plan import Content, content
 from fencepost.region import MAX_CAPACITY, Region
 from fencepost.safety import Baseline, Limits, check_removal
-from planner.build import Built, build
+from planner.build import Built, build_each, view_some
 from planner.layout import Layout
 from planner.observe import Observed
 from planner.requests import OPERATOR, Kind, Request, Requests
@@ -180,8 +180,9 @@ def _takes_out(world: World, wanted: Wanted, desired: Request) -> bool:
 
 def _problem(world: World, after: Requests, wanted: Wanted, *, forced: bool) -> str | None:
     """Say what a request would do to the endpoints that stands in its way."""
-    before = build(world.layout, world.fleet, world.requests, world.last)
-    emptied = sorted(build(world.layout, world.fleet, after, world.last).held.keys() - before.held.keys())
+    touched = _touched(world.layout, wanted.subject)
+    before = _build(world, world.requests, touched)
+    emptied = sorted(_build(world, after, touched).held.keys() - before.held.keys())
     # An endpoint that has no usable load balancer anyway does not stand in the way: taking an Availability Zone out
     # must stay possible for the others.
     if emptied:
@@ -189,6 +190,18 @@ def _problem(world: World, after: Requests, wanted: Wanted, *, forced: bool) -> 
     if forced or world.limits is None or wanted.kind is Kind.CAPACITY:
         return None
     return _too_much(world, before, wanted)
+
+
+def _touched(layout: Layout, subject: str) -> list[str]:
+    """Return the endpoints that a load balancer, or one of a whole Availability Zone, is behind: no other can lose."""
+    gone = {name for name, lb in layout.balancers.items() if subject in {name, lb.zone}}
+    touched = {endpoint for name in gone for endpoint in layout.endpoints_of[name]}
+    return [endpoint for endpoint in layout.endpoints if endpoint in touched]
+
+
+def _build(world: World, requests: Requests, endpoints: Sequence[str]) -> Built:
+    members = {lb.name for endpoint in endpoints for lb in world.layout.members[endpoint]}
+    return build_each(world.layout, endpoints, view_some(world.layout, members, world.fleet, requests), world.last)
 
 
 def _too_much(world: World, before: Built, wanted: Wanted) -> str | None:

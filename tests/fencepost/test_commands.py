@@ -90,6 +90,21 @@ def test_plan_show_history_and_diff(system, capsys):
     assert "+ use1-az1-lb-002 A 127.1.1.2 weight 5" in said
 
 
+def test_plan_of_a_large_region_is_shown_as_far_as_anybody_reads(system, capsys, monkeypatch, tmp_path):
+    """Then it says how much more there is, and how to see it; the JSON file has all."""
+    monkeypatch.setattr("fencepost.plan_commands.MOST_LINES", 2)
+
+    assert run(["plan", "show", "2", "--json", str(tmp_path / "plan.json")]) == 0
+    said = capsys.readouterr().out
+    assert "use1-az1-lb-001" in said
+    assert "use1-az1-lb-002" not in said
+    assert "... and 1 more lines; name an --endpoint or write all to a file with --json FILE" in said
+    assert "use1-az1-lb-002" in (tmp_path / "plan.json").read_text()
+
+    assert run(["plan", "diff", "1"]) == 0
+    assert "... and 1 more lines; write all to a file with --json FILE" in capsys.readouterr().out
+
+
 def test_plan_that_is_not_kept_is_named_with_the_range(system, capsys):
     """Which plans there are."""
     assert run(["plan", "show", "99"]) == 1

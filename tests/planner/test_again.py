@@ -1,6 +1,6 @@
 """Deciding again costs what has changed, and comes to the same as deciding afresh."""
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fencepost.notice import Notice
@@ -99,6 +99,7 @@ class World:
         )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(steps, max_size=12))
 def test_deciding_again_comes_to_the_same_as_deciding_afresh(found):
     """Whatever happens in between, in whatever order: what is remembered is what would be made again."""

@@ -1,6 +1,7 @@
 """Wrong observations, one after the other, through a real fleet: none of them harms an endpoint."""
 
 import asyncio
+import dataclasses
 
 import msgspec
 import pytest
@@ -8,6 +9,7 @@ from aiohttp import web
 
 from fencepost.plan import Target
 from fencepost.region import MAX_CAPACITY, AvailabilityZone, Endpoint, LoadBalancer, Region
+from planner.decide import Decider
 
 
 @pytest.fixture
@@ -176,9 +178,8 @@ async def test_duplicate_address_holds_up_its_own_endpoint_only(planner, publish
         msgspec.structs.replace(lb, address=moved.address) if lb.name == moved.identifier else lb
         for lb in layout.members["a.test."]
     )
-    planner.publisher._layout = layout.__class__(
-        layout.region, layout.endpoints, layout.balancers, {**layout.members, "a.test.": members}, layout.endpoints_of
-    )
+    twice = dataclasses.replace(layout, members={**layout.members, "a.test.": members})
+    planner.publisher._decider = Decider(twice, planner._limits)
 
     outcome = await observe_all(B[:1], capacity=50)
 
