@@ -34,6 +34,7 @@ class EnactorService:
         self._generations = context.gauge("installed_generation", "Generation last installed by this enactor", "zone")
         self._holds = context.gauge("endpoint_held", "1 where the endpoint cannot be moved; /state says why", "zone")
         self._news = asyncio.Event()
+        self._shown: Mapping[str, str] = {}
         self._view: dict[str, dict[str, Any]] = {}
         context.events.add(self._note)
 
@@ -95,9 +96,13 @@ class EnactorService:
 
     def _show_held(self, held: Mapping[str, str]) -> None:
         """Show which endpoints cannot be moved, and that the others can."""
-        for zone, seen in self._view.items():
-            seen["held"] = held.get(zone)
-            self._holds.labels(zone).set(seen["held"] is not None)
+        if held == self._shown:
+            return
+        for zone in sorted({*held, *self._shown}):
+            if zone in self._view:
+                self._view[zone]["held"] = held.get(zone)
+                self._holds.labels(zone).set(zone in held)
+        self._shown = held
 
     async def stop(self) -> None:
         """See `Service.stop`."""
@@ -120,9 +125,11 @@ class EnactorService:
         """Keep what a person on call asks for first: per endpoint the generation, the lock streak, the last trouble."""
         if event.zone is None:
             return
-        seen = self._view.setdefault(
-            event.zone, {"installed": None, "held": None, "lock_streak": 0, "last_trouble": None}
-        )
+        if event.zone not in self._view:
+            held = self._shown.get(event.zone)
+            self._view[event.zone] = {"installed": None, "held": held, "lock_streak": 0, "last_trouble": None}
+            self._holds.labels(event.zone).set(held is not None)
+        seen = self._view[event.zone]
         if event.name in {"enactor.flip_committed", "enactor.fence_advanced"}:
             seen["installed"] = event.generation
             self._generations.labels(event.zone).set(event.generation or 0)

@@ -6,7 +6,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Final, NamedTuple
 
-from fencepost.batch import LIMITS, Change, create, delete, upsert
+from fencepost.batch import LIMITS, Change, Limits, create, delete, upsert
 from fencepost.errors import ControlRecordInvalid
 from fencepost.names import generation_of, manifest_name, rollback_name, tree_name
 from fencepost.plan import Content, Plan, short
@@ -19,6 +19,7 @@ RESERVED_CHARACTERS: Final = 2_000
 """The same for the values of those records."""
 
 
+@lru_cache(maxsize=128)
 def tree_records(zone: str, generation: int, content: Content) -> tuple[RecordSet, ...]:
     """Return a tree: one weighted record set per target, in the order of the content."""
     name = tree_name(zone, generation)
@@ -91,8 +92,14 @@ class Manifest(NamedTuple):
 
 def manifest_of(plan: Plan, zone: str) -> Manifest:
     """Return the complete manifest of a plan's tree."""
-    total = len(in_batches(tree_records(zone, plan.generation, plan.content(zone))))
+    total = _batches(zone, plan.generation, plan.content(zone), LIMITS.get())
     return Manifest(total, total, short(plan.digests[zone]))
+
+
+@lru_cache(maxsize=1_024)
+def _batches(zone: str, generation: int, content: Content, _: Limits) -> int:
+    """Return how many batches a tree takes, within the limits that are in force."""
+    return len(in_batches(tree_records(zone, generation, content)))
 
 
 @lru_cache(maxsize=4_096)
