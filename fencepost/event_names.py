@@ -52,6 +52,7 @@ EVENT_NAMES: Final[dict[str, str]] = {
     "resolver.zone_loaded": "a zone was read whole",
     "resolver.zone_updated": "a commit is visible in answers",
     "resolver.gap_found": "commits were missed or the store went back; the zone is read again whole",
+    "resolver.query_failed": "an error of ours kept queries, `times` since the last such event, from their answers",
     "resolver.store_lost": "the store does not answer; the last good state is served",
     "resolver.store_regained": "the store answers again",
     "fleet.balancer_changed": "a load balancer's health, capacity or failure was set",

@@ -1,7 +1,7 @@
 """What the authoritative server answers: a pure function of the zones, the query and one draw of chance."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 import dns.rcode
@@ -21,7 +21,13 @@ class _EndlessChain(Exception):
     """Aliases or CNAMEs lead in a circle, or on and on."""
 
 
-def reply(zones: Mapping[str, ZoneImage], wire: bytes, transport: Transport, rng: random.Random) -> Reply | None:
+def reply(
+    zones: Mapping[str, ZoneImage],
+    wire: bytes,
+    transport: Transport,
+    rng: random.Random,
+    awaited: Collection[str] = (),
+) -> Reply | None:
     """Return the answer to a message, None if it gets none.
 
     Args:
@@ -29,35 +35,40 @@ def reply(zones: Mapping[str, ZoneImage], wire: bytes, transport: Transport, rng
         wire: any bytes.
         transport: what they came over, which limits the size of the answer.
         rng: chooses among weighted record sets; one draw for each choice.
+        awaited: names of zones that are answered here as soon as they are known: those not in `zones` get SERVFAIL.
     """
     query = parse(wire)
     if query is None:
         return None
     if isinstance(query, Unusable):
         return bare(query)
-    return render(query, respond(zones, query, rng), transport, recursive=False)
+    return render(query, respond(zones, query, rng, awaited), transport, recursive=False)
 
 
-def respond(zones: Mapping[str, ZoneImage], query: Query, rng: random.Random) -> Response:
-    """Return what is to be answered to a well-formed query.
+def respond(
+    zones: Mapping[str, ZoneImage], query: Query, rng: random.Random, awaited: Collection[str] = ()
+) -> Response:
+    """Return what is to be answered to a well-formed query; see `reply`.
 
     Source: RFC 1034 section 4.3.2, without wildcards and delegations, which our zones have none of; RFC 1035 section
     6.2: an answer to class ANY is not authoritative.
     """
     if (refused := refusal(query)) is not None:
         return refused
-    if (zone := zone_of(zones, query.labels)) is None:
+    name = next((name for name in _upwards(query.labels) if name in zones or name in awaited), None)
+    if name is None:
         return Response(dns.rcode.REFUSED)
+    if name not in zones:
+        return Response(dns.rcode.SERVFAIL, zone=name)
     try:
-        return _in_zone(zone, query, rng)
+        return _in_zone(zones[name], query, rng)
     except (_EndlessChain, ValueError, IndexError):  # the latter two: an SOA or CNAME value that is none
-        return Response(dns.rcode.SERVFAIL, zone=zone.name)
+        return Response(dns.rcode.SERVFAIL, zone=name)
 
 
 def zone_of(zones: Mapping[str, ZoneImage], labels: tuple[str, ...]) -> ZoneImage | None:
     """Return the zone with the longest name that some labels lie in, None if they lie in none."""
-    names = (absolute(labels[at:]) for at in range(len(labels)))
-    return next((zones[name] for name in names if name in zones), None)
+    return next((zones[name] for name in _upwards(labels) if name in zones), None)
 
 
 def addresses(zone: ZoneImage, name: str, record_type: str) -> frozenset[str]:
@@ -72,6 +83,10 @@ def addresses(zone: ZoneImage, name: str, record_type: str) -> frozenset[str]:
             if record_set.alias is not None and record_set.alias not in seen:
                 waiting.append(record_set.alias)
     return frozenset(found)
+
+
+def _upwards(labels: tuple[str, ...]) -> Iterator[str]:
+    return (absolute(labels[at:]) for at in range(len(labels)))
 
 
 def _in_zone(zone: ZoneImage, query: Query, rng: random.Random) -> Response:

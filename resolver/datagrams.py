@@ -2,25 +2,35 @@
 
 import asyncio
 import socket
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from resolver.hot import Hot, HotTable
 from resolver.mmsg import Address, Batch, batch, send_to
+from resolver.trouble import NOT_TAKEN, OVERLOADED, Trouble
 
 TURN: Final = 512
-"""Prepared answers in one turn of the loop, at most about; then others have theirs. Some milliseconds."""
+"""Datagrams that are read in one turn of the loop, at most about; then others have theirs. Some milliseconds."""
+WORK: Final = 256
+"""What is spent in one turn on queries that had to wait: each costs 1 if its answer is prepared by now."""
 OTHER_COST: Final = 16
-"""How many prepared answers any other datagram counts for."""
+"""What any other costs, as its answer is yet to be made; about 0.2 ms."""
+MAX_WAITING: Final = 2048
+"""Queries whose answer is not prepared, and that may wait at one time; more are dropped, as a full network would."""
 
 
 class Datagrams:
     """Reads a UDP socket whenever it has something, and answers.
 
+    Known queries are answered at once. All others wait in a queue, of which each turn of the loop does a part, so that
+    strangers with endless names hold up each other, and nobody else.
+
     Args:
         udp: bound and not blocking; `close` closes it.
         hot: prepared answers; None if there are none.
         other: has any other datagram answered; it gets the message and how to send the answer.
+        trouble: where errors, and answers that were not sent, are told.
         make_batch: what receives and sends.
     """
 
@@ -29,43 +39,96 @@ class Datagrams:
         udp: socket.socket,
         hot: HotTable | None,
         other: Callable[[bytes, Callable[[bytes], None]], object],
+        trouble: Trouble,
         make_batch: Callable[[socket.socket], Batch] = batch,
     ) -> None:
         self._udp, self._hot, self._other, self._batch = udp, hot, other, make_batch(udp)
-        asyncio.get_running_loop().add_reader(udp, self._read)
+        self._trouble = trouble
+        self._waiting: deque[tuple[bytes, Address]] = deque()
+        self._is_working = False
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(udp, self._read)
 
     def close(self) -> None:
         """Stop answering."""
-        asyncio.get_running_loop().remove_reader(self._udp)
+        self._loop.remove_reader(self._udp)
+        self._waiting.clear()
         self._udp.close()
 
     def _read(self) -> None:
         left = TURN
         while left > 0 and (queries := self._batch.receive()):
-            left -= self._answer(queries)
+            self._wait(self._answer_known(queries))
+            left -= len(queries)
+        if self._waiting and not self._is_working:
+            self._work()
 
-    def _answer(self, queries: list[bytes]) -> int:
-        """Answer a batch; return what it cost, in prepared answers."""
+    def _answer_known(self, queries: list[bytes]) -> Sequence[int]:
+        """Answer those of a batch whose answers are prepared; return the slots of the others."""
+        every = range(len(queries))
         if self._hot is None:
-            others: Sequence[int] = range(len(queries))
-        else:
+            return every
+        try:
             found = list(map(self._hot.prepared, queries))
-            others = () if all(found) else self._prepare(self._hot, found)
-            self._hot.answer(self._batch, found, others)
-        for slot in others:
-            self._answer_other(self._batch.message(slot), self._batch.sender(slot))
-        return len(queries) + OTHER_COST * len(others)
+            others = () if all(found) else self._look_again(self._hot, found)
+            unsent = self._hot.answer(self._batch, found, others)
+        except Exception as error:  # noqa: BLE001  -- whatever it was, each may have its answer by itself
+            self._trouble.failed(b"", error)
+            return every
+        if unsent:
+            self._trouble.unsent(NOT_TAKEN, unsent)
+        return others
 
-    def _prepare(self, hot: HotTable, found: list[Hot | None]) -> list[int]:
-        """Fill in answers that can be prepared; return the slots of the others."""
+    def _look_again(self, hot: HotTable, found: list[Hot | None]) -> list[int]:
+        """Fill in answers that are prepared after all; return the slots of the others."""
         for slot, known in enumerate(found):
             if known is None:
-                found[slot] = hot.find(self._batch.message(slot))
+                found[slot] = hot.known(self._batch.message(slot))
         return [slot for slot, known in enumerate(found) if known is None]
 
-    def _answer_other(self, message: bytes, sender: Address) -> None:
-        def send(wire: bytes) -> None:
-            if self._udp.fileno() >= 0:
-                send_to(self._udp, wire, sender)
+    def _wait(self, slots: Sequence[int]) -> None:
+        """Put some slots' queries into the queue, as far as there is room."""
+        room = max(0, MAX_WAITING - len(self._waiting))
+        self._waiting.extend((self._batch.message(slot), self._batch.sender(slot)) for slot in slots[:room])
+        if len(slots) > room:
+            self._trouble.unsent(OVERLOADED, len(slots) - room)
 
-        self._other(message, send)
+    def _work(self) -> None:
+        """Answer queries that have waited; leave to the next turn what is too much for this one."""
+        left = WORK
+        while left > 0 and self._waiting:
+            message, sender = self._waiting.popleft()
+            try:
+                left -= self._answer(message, sender)
+            except Exception as error:  # noqa: BLE001  -- whatever it was, the others wait
+                self._trouble.failed(message, error)
+                left -= OTHER_COST
+        self._is_working = bool(self._waiting)
+        if self._is_working:
+            self._loop.call_soon(self._work)
+
+    def _answer(self, message: bytes, sender: Address) -> int:
+        """Answer one query; return what it cost."""
+        wire, cost = self._by_table(message)
+        if wire is None:
+            self._other(message, lambda answer: self._send(answer, sender))
+        else:
+            self._send(wire, sender)
+        return cost
+
+    def _by_table(self, message: bytes) -> tuple[bytes | None, int]:
+        """Return the answer if it is prepared by now, or can be, and what it cost."""
+        if self._hot is None:
+            return None, OTHER_COST
+        try:
+            if (hot := self._hot.known(message)) is not None:
+                return self._hot.whole(message, hot), 1
+            if (hot := self._hot.find(message)) is not None:
+                return self._hot.whole(message, hot), OTHER_COST
+        except Exception as error:  # noqa: BLE001  -- the slow path may do better
+            self._trouble.failed(message, error)
+        return None, OTHER_COST
+
+    def _send(self, wire: bytes, sender: Address) -> None:
+        if self._udp.fileno() >= 0 and not send_to(self._udp, wire, sender):
+            self._trouble.unsent(NOT_TAKEN, 1)

@@ -52,6 +52,7 @@ class Follower:
     Attributes:
         images: what may be answered from: every zone that was read once. It is updated in place.
         lost: whether the store does not answer.
+        first_read: set as soon as every zone that the store has was read once.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Follower:
     ) -> None:
         self.images: dict[str, ZoneImage] = {}
         self.lost = False
+        self.first_read = asyncio.Event()
         self._feed, self._events, self._clock, self._propagation = feed, events, clock, propagation
         self._changed = changed
         self._tracks = {zone: Track(zone) for zone in sorted(zones)}
@@ -97,6 +99,8 @@ class Follower:
         """Do one round: read whole what must be, wait for hints, look at some heads, read what is new."""
         try:
             await self._load_all()
+            if not self._to_load:
+                self.first_read.set()
             for zone in await self._moved_on():
                 (self._to_read if self._tracks[zone].reload is None else self._to_load)[zone] = None
             await self._read_on()

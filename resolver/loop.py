@@ -1,5 +1,6 @@
 """The resolver's process: it follows every zone of the region, and answers on two ports, or is one of those who do."""
 
+import asyncio
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from resolver.message import Reply, Transport
 from resolver.metrics import AUTHORITATIVE, CACHING, QueryMetrics
 from resolver.server import DnsServer
 from resolver.settings import ResolverSettings
+from resolver.trouble import Failures, Replier, Trouble, guarded
 from resolver.upstream import AiodnsUpstream
 from resolver.zone import ZoneImage
 
@@ -25,18 +27,19 @@ from resolver.zone import ZoneImage
 class ResolverService:
     """The authoritative server on `dns_port` and the caching one in front of it on `cache_port`.
 
-    Of several workers each has all zones in memory and answers on `dns_port`; the first alone has the cache.
+    Of several workers each has all zones in memory and answers on `dns_port`; the first alone has the cache. One that
+    is started again takes its part of the queries only when it has read the zones: till then the others answer.
     """
 
     def __init__(self, context: Context, settings: ResolverSettings) -> None:
         clock = SystemClock(settings.clock_skew_s)
         region = settings.region()
-        self._settings, self._zones = settings, region.endpoint_names
+        self._settings, self._zones = settings, frozenset(region.endpoint_names)
         self._feed = open_zone_feed(settings)
         self._rng: random.Random = stream(settings.seed, settings.name, "answers")
         self._follower = Follower(
             self._feed,
-            self._zones,
+            region.endpoint_names,
             events=context.events,
             clock=clock,
             propagation=settings.network.propagation,
@@ -46,23 +49,38 @@ class ResolverService:
         )
         self._hot = HotTable(self._follower.images, self._rng)
         self._cache = CachingResolver(AiodnsUpstream(settings.dns_port), clock)
-        metrics = QueryMetrics(context.registry, self._hot)
-        authoritative = metrics.counted(AUTHORITATIVE, self._answer)
-        self._servers = [
-            DnsServer(authoritative, settings.dns_port, hot=self._hot, shared=settings.workers > 1),
-        ]
+        self._states: dict[str, tuple[ZoneImage, dict[str, Any]]] = {}
+        metrics, failures = QueryMetrics(context.registry, self._hot), Failures(context.events, clock)
+
+        def server(listener: str, replier: Replier, port: int, hot: HotTable | None, *, shared: bool) -> DnsServer:
+            answerer = metrics.counted(listener, guarded(replier, failures))
+            return DnsServer(
+                answerer, port, hot=hot, trouble=Trouble(failures, metrics.unsent(listener)), shared=shared
+            )
+
+        is_shared = settings.workers > 1
+        self._authoritative = server(AUTHORITATIVE, self._answer, settings.dns_port, self._hot, shared=is_shared)
+        self._servers = [self._authoritative]
         if settings.worker == 1:
-            self._servers.append(DnsServer(metrics.counted(CACHING, self._cache.reply), settings.cache_port))
+            self._servers.append(server(CACHING, self._cache.reply, settings.cache_port, None, shared=False))
 
     async def start(self) -> None:
         """See `Service.start`."""
         await check_server(self._settings.redis_url)
         for server in self._servers:
-            await server.start()
+            if self._settings.workers == 1 or server is not self._authoritative:
+                await server.start()
 
     async def run(self) -> None:
         """See `Service.run`."""
-        await self._follower.run()
+        following = asyncio.create_task(self._follower.run())
+        try:
+            if not self._authoritative.is_listening:
+                await self._open_when_read(following)
+            await following
+        finally:
+            following.cancel()
+            await asyncio.wait({following})
 
     async def stop(self) -> None:
         """See `Service.stop`."""
@@ -85,16 +103,33 @@ class ResolverService:
         return {
             "store_lost": self._follower.lost,
             "endpoints": {
-                zone: {**endpoint_state(image), "commits_on_their_way": self._follower.pending(zone)}
+                zone: {**self._endpoint_state(image), "commits_on_their_way": self._follower.pending(zone)}
                 for zone, image in sorted(images.items())
             },
         } | ({"cache": self._cache.statistics._asdict()} if self._settings.worker == 1 else {})
+
+    async def _open_when_read(self, following: asyncio.Task[None]) -> None:
+        """Take part in the port that the workers share; not if following has failed."""
+        reading = asyncio.create_task(self._follower.first_read.wait())
+        try:
+            await asyncio.wait({following, reading}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            reading.cancel()
+        if not following.done():
+            await self._authoritative.start()
+
+    def _endpoint_state(self, image: ZoneImage) -> dict[str, Any]:
+        """Return `endpoint_state`, made once for each image: a watch asks every second, for a thousand endpoints."""
+        kept = self._states.get(image.name)
+        if kept is None or kept[0] is not image:
+            kept = self._states[image.name] = image, endpoint_state(image)
+        return kept[1]
 
     def _changed(self, zone: str, image: ZoneImage, commits: Sequence[Commit]) -> None:
         self._hot.changed(zone, image, commits)
 
     def _answer(self, message: bytes, transport: Transport) -> Reply | None:
-        return reply(self._follower.images, message, transport, self._rng)
+        return reply(self._follower.images, message, transport, self._rng, self._zones)
 
 
 def endpoint_state(image: ZoneImage) -> dict[str, Any]:

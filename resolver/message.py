@@ -26,6 +26,7 @@ MAX_MESSAGE: Final = 65_535
 MAX_TTL: Final = 2**31 - 1
 """Source: RFC 2181 section 8."""
 
+_OPCODE: Final = 0x7800
 _LAST_ORDINARY_TYPE: Final = 127
 _LAST_META_TYPE: Final = 255
 
@@ -104,6 +105,12 @@ def bare(unusable: Unusable) -> Reply:
     message.flags |= dns.opcode.to_flags(dns.opcode.Opcode.make(unusable.opcode))
     message.set_rcode(unusable.rcode)
     return Reply(message.to_wire(), unusable.rcode)
+
+
+def failure(message: bytes) -> Reply:
+    """Return SERVFAIL as a bare header, by the simplest of means, for a query that could not be looked at."""
+    flags = int.from_bytes(message[2:4]) & (_OPCODE | dns.flags.RD) | dns.flags.QR | dns.rcode.SERVFAIL
+    return Reply(message[:2] + flags.to_bytes(2) + bytes(8), dns.rcode.SERVFAIL)
 
 
 def render(query: Query, response: Response, transport: Transport, *, recursive: bool) -> Reply:

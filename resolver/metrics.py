@@ -1,6 +1,7 @@
 """What the listeners count."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Iterable
+from functools import partial
 from typing import Final
 
 import dns.rcode
@@ -10,6 +11,7 @@ from prometheus_client.registry import Collector
 from resolver.hot import HotTable, Outcome
 from resolver.message import Reply, Transport
 from resolver.server import Answerer
+from resolver.trouble import Replier, Unsent
 
 AUTHORITATIVE: Final = "authoritative"
 CACHING: Final = "caching"
@@ -26,7 +28,16 @@ class QueryMetrics(Collector):
         self._hot = hot
         registry.register(self)
         self._queries = Counter(
-            "fencepost_dns_queries", "Answered queries", ("listener", "transport", "rcode"), registry=registry
+            "fencepost_dns_queries",
+            "Queries that an answer was made for; see fencepost_dns_unsent_total",
+            ("listener", "transport", "rcode"),
+            registry=registry,
+        )
+        self._unsent = Counter(
+            "fencepost_dns_unsent",
+            "Datagrams that have no answer: the system did not take it (not-taken), or too many waited (overloaded)",
+            ("listener", "reason"),
+            registry=registry,
         )
         self._empty = Counter(
             "fencepost_dns_empty_answers",
@@ -41,9 +52,11 @@ class QueryMetrics(Collector):
             self._count(AUTHORITATIVE, Transport.UDP, outcome, times)
         return ()
 
-    def counted(
-        self, listener: str, answerer: Callable[[bytes, Transport], Reply | Awaitable[Reply] | None]
-    ) -> Answerer:
+    def unsent(self, listener: str) -> Unsent:
+        """Return what counts a listener's answers that were not sent."""
+        return partial(self._count_unsent, listener)
+
+    def counted(self, listener: str, answerer: Replier) -> Answerer:
         """Return what a `DnsServer` wants: the answerer's bytes, each answer counted."""
 
         def wire_of(sent: Reply, transport: Transport) -> bytes:
@@ -60,6 +73,9 @@ class QueryMetrics(Collector):
             return wire_of(result, transport) if isinstance(result, Reply) else wait_for(result, transport)
 
         return counting
+
+    def _count_unsent(self, listener: str, reason: str, times: int) -> None:
+        self._unsent.labels(listener, reason).inc(times)
 
     def _count(self, listener: str, transport: Transport, outcome: Outcome, times: int) -> None:
         if not times:

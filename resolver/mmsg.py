@@ -22,11 +22,12 @@ from cffi import FFI
 SLOTS: Final = 128
 """Datagrams in a batch."""
 MAX_DATAGRAM: Final = 4096
-"""Bytes of a datagram that are looked at; a query that goes on behind them is cut, and so is malformed."""
+"""Bytes of the largest datagram that is looked at; of a larger one only the header is, so that it is malformed."""
 
 _ID_SIZE: Final = 2
 _HEADER_SIZE: Final = 12
 _PIECES: Final = 5
+_ROOM: Final = MAX_DATAGRAM + 1  # what is larger shows itself by the one byte
 _STRIDE: Final = MAX_DATAGRAM + 64  # not a power of two: slots would share few lines of the processor's cache
 _NAME_SIZE: Final = 16  # struct sockaddr_in
 
@@ -74,7 +75,7 @@ class Batch(Protocol):
         """Take what has come, without waiting; return each datagram from its third byte on, behind the ID."""
 
     def message(self, slot: int) -> bytes:
-        """Return a received datagram whole."""
+        """Return a received datagram whole; only its header if it is larger than `MAX_DATAGRAM`."""
 
     def sender(self, slot: int) -> Address:
         """Return whom a received datagram came from."""
@@ -87,8 +88,8 @@ class Batch(Protocol):
         Each has a `piece` as its head, tail and OPT record, and a size of its question in bytes.
         """
 
-    def send(self, first: int, end: int) -> None:
-        """Send the answers of some slots. What the system does not take at once is lost, as on a full network."""
+    def send(self, first: int, end: int) -> int:
+        """Send the answers of some slots; return how many were lost, as the system did not take them at once."""
 
 
 class _Questions(dict[int, bytes]):
@@ -115,7 +116,7 @@ class SystemBatch:
         self._received = _ffi.new("struct mmsghdr[]", SLOTS)
         self._answers = _ffi.new("struct mmsghdr[]", SLOTS)
         for slot in range(SLOTS):
-            self._places[slot] = (self._buffer + slot * _STRIDE, MAX_DATAGRAM)
+            self._places[slot] = (self._buffer + slot * _STRIDE, _ROOM)
             self._set(self._received[slot].msg_hdr, slot, self._places + slot, 1)
             self._set(self._answers[slot].msg_hdr, slot, self._pieces + slot * _PIECES, _PIECES)
         self._bytes, self._piece_bytes = _ffi.buffer(self._buffer), _ffi.buffer(self._pieces)
@@ -141,7 +142,7 @@ class SystemBatch:
 
     def message(self, slot: int) -> bytes:
         """See `Batch.message`."""
-        return bytes(self._bytes[self._starts[slot] : self._ends[slot]])
+        return _looked_at(bytes(self._bytes[self._starts[slot] : self._ends[slot]]))
 
     def sender(self, slot: int) -> Address:
         """See `Batch.sender`."""
@@ -159,11 +160,16 @@ class SystemBatch:
         parts[4:end:_PIECES] = opts
         self._piece_bytes[: end * _IOVEC.size] = b"".join(parts[:end] if end < len(parts) else parts)
 
-    def send(self, first: int, end: int) -> None:
+    def send(self, first: int, end: int) -> int:
         """See `Batch.send`."""
+        lost = 0
         while first < end:
             sent = _libc.sendmmsg(self._fd, self._answers + first, end - first, socket.MSG_DONTWAIT)
-            first += max(1, sent)  # the first one was not taken: the others may be
+            if sent <= 0:  # the first one was not taken: the others may be
+                sent = 1
+                lost += 1
+            first += sent
+        return lost
 
     def _set(self, header: Any, slot: int, pieces: Any, count: int) -> None:
         header.msg_name, header.msg_namelen = self._names + slot * _NAME_SIZE, _NAME_SIZE
@@ -183,12 +189,12 @@ class PortableBatch:
         self._messages = []
         with suppress(OSError):  # nothing there, or the socket tells of an answer that met nobody
             while len(self._messages) < SLOTS:
-                self._messages.append(self._udp.recvfrom(MAX_DATAGRAM))
+                self._messages.append(self._udp.recvfrom(_ROOM))
         return [message[_ID_SIZE:] for message, _ in self._messages]
 
     def message(self, slot: int) -> bytes:
         """See `Batch.message`."""
-        return self._messages[slot][0]
+        return _looked_at(self._messages[slot][0])
 
     def sender(self, slot: int) -> Address:
         """See `Batch.sender`."""
@@ -203,10 +209,10 @@ class PortableBatch:
             for (message, _), head, size, tail, opt in zip(self._messages, heads, sizes, tails, opts, strict=True)
         ]
 
-    def send(self, first: int, end: int) -> None:
+    def send(self, first: int, end: int) -> int:
         """See `Batch.send`."""
-        for answer, (_, sender) in zip(self._answers[first:end], self._messages[first:end], strict=True):
-            send_to(self._udp, answer, sender)
+        answers = zip(self._answers[first:end], self._messages[first:end], strict=True)
+        return sum(not send_to(self._udp, answer, sender) for answer, (_, sender) in answers)
 
 
 def batch(udp: socket.socket) -> Batch:
@@ -214,7 +220,14 @@ def batch(udp: socket.socket) -> Batch:
     return SystemBatch(udp) if hasattr(_libc, "recvmmsg") and hasattr(_libc, "sendmmsg") else PortableBatch(udp)
 
 
-def send_to(udp: socket.socket, wire: bytes, address: Address) -> None:
-    """Send one datagram; what the system does not take at once is lost, as on a full network."""
-    with suppress(OSError):
+def send_to(udp: socket.socket, wire: bytes, address: Address) -> bool:
+    """Send one datagram; return False if it is lost, as the system did not take it at once."""
+    try:
         udp.sendto(wire, address)
+    except OSError:
+        return False
+    return True
+
+
+def _looked_at(datagram: bytes) -> bytes:
+    return datagram if len(datagram) <= MAX_DATAGRAM else datagram[:_HEADER_SIZE]

@@ -42,12 +42,11 @@ class Prepared:
         zone: the zone's name.
         names: whose record sets it was made from.
         by_serial: whether it has the zone's serial in it.
-        flags: QR, AA and the response code; the query's RD is to be added.
+        flags: QR and AA; the query's RD is to be added.
         answers, authorities: counts of records.
         tails: the bytes of these records, one of which is to be chosen; never more than fits into any UDP answer.
         weights: of the tails; whole numbers above 0.
-        rcode: the response code.
-        empty: zone and type if it is NOERROR without records.
+        empty: zone and type if there are no records.
     """
 
     zone: str
@@ -58,7 +57,6 @@ class Prepared:
     authorities: int
     tails: tuple[bytes, ...]
     weights: tuple[int, ...]
-    rcode: dns.rcode.Rcode = dns.rcode.NOERROR
     empty: tuple[str, str] | None = None
 
 
@@ -66,7 +64,7 @@ def prepare(zones: Mapping[str, ZoneImage], query: Query, rng: random.Random) ->
     """Return the answers to a query of class IN that is not refused; None if they are not for preparing.
 
     Not prepared are answers outside of the zones, of type ANY, by way of CNAMEs or of weighted aliases, of weighted
-    record sets that are no addresses, and whatever is large.
+    record sets that are no addresses, and whatever is large. Nor is NXDOMAIN, as there is no end of names that are not.
 
     Args:
         zones: by name.
@@ -78,6 +76,8 @@ def prepare(zones: Mapping[str, ZoneImage], query: Query, rng: random.Random) ->
     if (followed := _followed(zone, query.name, type_text(query.type))) is None:
         return None
     names, candidates = followed
+    if not zone.exists(query.name):  # before it is rendered, which the slow path does again
+        return None
     if candidates and query.type in _FAMILIES:
         return _addresses(zone, query, names, candidates)
     if len(candidates) > 1:
@@ -137,13 +137,11 @@ def _records(candidates: tuple[RecordSet, ...], kind: int) -> Iterator[list[byte
 def _rendered(zone: ZoneImage, query: Query, names: tuple[str, ...], sent: Reply) -> Prepared | None:
     """Return an answer that was rendered whole; None for failures, and for what is large."""
     tail = sent.wire[HEADER_SIZE + question_size(query) :]
-    if sent.rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN) or not tail or not _fits(query, tail):
+    if sent.rcode != dns.rcode.NOERROR or not tail or not _fits(query, tail):
         return None
     flags, answers, authorities = (int.from_bytes(sent.wire[at : at + 2]) for at in (2, 6, 8))
     by_serial = authorities > 0 or query.type == dns.rdatatype.SOA
-    return Prepared(
-        zone.name, names, by_serial, flags, answers, authorities, (tail,), (1,), rcode=sent.rcode, empty=sent.empty
-    )
+    return Prepared(zone.name, names, by_serial, flags, answers, authorities, (tail,), (1,), sent.empty)
 
 
 def _fits(query: Query, tail: bytes) -> bool:

@@ -35,8 +35,8 @@ class Query(NamedTuple):
         id: to be copied into the response.
         recursion_desired: the RD bit.
         qname: as the sender wrote it, so that the response can repeat its case.
-        labels: the same in lower case, as zones know them. A dot inside a label is escaped, so that it cannot be taken
-            for two; no zone has a backslash in a name.
+        labels: the same in lower case, as zones know them. A dot or backslash inside a label is escaped, so that no two
+            names are spelled alike; no zone has a backslash in a name.
         type, klass: as numbers; they may be unknown to us.
         edns: None if the query has no OPT record.
     """
@@ -73,6 +73,14 @@ def absolute(labels: tuple[str, ...]) -> str:
     return ".".join(labels) + "."
 
 
+def are_options(data: bytes) -> bool:
+    """Say whether the data of an OPT record are whole options. Source: RFC 6891 section 6.1.2."""
+    at = 0
+    while at + _OPTION_HEAD <= len(data):
+        at += _OPTION_HEAD + int.from_bytes(data[at + 2 : at + _OPTION_HEAD])
+    return at == len(data)
+
+
 def parse(wire: bytes) -> Query | Unusable | None:
     """Return what a datagram asks; None for what gets no answer: less than a header, or itself a response.
 
@@ -107,8 +115,12 @@ def _query(wire: bytes, number: int, recursion_desired: bool, counts: list[int])
     edns, at = _edns(wire, at, additionals)
     if at != len(wire):
         raise _Malformed
-    labels = tuple(label.lower().decode("latin-1").replace(".", "\\.") for label in qname.labels[:-1])
+    labels = tuple(_spelled(label) for label in qname.labels[:-1])
     return Query(number, recursion_desired, qname, labels, int.from_bytes(tail[:2]), int.from_bytes(tail[2:]), edns)
+
+
+def _spelled(label: bytes) -> str:
+    return label.lower().decode("latin-1").replace("\\", "\\\\").replace(".", "\\.")
 
 
 def _question_name(wire: bytes) -> tuple[dns.name.Name, int]:
@@ -135,7 +147,8 @@ def _edns(wire: bytes, at: int, additionals: int) -> tuple[Edns | None, int]:
             continue
         if edns is not None or wire[start] != 0:
             raise _Malformed
-        _check_options(record[_RECORD_TAIL:])
+        if not are_options(record[_RECORD_TAIL:]):
+            raise _Malformed
         flags = int.from_bytes(record[6:8])
         edns = Edns(record[5], int.from_bytes(record[2:4]), bool(flags & dns.flags.DO))
     return edns, at
@@ -159,13 +172,6 @@ def _after_name(wire: bytes, at: int) -> int:
             raise _Malformed
         at += 1 + length
     return at + 1
-
-
-def _check_options(options: bytes) -> None:
-    at = 0
-    while at < len(options):
-        length = int.from_bytes(_take(options, at, _OPTION_HEAD)[2:])
-        at += len(_take(options, at, _OPTION_HEAD + length))
 
 
 def _take(wire: bytes, at: int, length: int) -> bytes:

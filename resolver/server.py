@@ -12,6 +12,7 @@ from fencepost.settings import LOOPBACK
 from resolver.datagrams import Datagrams
 from resolver.hot import HotTable
 from resolver.message import Transport
+from resolver.trouble import Trouble
 
 Answerer = Callable[[bytes, Transport], bytes | Awaitable[bytes | None] | None]
 """Takes a message and returns its answer, None for no answer at all, or something to wait for. Never raises."""
@@ -37,6 +38,7 @@ class DnsServer:
         answerer: answers each message.
         port: loopback port; 0 lets the system choose one, see `port`.
         hot: answers that are prepared, for UDP; `answerer` is not asked for them.
+        trouble: where troubles with single datagrams go.
         shared: whether other processes listen on the same port, and the system deals queries out among them.
         idle_timeout_s: see `IDLE_TIMEOUT_S`.
         max_connections: TCP connections at one time; a further one is closed at once.
@@ -48,11 +50,13 @@ class DnsServer:
         port: int,
         *,
         hot: HotTable | None = None,
+        trouble: Trouble = Trouble(),  # noqa: B008  -- it is frozen
         shared: bool = False,
         idle_timeout_s: float = IDLE_TIMEOUT_S,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
         self._answerer, self._port, self._hot, self._shared = answerer, port, hot, shared
+        self._trouble = trouble
         self._idle_timeout_s, self._max_connections = idle_timeout_s, max_connections
         self._udp: Datagrams | None = None
         self._tcp: asyncio.Server | None = None
@@ -73,7 +77,7 @@ class DnsServer:
         """Open both listeners. Raises: StartupError naming the port if it is in use."""
         udp, tcp = self._bind()
         self._port = tcp.getsockname()[1]
-        self._udp = Datagrams(udp, self._hot, lambda message, send: self.answer(message, Transport.UDP, send))
+        self._udp = Datagrams(udp, self._hot, self._answer_datagram, self._trouble)
         self._tcp = await asyncio.start_server(self._connected, sock=tcp)
 
     async def stop(self) -> None:
@@ -98,6 +102,9 @@ class DnsServer:
         elif isinstance(result, Coroutine):
             result.close()
         return None
+
+    def _answer_datagram(self, message: bytes, send: Callable[[bytes], None]) -> None:
+        self.answer(message, Transport.UDP, send)
 
     def _bind(self) -> tuple[socket.socket, socket.socket]:
         """Bind both sockets; a port that the system chose for TCP may be taken for UDP, hence the tries."""

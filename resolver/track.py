@@ -103,12 +103,6 @@ class Track:
         return problem
 
 
-def is_one_state(pages: Sequence[FeedPage]) -> bool:
-    """Say whether a listing shows the zone at one commit that is known by its time, too: then it is the zone."""
-    heads = {page.head for page in pages}
-    return len(heads) == 1 and pages[0].head.at_us > 0
-
-
 def assemble(zone: str, pages: Sequence[FeedPage], history: Since) -> tuple[ZoneImage, Position] | None:
     """Return a zone's state from a listing and the history beside it; None if both must be read again.
 

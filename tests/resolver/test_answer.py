@@ -143,6 +143,17 @@ def test_name_outside_all_zones_is_refused(image, ask, name: str) -> None:
     assert not answer.answer + answer.authority
 
 
+@pytest.mark.parametrize("name", [f"s3.{ZONE}", f"x.s3.{ZONE}", "sqs.us-east-1.fencepost.test."])
+def test_name_in_a_zone_that_is_not_known_yet_fails(image, name: str) -> None:
+    """SERVFAIL: REFUSED would deny that the zone is ours, and NXDOMAIN by the zone around it that the name exists."""
+    query, awaited = dns.message.make_query(name, "A").to_wire(), {f"s3.{ZONE}", "sqs.us-east-1.fencepost.test.", ZONE}
+
+    answer = reply({ZONE: image()}, query, Transport.UDP, random.Random(1), awaited)
+
+    assert answer is not None
+    assert answer.rcode == dns.rcode.SERVFAIL
+
+
 def test_label_with_a_dot_inside_is_not_taken_for_two(image) -> None:
     """A single label `x.dynamodb` under `us-east-1` lies in no zone of ours."""
     name = dns.name.Name((b"x.dynamodb", b"us-east-1", b"fencepost", b"test", b""))

@@ -6,6 +6,7 @@ import socket
 import sys
 from collections import Counter
 
+import dns.edns
 import dns.message
 import dns.rcode
 import pytest
@@ -18,7 +19,8 @@ from resolver.answer import reply
 from resolver.datagrams import Datagrams
 from resolver.hot import HotTable, Outcome
 from resolver.message import Transport
-from resolver.mmsg import SLOTS, PortableBatch, SystemBatch, batch
+from resolver.mmsg import MAX_DATAGRAM, SLOTS, PortableBatch, SystemBatch, batch
+from resolver.trouble import Trouble
 
 ZONE = "dynamodb.us-east-1.fencepost.test."
 ADDRESSES = {f"127.1.0.{n}" for n in range(1, 6)}
@@ -29,6 +31,9 @@ class Serving:
 
     def __init__(self, zones, make_batch) -> None:
         self.zones, self.slow = zones, Counter()
+        self.failed: list[Exception] = []
+        self.unsent: Counter[str] = Counter()
+        self.trouble = Trouble(lambda _, error: self.failed.append(error), self._count_unsent)
         self.table = HotTable(zones, random.Random(1))
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.udp.settimeout(0)
@@ -38,7 +43,10 @@ class Serving:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         self.client.connect(self.udp.getsockname())
         self.client.settimeout(0)
-        self.listener = Datagrams(self.udp, self.table, self._other, make_batch)
+        self.listener = Datagrams(self.udp, self.table, self._other, self.trouble, make_batch)
+
+    def _count_unsent(self, reason: str, times: int) -> None:
+        self.unsent[reason] += times
 
     def _other(self, message: bytes, send) -> None:
         self.slow[message] += 1
@@ -122,6 +130,19 @@ async def test_cut_datagram_is_malformed(serving) -> None:
     assert address_of(after) in ADDRESSES
 
 
+@pytest.mark.parametrize("junk", [0, 1, 3000])
+async def test_largest_datagram_is_looked_at_and_nothing_larger(serving, junk: int) -> None:
+    """A query that fills the largest datagram is answered; with anything behind it, it is malformed."""
+    bare = len(query(7, use_edns=0, options=[dns.edns.GenericOption(12, b"")]))
+    padding = dns.edns.GenericOption(12, bytes(MAX_DATAGRAM - bare))
+    largest = dns.message.make_query(ZONE, "A", id=7, use_edns=0, options=[padding]).to_wire(max_size=MAX_DATAGRAM)
+    assert len(largest) == MAX_DATAGRAM
+
+    (answer,) = await serving.ask(largest + bytes(junk), answers=1)
+
+    assert dns.message.from_wire(answer).rcode() == (dns.rcode.FORMERR if junk else dns.rcode.NOERROR)
+
+
 async def test_change_between_two_batches_is_seen_by_the_second(serving) -> None:
     """After the commit no query is answered from before it."""
     tree = f"plan-000146.{ZONE}"
@@ -140,17 +161,15 @@ async def test_change_between_two_batches_is_seen_by_the_second(serving) -> None
 
 
 async def test_empty_answers_are_counted_by_zone_and_type(serving) -> None:
-    """The alarm counts them, so preparing must not lose any: NODATA by zone and type, NXDOMAIN by its code."""
+    """The alarm counts them, so preparing must not lose any: NODATA by zone and type. NXDOMAIN is the slow path's."""
     messages = [query(1, ZONE, "AAAA"), query(2, f"no.{ZONE}"), query(3, ZONE, "AAAA"), query(4)]
 
     await serving.ask(*messages, answers=4)
     await serving.ask(*messages, answers=4)
 
-    assert serving.table.take_counts() == {
-        Outcome(dns.rcode.NOERROR): 2,
-        Outcome(dns.rcode.NOERROR, (ZONE, "AAAA")): 4,
-        Outcome(dns.rcode.NXDOMAIN): 2,
-    }
+    counts = {Outcome(dns.rcode.NOERROR): 2, Outcome(dns.rcode.NOERROR, (ZONE, "AAAA")): 4}
+    assert serving.table.take_counts() == counts
+    assert serving.slow == {messages[1]: 2}
     assert serving.table.take_counts().total() == 0
 
 
@@ -167,6 +186,104 @@ async def test_others_have_their_turn_while_queries_keep_coming(serving, monkeyp
 
     assert serving.table.take_counts().total() == SLOTS
     assert len(await serving.ask(answers=waiting)) == waiting
+
+
+async def test_queries_to_be_prepared_hold_up_no_known_one(serving, monkeypatch) -> None:
+    """Strangers' names wait, one for each turn here; a known query behind them is answered at once."""
+    monkeypatch.setattr(datagrams, "WORK", 1)
+    await serving.ask(query(0), answers=1)
+    for number in range(1, 100):
+        serving.client.send(query(number, f"no-{number}.{ZONE}"))
+    serving.client.send(query(100))
+
+    serving.listener._read()
+
+    assert [int.from_bytes(serving.client.recv(4096)[:2]) for _ in range(2)] == [100, 1]
+    assert serving.slow.total() == 1
+    assert len(await serving.ask(answers=98)) == 98
+
+
+async def test_name_prepared_while_its_queries_wait_is_prepared_once(serving, monkeypatch) -> None:
+    """After a flip all ask for the same name at once: who waited gets what was prepared for the first of them."""
+    monkeypatch.setattr(datagrams, "WORK", datagrams.OTHER_COST + 50)
+    for number in range(51):
+        serving.client.send(query(number))
+
+    serving.listener._read()
+
+    assert len([serving.client.recv(4096) for _ in range(51)]) == 51
+    assert serving.table.take_counts().total() == 51
+    assert not serving.slow
+
+
+async def test_queries_beyond_those_that_may_wait_are_dropped_and_counted(serving, monkeypatch) -> None:
+    """A flood of names neither fills the memory nor goes unseen."""
+    monkeypatch.setattr(datagrams, "MAX_WAITING", 3)
+    for number in range(10):
+        serving.client.send(query(number, f"no-{number}.{ZONE}"))
+
+    answers = await serving.ask(answers=3)
+
+    assert [int.from_bytes(answer[:2]) for answer in answers] == [0, 1, 2]
+    assert serving.unsent == {"overloaded": 7}
+
+
+async def test_error_with_one_query_is_told_and_harms_no_other(serving, monkeypatch) -> None:
+    """Whatever one query sets off, the others of its batch have their answers."""
+    bad = query(7, ZONE, "ANY")
+
+    def other(message: bytes, send) -> None:
+        if message == bad:
+            raise ArithmeticError
+        Serving._other(serving, message, send)
+
+    monkeypatch.setattr(serving.listener, "_other", other)
+
+    answers = await serving.ask(query(6, ZONE, "ANY"), bad, query(8, ZONE, "ANY"), query(9), answers=3)
+
+    assert [int.from_bytes(answer[:2]) for answer in answers] == [6, 8, 9]
+    assert [type(error) for error in serving.failed] == [ArithmeticError]
+
+
+@pytest.mark.parametrize("broken", ["known", "find", "answer", "whole"])
+async def test_error_of_the_table_leaves_queries_to_the_slow_path(serving, monkeypatch, broken: str) -> None:
+    """Prepared answers may be lost, answers are not."""
+
+    def fail(*_: object) -> None:
+        raise ArithmeticError
+
+    monkeypatch.setattr(serving.table, broken, fail)
+
+    answers = await serving.ask(query(1), query(2), answers=2)
+
+    assert {address_of(answer) for answer in answers} <= ADDRESSES
+    assert {type(error) for error in serving.failed} == {ArithmeticError}
+
+
+async def test_answers_that_the_system_does_not_take_are_counted(serving, make_batch) -> None:
+    """Sending fails, on a real socket that was closed meanwhile: as many are lost as there were answers."""
+    await serving.ask(query(1), answers=1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+        udp.bind(("127.0.0.1", 0))
+        udp.settimeout(0)
+        for number in range(3):
+            serving.client.sendto(query(number), udp.getsockname())
+        lossy = make_batch(udp)
+        found = [serving.table.prepared(message) for message in lossy.receive()]
+
+    assert len(found) == 3
+    assert serving.table.answer(lossy, found, ()) == 3
+
+
+async def test_listener_counts_what_its_batch_could_not_send(serving, monkeypatch) -> None:
+    """It says so beside the answers, of which the table has counted each."""
+    await serving.ask(query(1), answers=1)
+    monkeypatch.setattr(serving.listener._batch, "send", lambda first, end: end - first)
+
+    await serving.ask(query(2), query(3), answers=0)
+    serving.listener._read()
+
+    assert serving.unsent == {"not-taken": 2}
 
 
 async def test_asker_that_is_gone_does_not_stop_the_others(serving) -> None:

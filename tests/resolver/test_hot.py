@@ -19,7 +19,7 @@ from resolver import hot as hot_module
 from resolver.answer import reply
 from resolver.hot import HotTable
 from resolver.message import Transport
-from resolver.mmsg import SystemBatch, gathered
+from resolver.mmsg import gathered
 from resolver.zone import ZoneImage
 
 ZONE = "dynamodb.us-east-1.fencepost.test."
@@ -57,6 +57,10 @@ POOL = (
 )
 BASE = (records.soa(ZONE, ttl=9, minimum=864), records.ns(ZONE))
 NAMES = (*sorted({r.name for r in POOL}), f"down.{ZONE}", f"nothing.{ZONE}", "fencepost.test.", "example.com.", ".")
+NAMES += (
+    rf"a\.b.{ZONE}",
+    rf"a\\.b.{ZONE}",
+)  # one label with a dot in it, and two, the first of which ends in a backslash
 TYPES = ("A", "AAAA", "TXT", "SOA", "NS", "CNAME", "MX", "HTTPS", "ANY", "AXFR", "TYPE97", "TYPE65280")
 
 
@@ -159,7 +163,6 @@ def test_every_name_type_and_usual_shape_is_answered_as_by_the_slow_path(name: s
         (ZONE, "SOA"),
         (ZONE, "NS"),
         (ZONE, "AAAA"),
-        (f"nothing.{ZONE}", "A"),
     ],
 )
 @pytest.mark.parametrize(
@@ -179,10 +182,11 @@ def test_query_of_a_usual_shape_is_prepared(table, name: str, record_type: str, 
 
 
 @pytest.mark.parametrize(
-    ("name", "record_type"), [("example.com.", "A"), (ZONE, "ANY"), (ZONE, "AXFR"), (f"www.{ZONE}", "A")]
+    ("name", "record_type"),
+    [("example.com.", "A"), (ZONE, "ANY"), (ZONE, "AXFR"), (f"www.{ZONE}", "A"), (f"nothing.{ZONE}", "A")],
 )
 def test_query_of_another_kind_is_left_to_the_slow_path(image, name: str, record_type: str) -> None:
-    """Refusals, ANY and CNAMEs are not for preparing."""
+    """Refusals, ANY, CNAMEs and names that are not there, of which there is no end, are not for preparing."""
     table = HotTable({ZONE: image(RecordSet(f"www.{ZONE}", "CNAME", 60, (ZONE,)))}, random.Random(1))
 
     assert table.find(dns.message.make_query(name, record_type).to_wire()) is None
@@ -236,7 +240,7 @@ def test_commit_to_a_name_on_the_way_drops_the_answer(image, name: str) -> None:
 def test_zone_read_whole_drops_its_answers_and_those_of_the_zones_around_it(image) -> None:
     """Without commits to go by, everything of the zone is made anew; another zone's answers stay."""
     other = ZoneImage("other.test.", 3, [records.soa("other.test.", ttl=9, minimum=9), records.ns("other.test.")])
-    zones = {ZONE: image(), "other.test.": other}
+    zones = {ZONE: image(records.txt(f"s3.{ZONE}", "x")), "other.test.": other}
     table = HotTable(zones, random.Random(1))
     inside, outside = (dns.message.make_query(name, "SOA").to_wire() for name in (f"s3.{ZONE}", "other.test."))
     table.find(inside)
@@ -252,23 +256,95 @@ def test_zone_read_whole_drops_its_answers_and_those_of_the_zones_around_it(imag
     assert len(dns.message.from_wire(answer).answer) == 1
 
 
-def test_table_that_is_full_goes_on(image, monkeypatch) -> None:
-    """Strangers with endless names or shapes cannot fill the memory, nor stop an answer."""
-    monkeypatch.setattr(hot_module, "MAX_QUERIES", 10)
-    monkeypatch.setattr(hot_module, "MAX_PREPARED", 5)
-    table = HotTable({ZONE: image()}, random.Random(1))
+def test_options_need_no_entry_of_their_own(table) -> None:
+    """Cookies differ in every query (RFC 7873): they are found by what is usual, and leave nothing behind."""
+    table.find(dns.message.make_query(ZONE, "A", use_edns=0).to_wire())
+    for number in range(100):
+        cookie = dns.edns.GenericOption(10, number.to_bytes(8))
+        query = dns.message.make_query(ZONE, "A", use_edns=0, options=[cookie]).to_wire()
 
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-        batch = SystemBatch(udp)
-        for number in range(100):
-            for flags in (0, 0x100, 0x120):
-                query = dns.message.make_query(f"no-{number}.{ZONE}", "A", flags=flags).to_wire()
-                table.answer(batch, [table.find(query)], ())
+        assert table.prepared(query[2:]) is None
+        assert table.known(query) is not None
+        assert table.find(query) is table.known(query)
+    assert len(table._queries) == 1
 
-    assert table.take_counts().total() == 300
-    assert len(table._queries) <= 10
-    assert len(table._ready) <= 5
-    assert len(table._users) <= 5
+
+@pytest.mark.parametrize("broken", [-2, -1, 1], ids=["shorter", "cut", "longer"])
+def test_options_that_are_none_are_left_to_the_slow_path(table, broken: int) -> None:
+    """A malformed OPT record must not pass for one without options."""
+    table.find(dns.message.make_query(ZONE, "A", use_edns=0).to_wire())
+    cookie = dns.edns.GenericOption(10, b"12345678")
+    query = bytearray(dns.message.make_query(ZONE, "A", use_edns=0, options=[cookie]).to_wire())
+    query[-9] += broken  # the option's size, or with the OPT record's own a size beyond the message
+    query[-13] += max(0, broken)
+
+    assert table.known(bytes(query)) is None
+    assert table.find(bytes(query)) is None
+
+
+def test_large_query_is_answered_and_not_kept(table) -> None:
+    """Padding (RFC 7830) makes a query as large as it likes; its answer is that of any other."""
+    padding = dns.edns.GenericOption(12, bytes(3000))
+    padded = dns.message.make_query(ZONE, "A", use_edns=0, options=[padding])
+
+    found = table.find(padded.to_wire(max_size=4096))
+
+    assert found is not None
+    assert found == table.find(dns.message.make_query(ZONE, "A", use_edns=0).to_wire())
+    assert all(len(query) < 300 for query in table._queries)
+
+
+def test_shapes_of_one_name_make_room_for_each_other(table) -> None:
+    """However many payload sizes somebody offers, a name has a few queries, the last ones."""
+    sizes = range(512, 612)
+    queries = [dns.message.make_query(ZONE, "A", use_edns=0, payload=size).to_wire() for size in sizes]
+
+    for query in queries:
+        assert table.find(query) is not None
+
+    assert set(table._queries) == {query[2:] for query in queries[-hot_module.MAX_SHAPES :]}
+    assert len(table._ready) == 1
+
+
+def test_names_that_are_not_there_are_not_kept(table) -> None:
+    """Strangers with endless names throw out nothing."""
+    root = dns.message.make_query(ZONE, "A").to_wire()
+    before = table.find(root)
+
+    for number in range(1000):
+        assert table.find(dns.message.make_query(f"no-{number}.{ZONE}", "A").to_wire()) is None
+
+    assert table.prepared(root[2:]) is before
+    assert len(table._queries) == 1
+
+
+def test_empty_answers_make_room_for_each_other_alone(table, monkeypatch) -> None:
+    """65,536 types of one name, all without records: answers with records stay."""
+    monkeypatch.setattr(hot_module, "MAX_EMPTY", 50)
+    root = dns.message.make_query(ZONE, "A").to_wire()
+    before = table.find(root)
+
+    for number in range(300, 500):
+        assert table.find(dns.message.make_query(ZONE, f"TYPE{number}").to_wire()) is not None
+
+    assert table.prepared(root[2:]) is before
+    assert len(table._empty) <= 50
+    assert len(table._queries) <= 51
+    assert len(table._users[ZONE]) <= 51
+
+
+def test_full_table_drops_a_few_of_its_oldest(image, monkeypatch) -> None:
+    """One name too many costs a few others their prepared answers, never all."""
+    monkeypatch.setattr(hot_module, "MAX_PREPARED", 50)
+    names = [f"n{number:02d}.{ZONE}" for number in range(51)]
+    table = HotTable({ZONE: image(*(records.txt(name, "x") for name in names))}, random.Random(1))
+    queries = [dns.message.make_query(name, "TXT").to_wire() for name in names]
+
+    for query in queries:
+        assert table.find(query) is not None
+
+    known = [table.prepared(query[2:]) is not None for query in queries]
+    assert known == [False] * hot_module.ROOM + [True] * (51 - hot_module.ROOM)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import aiohttp
 import dns.asyncquery
 import dns.message
+import dns.rcode
 import pytest
 
 from fencepost import records
@@ -102,6 +103,7 @@ async def test_process_becomes_ready_answers_and_stops_in_order(redis_url, start
     """Not ready without zones; then both ports answer, the pages tell, and SIGTERM ends it with code 0."""
     running = await start(redis_url)
     await running.until("/readyz", lambda status, text: status == 503 and "6 of 6 zones were not read yet" in text)
+    assert (await running.ask(0)).rcode() == dns.rcode.SERVFAIL
 
     await make_zones(store)
     await running.until("/readyz", lambda status, _: status == 200)

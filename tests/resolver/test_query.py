@@ -36,6 +36,20 @@ def test_parse_query_gives_what_it_says() -> None:
     assert (query.edns.version, query.edns.payload, query.edns.dnssec_ok) == (0, 1400, True)
 
 
+def test_parse_spells_no_two_names_alike() -> None:
+    """Else one got the answer to the other, with compression pointers to the wrong place."""
+    names = ((b"a.b",), (b"a\\", b"b"), (b"a", b"b"), (b"a\\.b",), (b"a\\\\", b"b"), (b"a\\\\.b",))
+    spelled = set()
+
+    for labels in names:
+        question = b"".join(bytes([len(label)]) + label for label in labels) + QUESTION[-5:]
+        query = parse(header() + question)
+        assert isinstance(query, Query)
+        spelled.add(query.name)
+
+    assert len(spelled) == len(names)
+
+
 @pytest.mark.parametrize("length", range(12))
 def test_parse_less_than_a_header_gets_no_answer(length: int) -> None:
     """Without an identifier nobody could tell what is answered."""
