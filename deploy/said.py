@@ -48,10 +48,17 @@ class StoreSaid(NamedTuple):
     now_s: float
 
 
+class Behind(NamedTuple):
+    """How far DNS is behind a zone: see `EndpointFacts.behind_s` and `behind_more`."""
+
+    age_s: float | None = None
+    more: bool = False
+
+
 class More(NamedTuple):
     """What is asked only where there is reason to: how long commits wait to be shown, and how trees got lost."""
 
-    behind_s: Mapping[str, float | None] = {}
+    behind: Mapping[str, Behind] = {}
     losses: Mapping[str, Loss] = {}
 
 
@@ -134,7 +141,9 @@ def endpoint_facts(
     look = stores.zones[name]
     if isinstance(look, str):
         return replace(facts, problem=look)
-    return _with_zone(replace(facts, loss=more.losses.get(name), behind_s=more.behind_s.get(name)), look, stores)
+    behind = more.behind.get(name, Behind())
+    facts = replace(facts, loss=more.losses.get(name), behind_s=behind.age_s, behind_more=behind.more)
+    return _with_zone(facts, look, stores)
 
 
 def _limited(planner: Mapping[str, Any], stores: StoreSaid | str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pydantic import Field
 from deploy.page_list import parse_pages
 from deploy.pages import Pages, guessed_pages
 from deploy.questions import Questions
-from deploy.said import DnsSaid, More, StoreSaid, facts_of, generation_of_zone, is_broken, is_late
+from deploy.said import Behind, DnsSaid, More, StoreSaid, facts_of, generation_of_zone, is_broken, is_late
 from deploy.zone_look import ZoneLook, find_loss, look_at_zone, read_control
 from fencepost.client import OPERATOR
 from fencepost.clock import Clock
@@ -185,22 +185,25 @@ class Collector:
 
     async def _more(self, stores: StoreSaid, dns: Mapping[str, DnsSaid]) -> More:
         looks = {name: look for name, look in stores.zones.items() if not isinstance(look, str)}
-        ages = await asyncio.gather(
-            *(self._behind_s(look.serial, dns[name].serial, name) for name, look in looks.items())
+        behind = await asyncio.gather(
+            *(self._behind(look.serial, dns[name].serial, name) for name, look in looks.items())
         )
         losses = {
             name: await self._loss(name, look) for name, look in looks.items() if is_broken(name, look, stores.latest)
         }
-        return More(dict(zip(looks, ages, strict=True)), losses)
+        return More(dict(zip(looks, behind, strict=True)), losses)
 
-    async def _behind_s(self, serial: int, visible: int | None, zone: str) -> float | None:
-        """Return how old the oldest commit is that DNS does not show; 0 if it shows all, None if nobody can tell."""
+    async def _behind(self, serial: int, visible: int | None, zone: str) -> Behind:
+        """Return how old the oldest commit is that DNS does not show, as far back as the zone's history goes."""
         if visible is None:
-            return None
+            return Behind()
         if visible >= serial:
-            return 0.0
+            return Behind(0.0)
         missing = await self._zones.commits(zone, visible, 1)
-        return max(0.0, self._clock.epoch_s() - missing[0].at_us / 1e6) if missing else None
+        if not missing:
+            return Behind()
+        age_s = max(0.0, self._clock.epoch_s() - missing[0].at_us / 1e6)
+        return Behind(age_s, more=missing[0].serial != visible + 1)
 
     async def _loss(self, zone: str, look: ZoneLook) -> Loss:
         """Return how a live tree got lost; the history is searched once for each tree."""

@@ -80,6 +80,7 @@ class EndpointFacts(msgspec.Struct, frozen=True, kw_only=True):
         limited: what the planner says about capacity that it does not let go, "" if nothing.
         answers, cached: what the authoritative server and the caching resolver say, by type; empty: not asked.
         behind_s: the age of the oldest commit that DNS does not show yet, seconds; 0 if it shows all, None if unknown.
+        behind_more: whether older ones than that are missing, too, which the zone's history no longer has.
     """
 
     name: str
@@ -105,6 +106,7 @@ class EndpointFacts(msgspec.Struct, frozen=True, kw_only=True):
     answers: Mapping[str, Answer] = {}
     cached: Mapping[str, Answer] = {}
     behind_s: float | None = None
+    behind_more: bool = False
 
     @property
     def dangling(self) -> tuple[Pointer, ...]:

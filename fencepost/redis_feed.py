@@ -27,6 +27,8 @@ HINTS_AT_ONCE: Final = 20
 """How many hints are read before others have their turn."""
 MAX_HINTS: Final = 1000
 """How many hints one call returns at most; those behind them wait."""
+MAX_DIGITS: Final = 15
+"""Digits of the largest serial that is believed: anybody can publish anything, and `int` refuses thousands of them."""
 
 
 class RedisZoneFeed:
@@ -113,7 +115,7 @@ class RedisZoneFeed:
                 break
             if message["type"] == "message":
                 zone, _, serial = message["data"].decode(errors="replace").rpartition(" ")
-                if serial.isdecimal():  # anybody can publish anything
+                if len(serial) <= MAX_DIGITS and serial.isascii() and serial.isdecimal():
                     heard[zone] = int(serial)
             if count % HINTS_AT_ONCE == 0:
                 await asyncio.sleep(0)

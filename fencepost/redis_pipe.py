@@ -9,6 +9,9 @@ from hiredis import pack_command
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import BusyLoadingError, DataError, ReadOnlyError, ResponseError
+from redis.exceptions import ConnectionError as LostConnection
+
+from fencepost.cancelling import was_cancelled
 
 TOGETHER: Final = frozenset({"EVALSHA", "HGET", "HMGET", "HGETALL", "EXISTS", "XRANGE", "XREVRANGE"})
 """Commands that never wait in the server and leave nothing behind in a connection: only these share one."""
@@ -22,18 +25,25 @@ MAX_BYTES: Final = 262_144
 REFUSALS: Final = (ResponseError, BusyLoadingError)
 """The server's answers to one call that say no; the answers behind them are read all the same."""
 
-NOT_EXECUTED: Final = (BusyLoadingError, ReadOnlyError)
-"""Refusals by the server before a script begins. Any other error may come from half-way through one."""
+
+class NotSent(LostConnection):
+    """A call that never left this process."""
+
+
+NOT_EXECUTED: Final = (BusyLoadingError, ReadOnlyError, NotSent)
+"""Refusals before a script begins, by the server or here. Any other error may come from half-way through one."""
 
 
 class _Call:
-    """One call: its bytes as they are sent, what shapes its answer, and who waits for that."""
+    """One call: its bytes as they are sent, what shapes its answer, when it was made, and who waits for its answer."""
 
-    __slots__ = ("future", "packed", "shape")
+    __slots__ = ("future", "made_s", "packed", "shape")
 
     def __init__(self, packed: bytes, shape: Callable[[Any], Any] | None) -> None:
         self.packed, self.shape = packed, shape
-        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self.made_s = loop.time()
+        self.future: asyncio.Future[Any] = loop.create_future()
 
     def answer(self, reply: Any) -> None:
         # Who was cancelled meanwhile does not want it.
@@ -55,16 +65,34 @@ class PipedRedis(Redis):
     Each call has its own outcome, as if it had been sent alone: an error that the server answers is its caller's only,
     and when a connection is lost, every call on it that was not answered yet fails with that. Nothing is sent twice.
     Calls that are made in different turns may overtake each other, as on any client with several connections.
+    A call that has waited for longer than the client's time-out is not sent any more: what it asks for was decided on a
+    state that has passed. A client that was closed stays closed.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._waiting: deque[_Call] = deque()
-        self._pipelines: set[asyncio.Task[None]] = set()
-        self._due = False
+        self._pipelines: dict[asyncio.Task[None], deque[_Call]] = {}
+        self._due = self._closed = False
+        self._timeout_s: float | None = self.connection_pool.connection_kwargs.get("socket_timeout")
+
+    async def aclose(self, close_connection_pool: bool | None = None) -> None:
+        """Close the client: calls that wait are `NotSent`, and of those under way nobody can say what came of them."""
+        self._closed = True
+        while self._waiting:
+            self._waiting.popleft().fail(_closed())
+        pipelines = tuple(self._pipelines)
+        for pipeline in pipelines:
+            pipeline.cancel()
+        try:
+            await asyncio.gather(*pipelines, return_exceptions=True)
+        finally:
+            await super().aclose(close_connection_pool)
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Carry out a command. Raises: RedisError."""
+        """Carry out a command. Raises: RedisError; NotSent if it certainly was not executed."""
+        if self._closed:
+            raise _closed()
         if args[0] not in TOGETHER:
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # redis-py's
         try:
@@ -82,24 +110,30 @@ class PipedRedis(Redis):
         self._due = False
         while len(self._pipelines) < MAX_PIPELINES and (calls := self._next()):
             pipeline = asyncio.get_running_loop().create_task(self._pipeline(calls))
-            self._pipelines.add(pipeline)
+            self._pipelines[pipeline] = calls
             pipeline.add_done_callback(self._ended)
 
     def _next(self) -> deque[_Call]:
-        """Take the calls of the next pipeline; who was cancelled before anything was sent is left out."""
+        """Take the calls of the next pipeline; who was cancelled or has waited for too long is left out."""
         calls: deque[_Call] = deque()
-        size = 0
+        size, now_s = 0, asyncio.get_running_loop().time()
         while self._waiting and size < MAX_BYTES:
             call = self._waiting.popleft()
-            if not call.future.done():
+            if self._timeout_s is not None and now_s - call.made_s > self._timeout_s:
+                call.fail(NotSent(f"it waited for others for {now_s - call.made_s:.1f} s, and was not sent any more"))
+            elif not call.future.done():
                 calls.append(call)
                 size += len(call.packed)
         return calls
 
     def _ended(self, pipeline: asyncio.Task[None]) -> None:
-        self._pipelines.discard(pipeline)
+        unanswered = self._pipelines.pop(pipeline)
         if not pipeline.cancelled():
             self._send_waiting()
+            return
+        for call in unanswered:
+            # Who waits for an answer is not cancelled because somebody else closes the client.
+            call.fail(LostConnection("the client was closed meanwhile")) if self._closed else call.future.cancel()
 
     async def _pipeline(self, calls: deque[_Call]) -> None:
         """Send calls and hand out their answers; `calls` is left with those that were not answered, which then fail."""
@@ -115,14 +149,16 @@ class PipedRedis(Redis):
         except Exception as error:  # noqa: BLE001  -- whatever it was, somebody waits for each of them
             for call in calls:
                 call.fail(error)
-        except asyncio.CancelledError:
-            for call in calls:
-                call.future.cancel()
-            raise
+
+
+def _closed() -> NotSent:
+    return NotSent("this client was closed; open another one")
 
 
 async def _hand_out(connection: AbstractConnection, calls: deque[_Call]) -> None:
     while calls:
+        if was_cancelled():
+            raise asyncio.CancelledError
         try:
             reply = await connection.read_response(disconnect_on_error=False)
         except REFUSALS as error:

@@ -195,9 +195,8 @@ def _last_word(processes: "tuple[ProcessFacts, ...] | list[ProcessFacts]") -> st
 def _of_dns(endpoint: EndpointFacts, thresholds: Thresholds) -> Iterator[Symptom]:
     late = endpoint.behind_s is not None and endpoint.behind_s > thresholds.behind_s
     if late:
-        yield Symptom(
-            Cause.RESOLVER_BEHIND, endpoint.name, f"DNS shows a state of the zone that is {endpoint.behind_s:.0f} s old"
-        )
+        age = f"{'at least ' if endpoint.behind_more else ''}{endpoint.behind_s:.0f} s"
+        yield Symptom(Cause.RESOLVER_BEHIND, endpoint.name, f"DNS shows a state of the zone that is {age} old")
     empty = [kind for kind, answer in endpoint.answers.items() if answer.empty]
     # A commit that is on its way to DNS explains what DNS says, for as long as it may take.
     if empty and endpoint.planned and (late or not endpoint.behind_s or endpoint.dangling):

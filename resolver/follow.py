@@ -75,6 +75,7 @@ class Follower:
         self._tracks = {zone: Track(zone) for zone in sorted(zones)}
         self._chance = {zone: stream(seed, name, "propagation", zone) for zone in self._tracks}
         self._to_load, self._to_read = dict.fromkeys(self._tracks), dict[str, None]()
+        self._to_look: dict[tuple[str, ...], None] = {}
         self._due: list[tuple[float, str]] = []
         self._rounds, self._failures = Rounds(tuple(self._tracks)), 0
         self._queued = asyncio.Event()
@@ -101,8 +102,7 @@ class Follower:
             await self._load_all()
             if not self._to_load:
                 self.first_read.set()
-            for zone in await self._moved_on():
-                (self._to_read if self._tracks[zone].reload is None else self._to_load)[zone] = None
+            await self._look()
             await self._read_on()
         except StoreError as error:
             await self._store_failed(error)
@@ -181,20 +181,30 @@ class Follower:
             commits += found.commits
         return Since(oldest, tuple(commits))
 
-    async def _moved_on(self) -> list[str]:
-        """Wait for hints, look at the heads whose turn it is; return the zones of which there is something to read."""
+    async def _look(self) -> None:
+        """Wait for hints, look at the heads whose turn it is; note the zones of which there is something to read.
+
+        What was heard, and what is still to be looked at, is kept first: when the store is lost meanwhile, nobody says
+        it again.
+        """
         wait_s = self._rounds.wait_s(self._clock.monotonic())
         hints = await self._feed.hints(min(wait_s, WAIT_TO_LOAD_S) if self._to_load else wait_s)
         parts = self._rounds.all() if hints is None else (self._rounds.take(self._clock.monotonic()),)
-        found = [zone for zone, serial in (hints or {}).items() if self._is_news(zone, serial)]
-        for part in filter(None, parts):
+        self._to_look.update(dict.fromkeys(filter(None, parts)))
+        for zone, serial in (hints or {}).items():
+            if self._is_news(zone, serial):
+                self._moved_on(zone)
+        for part in tuple(self._to_look):
             heads = await self._feed.heads(part)
             for zone in part:
                 if zone not in heads:
                     self._tell_gap(zone, self._tracks[zone].gone())
                 elif heads[zone] != self._tracks[zone].head:
-                    found.append(zone)
-        return found
+                    self._moved_on(zone)
+            del self._to_look[part]
+
+    def _moved_on(self, zone: str) -> None:
+        (self._to_read if self._tracks[zone].reload is None else self._to_load)[zone] = None
 
     def _is_news(self, zone: str, serial: int) -> bool:
         """Say whether a zone that we follow is at a serial that we do not have."""

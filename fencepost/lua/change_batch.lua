@@ -178,5 +178,6 @@ redis.call('HSET', meta, 'serial', serial, 'at_us', at_us, 'busy_until_us', stri
 redis.call('XADD', stream, 'MAXLEN', '~', stream_limit, serial .. '-0', 'at_us', at_us, 'actor', actor,
   'operator', operator, 'generation', generation, 'comment', comment, 'changes', table.concat(lines, '\n'))
 -- A hint and no more, which may be lost: who follows the zone reads its stream. A channel is no key, it has no slot.
-redis.call('PUBLISH', 'zone-commits', ARGV[1] .. ' ' .. serial)
+-- The batch is committed whether or not this user may publish: an error here must not be the answer to it.
+redis.pcall('PUBLISH', 'zone-commits', ARGV[1] .. ' ' .. serial)
 return {'committed', serial, at_us}

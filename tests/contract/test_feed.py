@@ -10,7 +10,8 @@ from fencepost.feed import FeedPage, Since
 from fencepost.records import ns, soa, txt
 from fencepost.redis_client import open_client
 from fencepost.redis_feed import CHANNEL, RedisZoneFeed
-from fencepost.stores import Position
+from fencepost.redis_zones import RedisZoneStore
+from fencepost.stores import Actor, Position
 
 ZONE = "dynamodb.us-east-1.fencepost.test."
 OTHER = "dynamodb-fips.us-east-1.fencepost.test."
@@ -146,10 +147,26 @@ async def test_refused_batch_gives_no_hint(zones, feed):
     assert await feed.hints(0.05) == {}
 
 
+async def test_commit_of_a_user_without_the_channel_is_committed_and_says_so(redis_url, client, zones, feed):
+    """A hint is no part of a commit: a server that lets this user publish nothing takes its batches all the same."""
+    await feed.hints(0)
+    await client.execute_command("ACL", "SETUSER", "quiet", "on", "nopass", "~*", "resetchannels", "+@all")
+    quiet = RedisZoneStore(open_client(redis_url.replace("unix://", "unix://quiet:any@")), Actor("quiet"))
+
+    try:
+        commit = await quiet.change(ChangeBatch(ZONE, (create(txt(f"a.{ZONE}", "t")),)))
+    finally:
+        await quiet.close()
+        await client.execute_command("ACL", "DELUSER", "quiet")
+
+    assert (await feed.heads([ZONE]))[ZONE] == position(commit)
+    assert await feed.hints(0.05) == {}
+
+
 async def test_hints_that_are_none_are_passed_over(client, feed, change):
     """Anybody can publish anything on a channel: that stops nobody."""
     await feed.hints(0)
-    for text in (b"", b"\xff\xfe 7", f"{ZONE}", f"{ZONE} x", f"{ZONE} -1"):
+    for text in (b"", b"\xff\xfe 7", f"{ZONE}", f"{ZONE} x", f"{ZONE} -1", f"{ZONE} \u0665", f"{ZONE} {'9' * 5000}"):
         await client.publish(CHANNEL, text)
     commit = await change(create(txt(f"a.{ZONE}", "t")))
 

@@ -10,12 +10,13 @@ from redis.exceptions import DataError, NoScriptError, ReadOnlyError, ResponseEr
 from fencepost.batch import ChangeBatch, create
 from fencepost.errors import InvalidChangeBatch, OutcomeUnknown, StoreUnavailable
 from fencepost.records import ns, soa, txt
-from fencepost.redis_client import open_client
-from fencepost.redis_pipe import MAX_PIPELINES, BusyLoadingError
+from fencepost.redis_client import ANSWER_TIMEOUT_S, open_client
+from fencepost.redis_pipe import MAX_PIPELINES, BusyLoadingError, NotSent
 from fencepost.redis_zones import RedisZoneStore
 from fencepost.stores import Actor
 
 ACTOR = Actor("use1-az1-enactor")
+WAITING = 6
 
 
 @pytest.fixture
@@ -205,3 +206,73 @@ async def test_pipelines_under_way_are_few_and_later_calls_wait_for_one_to_end(t
         await client.aclose()
 
     assert most == MAX_PIPELINES
+
+
+@pytest.fixture
+async def held(redis_url, client):
+    """A store, changes of ten zones of which the server holds back the first ones, and the zones' names."""
+    zones = RedisZoneStore(open_client(redis_url), ACTOR)
+    names = [f"z{number}.test." for number in range(MAX_PIPELINES + WAITING)]
+    await asyncio.gather(*(zones.create_zone(name, (soa(name, ttl=9, minimum=9), ns(name))) for name in names))
+    await client.client_pause(60_000, all=False)
+    calls = []
+    for name in names:  # each in a turn of its own: the first ones have a pipeline each, and the others wait for those
+        calls.append(asyncio.create_task(zones.change(ChangeBatch(name, (create(txt(f"x.{name}", "t")),)))))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert len(zones._client._waiting) == WAITING
+    yield zones, calls, names
+    await client.client_unpause()
+    await zones.close()
+
+
+async def test_calls_that_waited_beyond_the_time_out_are_never_sent(held, client):
+    """The store stood still for too long: what still waits when it goes on was decided long ago, and is dropped."""
+    zones, calls, names = held
+    for call in zones._client._waiting:
+        call.made_s -= ANSWER_TIMEOUT_S
+
+    await client.client_unpause()
+    found = await asyncio.gather(*calls, return_exceptions=True)
+
+    assert [commit.serial for commit in found[:MAX_PIPELINES]] == [2] * MAX_PIPELINES
+    assert [type(error) for error in found[MAX_PIPELINES:]] == [StoreUnavailable] * WAITING
+    assert "and was not sent any more" in str(found[-1])
+    assert [len(await zones.commits(name)) for name in names[MAX_PIPELINES:]] == [1] * WAITING
+
+
+async def test_calls_that_waited_within_the_time_out_are_sent(held, client):
+    """A pause that ends in time loses nothing."""
+    _, calls, _ = held
+
+    await client.client_unpause()
+
+    assert [commit.serial for commit in await asyncio.gather(*calls)] == [2] * len(calls)
+
+
+async def test_close_sends_nothing_more_and_leaves_nobody_waiting(held, client):
+    """What waits is certainly not sent, what is under way is unknown, and a later call is told why it is refused."""
+    zones, calls, names = held
+
+    await zones.close()
+    found = await asyncio.gather(*calls, return_exceptions=True)
+    await client.client_unpause()
+
+    assert [type(error) for error in found] == [OutcomeUnknown] * MAX_PIPELINES + [StoreUnavailable] * WAITING
+    assert [await client.xlen(f"{{{name}}}:stream") for name in names[MAX_PIPELINES:]] == [1] * WAITING
+    with pytest.raises(StoreUnavailable, match="this client was closed; open another one"):
+        await zones.read(names[0], [])
+
+
+async def test_close_in_the_turn_of_a_call_fails_it(client):
+    """Even a call whose pipeline has not begun yet has its end."""
+    calls = [asyncio.create_task(client.hget("h", "f")) for _ in range(3)]
+    await asyncio.sleep(0)  # they are made
+    client._send_waiting()
+
+    await client.aclose()
+
+    found = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(error) for error in found] == [LostConnection] * 3
+    with pytest.raises(NotSent):
+        await client.get("a command that goes by itself")

@@ -103,7 +103,7 @@ def test_script_touches_declared_keys_only(name):
         assert len(names.split(",")) == len(values.split(","))
         declared |= {part.strip() for part in names.split(",")}
 
-    called = re.findall(r"redis\.call\('(\w+)'(?:, *(\w+))?", code)
+    called = re.findall(r"redis\.p?call\('(\w+)'(?:, *(\w+))?", code)
     assert called
     assert [call for call in called if call[0] not in {"TIME", "PUBLISH"} and call[1] not in declared] == []
     assert not [part for part in declared - {"KEYS"} if re.search(rf"^\s+(local )?{part} =", code, re.MULTILINE)]

@@ -8,6 +8,7 @@ import pytest
 
 from deploy.page_list import Page, format_pages, parse_pages
 from deploy.rollback import Rollback
+from deploy.said import Behind
 from deploy.status import StatusSettings, collecting
 from deploy.status_text import endpoint_table
 from enactor.tree import flip_rollback, flip_root, tree_records
@@ -25,6 +26,7 @@ from fencepost.names import lock_name, tree_name
 from fencepost.notice import Notice
 from fencepost.plan import Draft, Target, content, digest, short
 from fencepost.records import txt
+from fencepost.redis_client import open_client
 from fencepost.region import load_region
 from fencepost.stores import Actor, Report
 from fencepost.symptoms import Cause
@@ -158,6 +160,24 @@ async def test_status_of_a_dangling_root_names_who_deleted_its_tree(world):
     assert "the root points to plan-000001, whose tree was deleted by alice at " in finding.sentence
     assert "(clean 1); alice had pointed the root to it at " in finding.sentence
     assert finding.command == "fencepost repair one.fencepost.test"
+
+
+async def test_age_of_a_hidden_commit_is_the_least_where_the_history_was_trimmed(world, redis_url):
+    """DNS is at commit 1, 2 is no longer kept and 3 is: what DNS shows may be older than 3 says."""
+    for text in "ab":
+        await world.commit(ONE, upsert(txt(f"note.{ONE}", text)))
+    async with collecting(world.settings, SystemClock()) as collector:
+        whole = await collector._behind(3, 1, ONE)
+        client = open_client(redis_url)
+        await client.xtrim(f"{{{ONE}}}:stream", maxlen=1, approximate=False)
+        await client.aclose()
+        trimmed = await collector._behind(3, 1, ONE)
+
+        assert not whole.more
+        assert trimmed.more
+        assert whole.age_s > 0
+        assert trimmed.age_s > 0
+        assert await collector._behind(3, 3, ONE) == Behind(0.0)
 
 
 async def test_status_of_a_root_that_dangles_in_one_type_says_which(world):

@@ -194,6 +194,13 @@ CASES = {
         "a.test: DNS shows a state of the zone that is 40 s old",
         "fencepost zone show a.test",
     ),
+    "resolver behind by more than the history has": (
+        (endpoint(behind_s=40.0, behind_more=True),),
+        {},
+        Cause.RESOLVER_BEHIND,
+        "a.test: DNS shows a state of the zone that is at least 40 s old",
+        "fencepost zone show a.test",
+    ),
     "DNS empty for no reason that the store knows": (
         (endpoint(answers={"A": EMPTY}, cached={"A": EMPTY}),),
         {},

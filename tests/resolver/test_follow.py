@@ -2,7 +2,7 @@
 
 import asyncio
 import subprocess
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,14 +14,14 @@ from fencepost import records
 from fencepost.batch import ChangeBatch, create, upsert
 from fencepost.clock import Clock, SystemClock
 from fencepost.connect import open_zone_store
-from fencepost.errors import StoreError
+from fencepost.errors import StoreError, StoreUnavailable
 from fencepost.events import EventBus, Recorder
 from fencepost.feed import ZoneFeed
 from fencepost.network import LinkSpec
 from fencepost.redis_client import open_client
 from fencepost.redis_feed import RedisZoneFeed
 from fencepost.settings import Settings
-from fencepost.stores import Actor, Commit, ZoneStore
+from fencepost.stores import Actor, Commit, Position, ZoneStore
 from resolver.answer import addresses
 from resolver.follow import Changed, Follower
 
@@ -332,6 +332,55 @@ async def test_follower_hints_that_are_lost_cost_a_round_at_most(redis_url, foll
 
     await eventually(lambda: all(followed.served(zone=zone) == "1" for zone in zones), timeout_s=10)
     assert not followed.told("resolver.gap_found")
+
+
+class Failing(RedisZoneFeed):
+    """A feed whose `fail_at`th look at heads from now on fails, counted from 1."""
+
+    fail_at = 0
+
+    async def heads(self, zones: Sequence[str]) -> Mapping[str, Position]:
+        self.fail_at -= 1
+        if self.fail_at == 0:
+            raise StoreUnavailable("lost")
+        return await super().heads(zones)
+
+
+async def test_follower_keeps_hints_when_the_store_is_lost_behind_them(redis_url, follow, clock) -> None:
+    """A hint is given once: what it says is read when the store is there again, not when the zone's round comes."""
+    zones = tuple(f"e{n:03}.fencepost.test." for n in range(120))
+    followed = follow(redis_url, zones, feed=Failing, clock=clock)
+    for zone in zones:
+        await make_zone(followed.store, zone)
+    await followed.follower.tick()
+    await put(followed.store, "1", zone=zones[119])
+    clock.now_s += 1  # the first zones are to be looked at, not this one
+    followed.feed.fail_at = 1
+
+    await followed.follower.tick()
+    assert followed.follower.lost
+    assert followed.served(zone=zones[119]) is None
+    await followed.follower.tick()
+
+    assert followed.served(zone=zones[119]) == "1"
+
+
+async def test_follower_looks_at_all_that_is_left_when_the_store_is_lost_meanwhile(redis_url, follow, clock) -> None:
+    """Listening anew compares every zone: those that were not reached are compared when the store answers again."""
+    zones = tuple(f"e{n:03}.fencepost.test." for n in range(120))
+    followed = follow(redis_url, zones, feed=Failing, clock=clock)
+    for zone in zones:
+        await make_zone(followed.store, zone)
+    await followed.follower.tick()
+    await followed.feed._stop_listening()
+    await put(followed.store, "unheard", zone=zones[119])
+    followed.feed.fail_at = 2
+
+    await followed.follower.tick()
+    assert followed.follower.lost
+    await followed.follower.tick()
+
+    assert followed.served(zone=zones[119]) == "unheard"
 
 
 async def test_follower_listens_again_after_its_connections_were_cut(redis_url, follow, eventually) -> None:
