@@ -1,6 +1,6 @@
 """Finding what the cleaner may delete, at a cost that follows what there is to delete and not what the zone has."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from enactor.cleaner import deletions, referenced_trees
 from enactor.lock import lock_key
@@ -10,8 +10,12 @@ from fencepost.batch import Change, swap
 from fencepost.control import ControlApi
 from fencepost.fence import Fence, fence_key
 from fencepost.guards import Guard
-from fencepost.names import generation_of, tree_name
+from fencepost.names import generation_of, top_label, tree_name
 from fencepost.records import RecordKey, RecordSet
+
+TREES_BEGIN: Final = "plan-0"
+TREES_END: Final = "plan-:"
+"""Between these two are the labels of all trees, in the order of a listing: ":" is next to "9"."""
 
 
 class Doomed(NamedTuple):
@@ -81,13 +85,26 @@ class OldTrees:
     async def _next(self, zone: str, start: RecordKey, before: int, *, thorough: bool) -> int | None:
         """Return the first tree from `start` on that is older than `before`, None if there is none."""
         while (first := await self._api.first(zone, start)) is not None:
-            tree = generation_of(first.name, zone)
-            if tree is not None and tree < before:
+            tree = _tree_at(first.name, zone)
+            if tree is None:
+                # One that only looks like a tree's is somebody's note: it is left alone, and no tree behind it is.
+                label = top_label(first.name, zone)
+                if label is None or not TREES_BEGIN <= label < TREES_END:
+                    return None
+                start = RecordKey(f"~.{label}.{zone}", "")
+            elif tree < before:
                 return tree
-            if tree is None or not thorough:
+            elif thorough:
+                start = beyond(zone, tree)
+            else:
                 return None
-            start = beyond(zone, tree)
         return None
+
+
+def _tree_at(name: str, zone: str) -> int | None:
+    """Return the generation of a tree's name, or of one below it; None for others, as with too many zeros in front."""
+    tree = generation_of(name, zone)
+    return tree if tree is not None and f".{name}".endswith(f".{tree_name(zone, tree)}") else None
 
 
 def beyond(zone: str, generation: int) -> RecordKey:

@@ -360,14 +360,15 @@ class FixedEnactor:
 
     async def _clean(self, endpoint: str, plan: Plan) -> None:
         """Delete old trees that nothing points to, with the proof that this has not changed since they were chosen."""
-        hand = self._tools.hand(endpoint)
+        hand, end_turn = self._tools.hand(endpoint), self._pace.unused
         try:
             thorough = self._pace.is_thorough(endpoint)
             doomed = await self._old_trees.find(endpoint, plan.generation, thorough=thorough)
             if not doomed.batches or not hand.reach(doomed.lock):
                 # Who has the lock is at work there; what is left the next flip or sweep finds.
-                self._pace.done(endpoint)
+                end_turn(endpoint)
             else:
+                end_turn = self._pace.done
                 for batch in doomed.batches[:1] if Guard.THROTTLING in self._guards else doomed.batches:
                     trees = trees_in(endpoint, batch)
                     await hand.commit(None, f"clean {trees[0]} to {trees[-1]}", *doomed.proof, *batch)
@@ -377,7 +378,7 @@ class FixedEnactor:
         except ZoneFrozen as error:
             self._held.freeze(error)
         except ChangeRefused as error:
-            self._pace.done(endpoint)
+            end_turn(endpoint)
             self._events.emit("enactor.clean_refused", zone=endpoint, reason=str(error))
         finally:
             await hand.release()

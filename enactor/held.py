@@ -42,7 +42,7 @@ class Held:
         self._clock, self._events, self._stuck_s = clock, events, stuck_s
         self._at: dict[str, Fence] = {}
         self._fences: dict[str, Fence | None] = {}
-        self._generation = 0
+        self._turned_to = (0, 0)
         self._seen: dict[str, int] = {}
         self._waits: dict[str, Wait] = {}
         self._reasons: dict[str, str] = {}
@@ -61,13 +61,17 @@ class Held:
         return zone in self._frozen
 
     def turn_to(self, plan: Plan) -> None:
-        """Take note of the latest plan: zones that have what it wants there need not be looked at for that."""
-        if plan.generation == self._generation:
+        """Take note of the latest plan: zones that have what it wants there need not be looked at for that.
+
+        A zone that was seen at its number, or above, and is not known to have it, may have one that was lost.
+        """
+        if (plan.generation, plan.published_ms) == self._turned_to:
             return
-        self._generation = plan.generation
-        for zone, fence in self._at.items():
-            if zone in plan.digests and fence.has(plan, zone):
-                self._seen[zone] = plan.generation
+        self._turned_to = plan.generation, plan.published_ms
+        for zone, seen in self._seen.items():
+            fence = self._at.get(zone)
+            known = fence is not None and zone in plan.digests and fence.has(plan, zone)
+            self._seen[zone] = plan.generation if known else min(seen, plan.generation - 1)
 
     def is_due(self, zone: str, plan: Plan) -> bool:
         """Say whether it is a zone's turn: it is not known to have this plan, and is not to be waited for."""

@@ -47,8 +47,12 @@ class CleanPace:
             self._called[zone] = thorough or self._called.get(zone, False)
 
     def done(self, zone: str) -> None:
-        """Note that a zone's turn came to nothing, since it has nothing to clean, or not now; that cost no batch."""
+        """Note that a zone is not to be looked at any more, until it is called for again."""
         self._called.pop(zone, None)
+
+    def unused(self, zone: str) -> None:
+        """Note that a zone's turn came to nothing, since it has nothing to clean, or not now; no batch was sent."""
+        self.done(zone)
         self._bucket.give_back()
 
     def is_thorough(self, zone: str) -> bool:

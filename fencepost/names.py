@@ -65,10 +65,14 @@ def capacity_name(zone: str) -> str:
 @lru_cache(maxsize=16_384)
 def generation_of(name: str, zone: str) -> int | None:
     """Return the generation of a tree's name or of any name below it, None for other names."""
-    if not name.endswith("." + zone):
-        return None
-    match = TREE_LABEL.fullmatch(name[: -len(zone) - 1].rsplit(".", 1)[-1])
+    label = top_label(name, zone)
+    match = TREE_LABEL.fullmatch(label) if label else None
     return int(match[1]) if match else None
+
+
+def top_label(name: str, zone: str) -> str | None:
+    """Return the label of a name that is next to the zone's own, None for the zone's own name and names elsewhere."""
+    return name[: -len(zone) - 1].rsplit(".", 1)[-1] if name.endswith("." + zone) else None
 
 
 def order_key(name: str, record_type: str, set_identifier: str | None) -> str:

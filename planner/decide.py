@@ -18,11 +18,15 @@ from planner.safety import Limited
 
 
 class Snapshot(NamedTuple):
-    """What the plan store had at one look: the latest plan (None: none), the requests in force, freeze and pins."""
+    """What the plan store had at one look: the latest plan (None: none), the requests in force, freeze and pins.
+
+    `lost` says that it had a plan which it has no more, None if nothing is known of that.
+    """
 
     latest: Plan | None = None
     requests: Requests = NONE
     controls: Controls = Controls()
+    lost: str | None = None
 
     @property
     def generation(self) -> int:
@@ -90,7 +94,7 @@ def _decision(
 ) -> Decision:
     pinned = {name: notice.text for name, notice in snapshot.controls.pins.items() if name in layout.endpoints}
     made = {name: made for name, made in maker.made.items() if name not in pinned} if pinned else maker.made
-    if lost := find_lost(fences_of(lately.zones), snapshot.latest):
+    if lost := snapshot.lost or find_lost(fences_of(lately.zones), snapshot.latest):
         contents = {name: one.content for name, one in made.items() if one.content is not None}
         kept = [name for name in layout.endpoints if name not in contents]
         draft = draft_everything(contents, last, kept, f"whole region again: {lost}")

@@ -2,8 +2,8 @@
 
 A plan store that fails over can lose its last plans. A zone whose fence names one of them refuses every plan that is
 not newer, and a plan with a lost one's number but other content must never be taken for it. So the planner reads the
-fences, and when one is ahead of the store it publishes the whole region again, numbered above all of them. What
-capacity each zone had lately is read with its fence.
+fences, and when one names a plan that the store does not have, or the planner itself knew one, it publishes the whole
+region again, numbered above all of them. What capacity each zone had lately is read with its fence.
 """
 
 import asyncio
@@ -14,9 +14,9 @@ from typing import Final, NamedTuple
 from fencepost.capacity import CapacityHistory, capacity_key
 from fencepost.errors import ControlRecordInvalid, NoSuchHostedZone, StoreError
 from fencepost.fence import Fence, fence_key
-from fencepost.plan import Plan, short
+from fencepost.plan import Plan, PlanSummary, short
 from fencepost.records import RecordSet
-from fencepost.stores import ZoneStore
+from fencepost.stores import PlanStore, ZoneStore
 
 
 class ZoneSeen(NamedTuple):
@@ -88,6 +88,37 @@ def find_lost(fences: Mapping[str, Fence], latest: Plan | None) -> str | None:
         name = f"{zone} has plan {fence.generation} ({fence.digest})"
         if fence.generation > generation:
             return f"{name}, but the plan store's latest is {generation}"
-        if latest and fence.generation == generation and short(latest.digests.get(zone, "")) != fence.digest:
-            return f"{name}, but the plan store's plan {generation} has another content there"
+        # From the plan that last spoke of an endpoint on there is one content: another was lost, whatever its number.
+        since = latest.unchanged_since(zone) if latest else generation + 1
+        if latest and fence.generation >= since and short(latest.digests.get(zone, "")) != fence.digest:
+            return f"{name}, but the plan store's plan {fence.generation} has another content there"
     return None
+
+
+async def forgot(plans: PlanStore, known: Plan | None, latest: Plan | None) -> str | None:
+    """Say, in one sentence, that the store has lost a plan that was the latest before; None if it has it.
+
+    Raises: StoreError.
+
+    Args:
+        plans: the store, which is asked only where `latest` does not tell.
+        known: what `latest` was read with.
+        latest: what the store answered.
+    """
+    if known is None or await _has(plans, known, latest):
+        return None
+    return f"the plan store has lost plan {known.generation}, which others may know as well"
+
+
+async def _has(plans: PlanStore, known: Plan, latest: Plan | None) -> bool:
+    if latest is None or latest.generation <= known.generation:
+        return latest is not None and _id(latest) == _id(known)
+    if any(since < latest.generation for since in latest.since.values()):
+        return True
+    # All is new: a plan for the whole region, or there was another past, as `PlanStore.latest` tells who knew it.
+    before = await plans.history(limit=1, before=known.generation + 1)
+    return not before or _id(before[0]) == _id(known)
+
+
+def _id(plan: Plan | PlanSummary) -> tuple[int, int]:
+    return plan.generation, plan.published_ms

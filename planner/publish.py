@@ -12,7 +12,7 @@ from fencepost.plan import Content, Draft, Plan
 from fencepost.stores import PlanStore, Report, ZoneStore
 from planner.decide import Decider, Decision, Snapshot
 from planner.each import Lately
-from planner.floor import ZoneSeen, fences_of, read_zones
+from planner.floor import ZoneSeen, fences_of, forgot, read_zones
 from planner.lanes import Lanes
 from planner.layout import Layout
 from planner.memory import Memory, awaited_force
@@ -76,6 +76,7 @@ class Publisher:
         self._meant: Mapping[str, Content] = {}
         self._zones_until_s: float | None = None  # None: read them before anything else
         self._highest = 0  # the highest generation ever seen: the store may forget it, others will not
+        self._lost: str | None = None  # that the store has lost a plan, until the whole region is published again
         self._unanswered: Draft | None = None  # sent, but whether it was published is not known
 
     async def settle(self, fleet: Mapping[str, Observed]) -> Settled:
@@ -129,7 +130,7 @@ class Publisher:
         draft = self.lanes.sorted_in(decision.draft) if self.lanes else decision.draft
         if (why_not := self._why_not(draft, decision, now_s)) is not None:
             return standing._replace(why=f"{draft.reason}, but {why_not}", waits=True), None
-        published = await self._publish(draft)
+        published = await self._publish(draft, anew=decision.lost is not None)
         if decision.lost:
             self._events.emit("planner.floor_raised", generation=published, reason=decision.lost)
         return standing._replace(generation=published, why=f"published plan {published}: {draft.reason}"), draft
@@ -147,11 +148,9 @@ class Publisher:
             self._zones_seen = await read_zones(self._zones, self._layout.region.endpoint_names, self._zones_seen)
             self._zones_until_s = now_s + self._zones_interval_s
         texts, latest, controls, queue = await asyncio.gather(
-            self._plans.requests(), self._plans.latest(self.snapshot.latest), self._plans.controls(), self._reports()
+            self._plans.requests(), self._latest(), self._plans.controls(), self._reports()
         )
-        self.snapshot = Snapshot(latest, decode_requests(texts), controls)
-        if self.snapshot.generation < self._highest:
-            self.distrust()
+        self.snapshot = Snapshot(latest, decode_requests(texts), controls, self._lost)
         self._highest = max(self._highest, self.snapshot.generation)
         self._memory.note(latest, now_s)
         await self._recall(latest)
@@ -159,6 +158,15 @@ class Publisher:
             self._report(self._unanswered, self.snapshot.generation, None)
         self._unanswered = None
         self._see_queue(queue)
+
+    async def _latest(self) -> Plan | None:
+        """Read the latest plan, and take note if the one before it was lost: others may be about to install that."""
+        known = self.snapshot.latest
+        latest = await self._plans.latest(known)
+        if lost := await forgot(self._plans, known, latest):
+            self._lost = lost
+            self.distrust()
+        return latest
 
     async def _recall(self, latest: Plan | None) -> None:
         """Know what operators' plans by force had that are not live yet, though later plans have other contents."""
@@ -182,19 +190,23 @@ class Publisher:
             reason = f"{queue} plans are published and not installed"
             self._events.emit(name, generation=self.snapshot.generation, reason=reason, lane=lane.value, queue=queue)
 
-    async def _publish(self, draft: Draft) -> int:
+    async def _publish(self, draft: Draft, *, anew: bool) -> int:
+        """Publish a draft; `anew`: it has the whole region, and nothing from before may pass for unchanged."""
         started_s = self._clock.monotonic()
         fences = fences_of(self._zones_seen).values()
-        floor = max([self._highest, *(fence.generation for fence in fences)])
+        # Above the latest it makes the store take every endpoint for changed, also those of no region any more.
+        least = self.snapshot.generation + 1 if anew else self._highest
+        floor = max([self._highest, least, *(fence.generation for fence in fences)])
         try:
             generation = await self._plans.publish(draft, expected=self.snapshot.generation, floor=floor)
         except OutcomeUnknown:
             self._unanswered = draft
             raise
         self._highest = generation
+        self._lost = None if anew else self._lost
         self._report(draft, generation, (self._clock.monotonic() - started_s) * 1000)
-        latest = await self._plans.latest(self.snapshot.latest)
-        self.snapshot = self.snapshot._replace(latest=latest)
+        latest = await self._latest()
+        self.snapshot = self.snapshot._replace(latest=latest, lost=self._lost)
         self._memory.note(latest, self._clock.monotonic())
         return generation
 

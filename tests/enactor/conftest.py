@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import msgspec
@@ -29,6 +30,7 @@ from lab.invariants import Violation, check
 
 T = TypeVar("T")
 EPOCH_S = 1_792_000_000.0
+PLAN_KEYS = tuple(f"{{plans}}:{part}" for part in ("head", "current", "log", "contents", "references"))
 ENACTORS = {"buggy": BuggyEnactor, "fixed": FixedEnactor}
 
 
@@ -195,10 +197,19 @@ class World:
         assert number in (None, generation)
         return generation
 
-    async def forget_plans(self) -> None:
-        """Lose the plan store's writes, as a failover may."""
+    async def kept_plans(self) -> dict[str, bytes]:
+        """Return what the plan store holds, for `forget_plans`."""
         client = redis.asyncio.Redis.from_url(self.url)
-        await client.delete(*[f"{{plans}}:{part}" for part in ("head", "current", "log", "contents", "references")])
+        kept = {key: await client.dump(key) for key in PLAN_KEYS}
+        await client.aclose()
+        return kept
+
+    async def forget_plans(self, kept: Mapping[str, bytes] = MappingProxyType({})) -> None:
+        """Lose the plan store's writes, as a failover may: all of them, or all since `kept_plans`."""
+        client = redis.asyncio.Redis.from_url(self.url)
+        await client.delete(*PLAN_KEYS)
+        for key, dumped in kept.items():
+            await client.restore(key, 0, dumped)
         await client.aclose()
 
     async def records(self, zone: str) -> dict[RecordKey, RecordSet]:

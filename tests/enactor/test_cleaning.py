@@ -7,7 +7,10 @@ import pytest
 from enactor.cleaner import trees_in
 from enactor.cleaning import OldTrees
 from enactor.pace import SLICE, SWEEP_ZONE_S, CleanPace, SweepPace
+from fencepost.batch import create
+from fencepost.errors import InvalidChangeBatch, Throttling
 from fencepost.names import generation_of
+from fencepost.records import txt
 from fencepost.throttle import TokenBucket
 
 ZONE = "b.test."
@@ -125,7 +128,7 @@ def test_pace_takes_nothing_for_a_turn_that_came_to_nothing(world):
     pace.call_for(["a", "b"])
 
     first = pace.turns(pace.called, hurry=False)
-    pace.done("a")
+    pace.unused("a")
 
     assert first == ["a"]
     assert pace.turns(pace.called, hurry=False) == ["b"]
@@ -160,3 +163,69 @@ async def test_cleaner_whose_oldest_trees_are_kept_looks_at_the_others_in_a_thor
 
     assert quick.batches == ()
     assert [trees_in(ZONE, batch) for batch in thorough.batches] == [[999_998]]
+
+
+@pytest.mark.parametrize("note", ["plan-000000-note", "x.plan-000001-note", "plan-00000", "plan-0000001", "plan-0_x"])
+async def test_name_that_only_looks_like_a_tree_s_stops_no_cleaner_and_stays(world, note):
+    """An operator's note stands between the trees, or before them all: what is old behind it goes all the same."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one", keep=1)
+    await world.operate(ZONE, create(txt(f"{note}.{ZONE}", "by hand")))
+    for weight in range(1, 9):
+        await world.publish(b=world.targets(weight=weight))
+        await world.install(enactor)
+
+    assert await world.text(f"{note}.{ZONE}", ZONE) == "by hand"
+    assert {6, 7, 8} >= {tree for tree in trees(await world.records(ZONE), ZONE) if await world.leaves(ZONE, tree)}
+    assert len(enactor.saw("enactor.trees_cleaned", ZONE)) >= 5
+
+
+async def test_name_behind_all_trees_ends_the_cleaner_s_look(world):
+    """What follows is not looked through, however much there is."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one", keep=1)
+    await world.operate(ZONE, *(create(txt(f"plan-b-{n}.{ZONE}", "by hand")) for n in range(9)))
+    page, calls = enactor.store.page, []
+
+    async def counted(zone, *args):
+        calls.append(args)
+        return await page(zone, *args)
+
+    enactor.store.page = counted
+    found = await OldTrees(enactor.tools.api, enactor.settings).find(ZONE, 100, thorough=True)
+
+    assert found.batches == ()
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(("batch_is_refused", "tokens"), [(True, 4), (False, 5)])
+async def test_turn_that_is_refused_costs_the_bucket_a_token_only_if_a_batch_was_sent(
+    world, *, batch_is_refused, tokens
+):
+    """Else a zone that refuses every batch would be sent as many as it likes, whatever the rate is."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one", keep=1, clean_batches_per_s=5, max_tries=1)
+    for weight in range(1, 4):
+        await world.publish(b=world.targets(weight=weight))
+        if weight < 3:
+            await world.install(enactor)
+    change, page = enactor.store.change, enactor.store.page
+
+    async def refusing(batch):
+        if batch.comment.startswith("clean"):
+            raise InvalidChangeBatch(ZONE, ())
+        return await change(batch)
+
+    async def throttled(*args):
+        raise Throttling(ZONE, wait_s=0.0)
+
+    await world.clock.sleep(5)
+    enactor.store.change = refusing
+    enactor.store.page = page if batch_is_refused else throttled
+    await enactor.tick()
+
+    assert enactor.saw("enactor.clean_refused", ZONE)
+    taken = 0
+    while enactor.tools.cleaning.try_take():
+        taken += 1
+    assert taken == tokens

@@ -4,6 +4,7 @@ import asyncio
 
 import msgspec
 
+from enactor.held import Held
 from enactor.reader import PlanReader
 from fencepost.batch import create, delete
 from fencepost.errors import StoreUnavailable, Throttling
@@ -118,6 +119,29 @@ async def test_passes_in_which_only_held_zones_are_tried_again_are_not_told(worl
 
     for name in ("enactor.pass_started", "enactor.pass_completed"):
         assert [event.generation for event in enactor.saw(name)] == [1, 2]
+
+
+async def test_zone_that_has_a_lost_plan_is_not_reported_as_at_another_of_its_number(world):
+    """Before it has even been looked at again: the planner goes by this word."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one")
+    await world.publish(b=world.targets())
+    kept = await world.kept_plans()
+    await world.publish(b=world.targets(weight=2))
+    await world.install(enactor)
+    lost = await world.plans.latest()
+    await world.forget_plans(kept)
+    await world.publish(b=world.targets(weight=3))
+    held = Held(world.clock, enactor.tools.events, 9)
+    held.turn_to(lost)
+    held.arrived(ZONE, lost)
+    assert held.installed(lost) == 2
+
+    plan = await world.plans.latest()
+    held.turn_to(plan)
+
+    assert (plan.generation, held.installed(plan)) == (2, 1)
+    assert held.is_due(ZONE, plan)
 
 
 class SlowPlans:

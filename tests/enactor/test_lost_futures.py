@@ -54,6 +54,34 @@ async def test_fence_of_a_lost_plan_is_not_taken_for_another_plan_of_its_number(
     assert await world.violations() == ()
 
 
+async def test_flip_of_a_lost_plan_is_refused_once_a_plan_above_a_floor_is_installed(world):
+    """Plans that do not name the endpoint leave it as it is; not so the planner's, which knows that one was lost."""
+    await world.add_zones("a.test.", ZONE)
+    late, other = world.enactor("fixed", "one"), world.enactor("fixed", "two")
+    await world.publish(a=world.targets(), b=world.targets())
+    await world.install(late)
+    await world.install(other)
+    kept = await world.kept_plans()
+    await world.publish(b=world.targets(weight=9))
+    flip = late.store.hold("flip_committed 2", ZONE)
+    passing = asyncio.create_task(late.tick())
+    await flip.arrived.wait()
+    await world.forget_plans(kept)
+    for weight in (3, 4):
+        await world.publish(a=world.targets(weight=weight))
+    await world.publish(number=5, a=world.targets(weight=5))
+    await world.clock.sleep(3)  # the late one's lock expires
+    await world.install(other)
+
+    flip.opened.set()
+    await passing
+
+    assert await world.fenced(ZONE) == 5
+    assert await world.root(ZONE) == tree_name(ZONE, 1)
+    assert late.saw("enactor.flip_refused", ZONE)
+    assert await world.violations() == ()
+
+
 async def test_whole_tree_of_a_lost_plan_is_not_taken_for_another_plan_s_of_its_number(world):
     """Its manifest names another content: that alone is enough, though nobody reads the tree back."""
     await leave_a_lost_tree(world)

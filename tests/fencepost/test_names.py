@@ -3,7 +3,7 @@
 import pytest
 
 from fencepost.errors import PlanInvalid
-from fencepost.names import absolute, generation_of, manifest_name, order_key, tree_name
+from fencepost.names import absolute, generation_of, manifest_name, order_key, top_label, tree_name
 
 ZONE = "dynamodb.us-east-1.fencepost.test."
 
@@ -29,6 +29,21 @@ def test_absolute_of_what_is_no_name_is_refused(text):
     with pytest.raises(PlanInvalid, match="is not a DNS name") as caught:
         absolute(text)
     assert str(caught.value).startswith(repr(text))
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        (f"a.{ZONE}", "a"),
+        (f"b.a.{ZONE}", "a"),
+        (f"_tree.plan-000001.{ZONE}", "plan-000001"),
+        (ZONE, None),
+        ("a.", None),
+    ],
+)
+def test_top_label_is_the_one_next_to_the_zone(name, label):
+    """However deep a name is; the zone itself has none, and what is elsewhere neither."""
+    assert top_label(name, ZONE) == label
 
 
 @pytest.mark.parametrize("generation", [0, 145, 999_999, 1_000_000, 123_456_789_012_345])

@@ -8,7 +8,8 @@ from fencepost.plan import Lane, Plan, short
 from fencepost.records import RecordSet
 from planner.floor import fences_of, find_lost, read_zones
 
-LATEST = Plan(7, 0, Lane.SLOW, "", {"a.test.": "aaaaaaaa" + "0" * 24, "b.test.": "bbbbbbbb" + "0" * 24}, {})
+DIGESTS = {"a.test.": "aaaaaaaa" + "0" * 24, "b.test.": "bbbbbbbb" + "0" * 24}
+LATEST = Plan(7, 0, Lane.SLOW, "", DIGESTS, {}, {}, {"a.test.": 7, "b.test.": 4})
 
 
 @pytest.mark.parametrize(
@@ -22,12 +23,18 @@ LATEST = Plan(7, 0, Lane.SLOW, "", {"a.test.": "aaaaaaaa" + "0" * 24, "b.test.":
             "a.test. has plan 7 (cccccccc), but the plan store's plan 7 has another",
         ),
         ({"c.test.": Fence(7, "cccccccc", "x")}, "another content there"),
+        ({"b.test.": Fence(3, "cccccccc", "x")}, None),
+        ({"b.test.": Fence(4, "bbbbbbbb", "x")}, None),
+        (
+            {"b.test.": Fence(5, "cccccccc", "x")},
+            "b.test. has plan 5 (cccccccc), but the plan store's plan 5 has another",
+        ),
         ({"a.test.": Fence(8, "aaaaaaaa", "x")}, "a.test. has plan 8 (aaaaaaaa), but the plan store's latest is 7"),
         ({"a.test.": Fence(8, "aaaaaaaa", "x"), "b.test.": Fence(9, "bbbbbbbb", "x")}, "b.test. has plan 9"),
     ],
 )
-def test_lost_plan_is_found_by_a_fence_above_or_beside_the_latest(fences, words):
-    """A higher generation, or the same one with other content; the highest is named."""
+def test_lost_plan_is_found_by_a_fence_that_no_kept_plan_explains(fences, words):
+    """A generation above the latest, or one since which there is one content, with another; the highest is named."""
     lost = find_lost(fences, LATEST)
 
     assert (lost is None) == (words is None)
@@ -76,7 +83,7 @@ async def test_planner_that_finds_the_latest_generation_with_another_content_pub
     await set_fence("a.test.", "1 cccccccc other/1/1")
     planner.publisher.distrust()
 
-    assert (await planner.tick()).generation == 2
+    assert (await planner.tick()).generation == 3  # above one more, so that nothing from before passes for unchanged
     assert len((await plans.history())[0].changed) == 2
 
 
