@@ -23,6 +23,7 @@ from lab.bench.programs import BenchFailed
 LOST_AFTER_S: Final = 0.5
 """An answer that has not come by then was dropped, on the way or in a socket: the question is asked again."""
 PAUSE_S: Final = 0.002
+EDNS_SIZE: Final = 1232
 ASKING: Final = 2
 """So many are asked side by side: enough that one lost datagram holds nothing up, too few to be a load."""
 FENCE: Final = re.compile(rb"([0-9]{1,15}) ([0-9a-f]{8}) \S")
@@ -58,8 +59,8 @@ class Asker(asyncio.DatagramProtocol):
     def error_received(self, _: Exception) -> None:
         """Take a refused datagram (nobody listens yet) as one that was lost."""
 
-    async def ask(self, question: bytes) -> bytes | None:
-        """Return the answer to a question, None if none came within `LOST_AFTER_S`."""
+    async def ask(self, question: bytes, *, within_s: float = LOST_AFTER_S) -> bytes | None:
+        """Return the answer to a question, None if none came in time. It has the number that was asked with."""
         assert self._transport is not None, "connected"
         self._number = (self._number + 1) % 2**16
         number, self.asked = self._number, self.asked + 1
@@ -67,7 +68,7 @@ class Asker(asyncio.DatagramProtocol):
         self._waiting[number] = waiting
         self._transport.sendto(struct.pack(">H", number) + question[2:])
         try:
-            async with asyncio.timeout(LOST_AFTER_S):
+            async with asyncio.timeout(within_s):
                 return await waiting
         except TimeoutError:
             self.lost += 1
@@ -128,9 +129,9 @@ async def asker(port: int, clock: Clock) -> AsyncIterator[Asker]:
         transport.close()
 
 
-def question(name: str, kind: str) -> bytes:
-    """Return a question as a message without a number."""
-    return dns.message.make_query(name, kind, use_edns=False, id=0).to_wire()
+def question(name: str, kind: str, *, edns: bool = False) -> bytes:
+    """Return a question as a message without a number; an authoritative server is asked, so nothing is recursive."""
+    return dns.message.make_query(name, kind, use_edns=0 if edns else False, payload=EDNS_SIZE, flags=0, id=0).to_wire()
 
 
 def fence_question(zone: str) -> bytes:
