@@ -159,6 +159,7 @@ class ApplyBench:
             records=self.options.many.records,
             endpoints=self.options.endpoints,
             enactors=self.options.enactors,
+            enactors_ran=[name for name in self.cpu_s() if "enactor" in name],
             rounds=self.options.rounds,
             steps_s={step: {side: round(s.median, 6) for side, s in those.items()} for step, those in spreads.items()},
             steps_runs_s={step: {side: s.runs for side, s in those.items()} for step, those in spreads.items()},
@@ -167,6 +168,7 @@ class ApplyBench:
             full_used=[msgspec.to_builtins(used) for used in self.used],
             failed=self.rounds.failed,
             versions={peer.name: peer.version for peer in self.peers},
+            not_installed={peer.name: peer.install for peer in APPLY_PEERS if peer.missing},
         )
         return Result("apply", figures, tables, charts, tuple(self._said(full, change)), ABOUT)
 
