@@ -1,8 +1,6 @@
 """`fencepost bench apply`: how long until a name server answers what it was told to, ours and its peers' in turn."""
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -17,6 +15,7 @@ from fencepost.settings import DEFAULT_PORT_BASE
 from lab.bench.apply_ours import RECORDS, REPLAN, OursRun, measure_ours
 from lab.bench.apply_peers import APPLY_PEERS, ENDPOINTS, FULL, measure_peer
 from lab.bench.apply_plain import BATCH, Plain
+from lab.bench.cores import first_cores, on_cores
 from lab.bench.figures import SECONDS, Spread, document, table
 from lab.bench.fine_clock import FineClock
 from lab.bench.many import Many
@@ -106,7 +105,7 @@ class ApplyBench:
             if peer.missing:
                 self.progress.print(Text(peer.absent_words), soft_wrap=True)
         sides = {OURS: self._ours} | {peer.name: self._measure_of(peer) for peer in self.peers}
-        with on_cores(CORES):
+        with on_cores(first_cores(CORES)):
             await measure_in_turn(sides, self.options.rounds, self.rounds, self._tell)
         if not self.rounds.counted[OURS]:
             raise BenchFailed(f"ours was right in no round; the last time: {self.rounds.failed[OURS][-1]}")
@@ -160,6 +159,7 @@ class ApplyBench:
             records=self.options.many.records,
             endpoints=self.options.endpoints,
             enactors=self.options.enactors,
+            enactors_ran=[name for name in self.cpu_s() if "enactor" in name],
             rounds=self.options.rounds,
             steps_s={step: {side: round(s.median, 6) for side, s in those.items()} for step, those in spreads.items()},
             steps_runs_s={step: {side: s.runs for side, s in those.items()} for step, those in spreads.items()},
@@ -168,6 +168,7 @@ class ApplyBench:
             full_used=[msgspec.to_builtins(used) for used in self.used],
             failed=self.rounds.failed,
             versions={peer.name: peer.version for peer in self.peers},
+            not_installed={peer.name: peer.install for peer in APPLY_PEERS if peer.missing},
         )
         return Result("apply", figures, tables, charts, tuple(self._said(full, change)), ABOUT)
 
@@ -194,17 +195,6 @@ def _ratio(one: Spread, other: Spread) -> float:
     ratio = one.ratio(other)
     assert ratio is not None, "nothing is applied in no time"
     return round(ratio, 4)
-
-
-@contextmanager
-def on_cores(count: int) -> Iterator[None]:
-    """Keep this process, and whatever it starts meanwhile, on the first processors that it may use."""
-    usable = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, set(sorted(usable)[:count]))
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, usable)
 
 
 def run_apply_bench(options: ApplyOptions, outputs: Outputs) -> int:

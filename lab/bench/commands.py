@@ -112,7 +112,13 @@ def explore(
 
 Enactors = Annotated[int, typer.Option(help="How many enactors ours has.")]
 PortBase = Annotated[int, typer.Option(help="Where ours serves DNS; its other ports follow.")]
-Peers = Annotated[str, typer.Option(help="Which peers, separated by commas. Default: those that are installed.")]
+Peers = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME[,NAME]",
+        help="Which to measure: knsupdate_knot, nsupdate_bind, octodns_bind. Default: those installed.",
+    ),
+]
 
 
 @app.command()

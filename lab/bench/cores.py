@@ -29,6 +29,11 @@ class Cores(NamedTuple):
         return text if shutil.which(TASKSET) else f"{text}; but nobody is pinned, as there is no {TASKSET} (util-linux)"
 
 
+def first_cores(count: int) -> tuple[int, ...]:
+    """Return the first processors of those that this process may use, all of them if there are no more."""
+    return tuple(sorted(os.sched_getaffinity(0))[:count])
+
+
 def choose(workers: int = 1) -> Cores:
     """Return which processors to use: the first ones for the server's workers, the next one for the load.
 

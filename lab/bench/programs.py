@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from deploy.tether import tethered
 from fencepost.clock import Clock
 from fencepost.errors import FencepostError
 
@@ -43,21 +44,35 @@ class Ended:
 
 
 async def timed(
-    argv: Sequence[str], directory: Path, clock: Clock, *, timeout_s: float = HANGS_AFTER_S, into: Path | None = None
+    argv: Sequence[str],
+    directory: Path,
+    clock: Clock,
+    *,
+    timeout_s: float = HANGS_AFTER_S,
+    into: Path | None = None,
+    tied: bool = False,
 ) -> Ended:
     """Run a program to its end, in a session of its own; cancelled, it ends everything that it started.
 
-    It is not tied to this process by a program between them (`deploy.tether`): that would be measured, too. With `into`
-    it writes to that file, so that one that writes much never waits for this process to read.
+    Args:
+        argv: the program, by its absolute path, and its arguments.
+        directory: where it runs.
+        clock: measures.
+        timeout_s: how long it may take.
+        into: it writes to this file, so that one that writes much never waits for this process to read.
+        tied: whether it ends even when this process is killed (`deploy.tether`). What does that starts a Python, about
+            20 ms, which `took_s` has in it: a program that is timed from its start is not tied, and after `kill -9` of
+            this process it goes on to its end.
 
     Raises: BenchFailed if it cannot be started, or takes longer than `timeout_s`.
     """
     name, began_s = Path(argv[0]).name, clock.monotonic()
+    command = tethered(tuple(argv)) if tied else argv
     with ExitStack() as opened:
         to = asyncio.subprocess.PIPE if into is None else opened.enter_context(into.open("wb"))
         try:
             process = await asyncio.create_subprocess_exec(
-                *argv,
+                *command,
                 cwd=directory,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=to,

@@ -2,10 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import islice
-from typing import Final, cast
+from typing import Final
 
 import dns.exception
 import dns.flags
@@ -14,73 +13,18 @@ import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
 
-from fencepost.settings import LOOPBACK
+from lab.bench.asker import LOST_AFTER_S, Asker, asker, question
 from lab.bench.dns.endpoints import Right
+from lab.bench.fine_clock import FineClock
 from lab.bench.programs import BenchFailed
 
 AT_ONCE: Final = 32
 ANSWERED_S: Final = 5.0
-IMPATIENT_S: Final = 0.5
-"""Where it is asked again anyhow."""
-EDNS_SIZE: Final = 1232
-IDS: Final = 1 << 16
 SHOWN: Final = 3
 QR: Final = 0x80
-HEADER: Final = 12
 
 Judge = Callable[[bytes, bytes], str]
 """Takes a query and its answer as they were on the wire; returns what is wrong with the answer, "" if nothing."""
-
-
-class Asker(asyncio.DatagramProtocol):
-    """One UDP socket that asks one server, many queries at a time; each has an id of its own while it waits."""
-
-    def __init__(self) -> None:
-        self._transport: asyncio.DatagramTransport | None = None
-        self._waiting: dict[int, asyncio.Future[bytes]] = {}
-        self._last_id = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way to the server."""
-        self._transport = cast("asyncio.DatagramTransport", transport)
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:  # noqa: ARG002  -- the socket has one peer
-        """Give an answer to whoever waits for it; one that nobody waits for is passed over."""
-        waiting = self._waiting.get(int.from_bytes(data[:2]))
-        if waiting is not None and not waiting.done():
-            waiting.set_result(data)
-
-    def error_received(self, exc: Exception) -> None:
-        """Pass over that nobody listens yet: who asks sees that there is no answer."""
-
-    async def ask(
-        self, name: str, kind: str = "A", *, edns: bool = False, answered_s: float = ANSWERED_S
-    ) -> tuple[bytes, bytes]:
-        """Return a query and its answer, as they were on the wire. Raises: TimeoutError."""
-        assert self._transport is not None, "the socket is not open yet"
-        self._last_id = (self._last_id + 1) % IDS
-        number, answer = self._last_id, asyncio.get_running_loop().create_future()
-        query = dns.message.make_query(
-            name, kind, use_edns=0 if edns else False, payload=EDNS_SIZE, flags=0, id=number
-        ).to_wire()
-        self._waiting[number] = answer
-        try:
-            self._transport.sendto(query)
-            async with asyncio.timeout(answered_s):
-                return query, await answer
-        finally:
-            del self._waiting[number]
-
-
-@asynccontextmanager
-async def asking(port: int) -> AsyncIterator[Asker]:
-    """Open a socket to a server on loopback."""
-    loop = asyncio.get_running_loop()
-    transport, asker = await loop.create_datagram_endpoint(Asker, remote_addr=(LOOPBACK, port))
-    try:
-        yield asker
-    finally:
-        transport.close()
 
 
 def judge_of(rights: Mapping[str, Right]) -> Judge:
@@ -126,10 +70,10 @@ def wrong(asked: dns.message.Message, said: dns.message.Message, right: Right) -
 async def check_all(port: int, names: Sequence[str], judge: Judge, *, edns: bool, when: str) -> None:
     """Ask for every name once. Raises: BenchFailed saying how many answers were wrong or missing, and three of them."""
     problems: list[str] = []
-    async with asking(port) as asker:
+    async with asker(port, FineClock()) as asking:
 
         async def check(name: str) -> None:
-            if problem := await _problem(asker, name, judge, edns=edns):
+            if problem := await _problem(asking, name, judge, edns=edns):
                 problems.append(f"{name} {problem}")
 
         await _in_parallel(names, check)
@@ -143,11 +87,11 @@ async def sample(
 
     Returns: never. Raises: BenchFailed at the first answer that is wrong or missing.
     """
-    async with asking(port) as asker:
+    async with asker(port, FineClock()) as asking:
         while True:
             for name in names:
                 await pause()
-                if problem := await _problem(asker, name, judge, edns=edns):
+                if problem := await _problem(asking, name, judge, edns=edns):
                     raise BenchFailed(f"under load: the answer for {name} {problem}")
 
 
@@ -155,12 +99,11 @@ async def seen(port: int, name: str, count: int) -> Counter[str]:
     """Return which addresses so many queries for one name got, and how often. Raises: BenchFailed if one got none."""
     found: Counter[str] = Counter()
     problems: list[str] = []
-    async with asking(port) as asker:
+    async with asker(port, FineClock()) as asking:
 
         async def ask(one: str) -> None:
-            try:
-                answer = (await asker.ask(one))[1]
-            except TimeoutError:
+            answer = await asking.ask(question(one, "A"), within_s=ANSWERED_S)
+            if answer is None:
                 problems.append(f"{name} is missing after {ANSWERED_S:g} s")
             else:
                 found.update(record.to_text() for rrset in dns.message.from_wire(answer).answer for record in rrset)
@@ -172,12 +115,10 @@ async def seen(port: int, name: str, count: int) -> Counter[str]:
 
 async def text_of(port: int, name: str) -> str:
     """Return the one TXT value of a name without its quotes, "" if there is none now."""
-    async with asking(port) as asker:
-        try:
-            answer = dns.message.from_wire((await asker.ask(name, "TXT", answered_s=IMPATIENT_S))[1])
-        except TimeoutError:
-            return ""
-    return " ".join(record.to_text().strip('"') for rrset in answer.answer for record in rrset)
+    async with asker(port, FineClock()) as asking:
+        answer = await asking.ask(question(name, "TXT"))
+    rrsets = dns.message.from_wire(answer).answer if answer is not None else ()
+    return " ".join(record.to_text().strip('"') for rrset in rrsets for record in rrset)
 
 
 def answering(port: int, names: Sequence[str], judge: Judge) -> Callable[[], Awaitable[bool]]:
@@ -185,10 +126,10 @@ def answering(port: int, names: Sequence[str], judge: Judge) -> Callable[[], Awa
     left = set(names)
 
     async def check() -> bool:
-        async with asking(port) as asker:
+        async with asker(port, FineClock()) as asking:
 
             async def ask(name: str) -> None:
-                if not await _problem(asker, name, judge, edns=False, answered_s=IMPATIENT_S):
+                if not await _problem(asking, name, judge, edns=False, answered_s=LOST_AFTER_S):
                     left.discard(name)
 
             await _in_parallel(sorted(left)[:AT_ONCE], ask)
@@ -197,11 +138,10 @@ def answering(port: int, names: Sequence[str], judge: Judge) -> Callable[[], Awa
     return check
 
 
-async def _problem(asker: Asker, name: str, judge: Judge, *, edns: bool, answered_s: float = ANSWERED_S) -> str:
-    try:
-        return judge(*await asker.ask(name, edns=edns, answered_s=answered_s))
-    except TimeoutError:
-        return f"is missing after {answered_s:g} s"
+async def _problem(asking: Asker, name: str, judge: Judge, *, edns: bool, answered_s: float = ANSWERED_S) -> str:
+    asked = question(name, "A", edns=edns)
+    answer = await asking.ask(asked, within_s=answered_s)
+    return f"is missing after {answered_s:g} s" if answer is None else judge(answer[:2] + asked[2:], answer)
 
 
 async def _in_parallel(names: Sequence[str], work: Callable[[str], Awaitable[None]]) -> None:

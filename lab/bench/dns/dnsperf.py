@@ -96,7 +96,9 @@ class Loader:
         )
         into = self.place / "dnsperf.txt"
         longest_s = seconds + ANSWERED_S + LONGER_S
-        ended = await timed(pinned(argv, self.cores.load), self.place, self.clock, timeout_s=longest_s, into=into)
+        ended = await timed(
+            pinned(argv, self.cores.load), self.place, self.clock, timeout_s=longest_s, into=into, tied=True
+        )
         if ended.exit_code != 0:
             raise BenchFailed(f"dnsperf ended with {ended.exit_code}: {ended.last_words}")
         return ended.output

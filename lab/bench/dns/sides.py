@@ -43,7 +43,7 @@ class Starter:
         """Start a peer, which ends with the stack. Raises: BenchFailed if it does not come to answer rightly."""
         site = self._site(peer)
         if peer.builds is not None:
-            built = await timed(peer.builds(site), site.place, self.clock)
+            built = await timed(peer.builds(site), site.place, self.clock, tied=True)
             if built.exit_code != 0:
                 raise BenchFailed(f"{peer.name} cannot be made: {built.last_words}")
         judge = judge_of(self.endpoints.plain) if peer.looks_up else judge_echo

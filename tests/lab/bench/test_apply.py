@@ -53,6 +53,8 @@ class TestOurs:
         assert set(found["steps_s"]) == {"full", "endpoints", "records", "replan"}
         assert len(found["runs_s"]["ours"]) == 1
         assert {"server", "resolver", "use1-az1-enactor"} <= set(found["full_cpu_s"])
+        assert found["enactors_ran"] == ["use1-az1-enactor"]
+        assert found["not_installed"] == {peer.name: peer.install for peer in APPLY_PEERS if peer.missing}
 
     async def test_verify_finds_a_tree_that_is_not_the_plans(self, port_base):
         """What is measured is looked at: another content than the plan's is no result."""

@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -187,6 +189,43 @@ class TestPeers:
         first = free_ports(20)
 
         assert all(processes._is_free(first + offset) for offset in range(20))
+
+
+class TestPrograms:
+    """Programs that a benchmark waits for."""
+
+    def test_tied_program_ends_with_a_benchmark_that_is_killed(self, tmp_path):
+        """`kill -9` leaves nobody who could end it; one that is not tied would go on."""
+        shell = shutil.which("sh")
+        script = (
+            "import asyncio, pathlib, sys\nfrom fencepost.clock import SystemClock\n"
+            "from lab.bench.programs import timed\n"
+            f"argv = ({shell!r}, '-c', 'echo $$ > pid.part; mv pid.part pid; exec sleep 1000')\n"
+            "asyncio.run(timed(argv, pathlib.Path(sys.argv[1]), SystemClock(), tied=True))"
+        )
+        with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)]) as command:
+            wait_for((tmp_path / "pid").exists)
+            pid = int((tmp_path / "pid").read_text())
+
+            command.kill()
+
+        wait_for(lambda: not alive(pid))
+
+
+def alive(pid: int) -> bool:
+    """Say whether a process runs."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait for a condition, for 20 seconds at most."""
+    deadline_s = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline_s, "it did not come"
+        time.sleep(0.01)
 
 
 class TestPage:

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from fencepost.clock import SystemClock
-from lab.bench.asker import addresses, asker, fence_of, fence_question, question, shows
+from lab.bench.asker import Seen, addresses, asker, fence_of, fence_question, question, shows
 from lab.bench.many import Many
 from lab.bench.programs import BenchFailed
 from lab.bench.system import OurOptions, our_system, used
@@ -52,6 +52,27 @@ async def test_asker_without_a_server_has_no_answer(port_base):
 
         assert answer is None
         assert (dns.asked, dns.lost) == (1, 1)
+
+
+async def test_asker_goes_on_to_others_while_the_first_are_not_seen(name_server):
+    """The first ones come last: whoever waited for them would see them first, and have all others still to ask for."""
+    names = [f"e-{number}.x.test." for number in range(9)]
+    seen = []
+
+    def look_for(name: str) -> Seen:
+        def see(_: bytes) -> bool:
+            there = name not in names[:2] or set(names[2:]) <= set(seen)
+            if there:
+                seen.append(name)
+            return there
+
+        return see
+
+    async with asker(name_server.port, SystemClock()) as dns:
+        await dns.until_all([(name, question(name, "A"), look_for(name)) for name in names], within_s=5.0)
+
+    assert sorted(seen) == names
+    assert set(seen[-2:]) == set(names[:2])
 
 
 def test_fence_is_read_from_an_answer():
