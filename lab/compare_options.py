@@ -14,8 +14,9 @@ from fencepost.region import load_region
 from fencepost.settings import DEFAULT_PORT_BASE, Settings
 from lab.world import rules_of
 
-STREAM_LIMIT: Final = 1_000_000
-"""Commits that a zone keeps at least: the checker needs every one, and a run makes some tens of thousands."""
+STREAM_LIMIT: Final = 100_000_000
+"""Commits that a zone keeps: the checker needs every one. A run makes some tens of thousands, but one batch of
+1,000 records cuts the history down to a 400th of this limit: see `change_script.commits_kept`."""
 INSTALL_BOUND_S: Final = 30.0
 
 

@@ -178,13 +178,18 @@ def require_whole(zone: str, commits: Sequence[Commit]) -> None:
 
     Raises: HistoryUnusable.
     """
-    for expected, commit in enumerate(commits, 1):
-        if commit.serial != expected:
-            raise HistoryUnusable(
-                zone,
-                f"commits {expected} to {commit.serial - 1} are not in the history; "
-                "record the run anew with a larger FENCEPOST_STREAM_LIMIT, or a shorter one",
-            )
+    for last, commit in enumerate(commits):
+        require_next(zone, last, commit)
+
+
+def require_next(zone: str, last: int, commit: Commit) -> None:
+    """Refuse a commit that does not come right after the one with the serial `last`. Raises: HistoryUnusable."""
+    if commit.serial != last + 1:
+        raise HistoryUnusable(
+            zone,
+            f"commits {last + 1} to {commit.serial - 1} are not in the history; "
+            "record the run anew with a larger FENCEPOST_STREAM_LIMIT, or a shorter one",
+        )
 
 
 def save(history: History, directory: Path) -> None:

@@ -16,6 +16,7 @@ from fencepost.errors import InvalidChangeBatch, PriorRequestNotComplete
 from fencepost.names import fence_name, generation_of, lock_name, manifest_name, tree_name
 from fencepost.records import ADDRESS_TYPES, RecordKey, RecordSet
 from fencepost.stores import Commit, ZoneStore
+from lab.history import require_next
 from lab.invariants.replay import ZoneState
 
 FOLLOW_S: Final = 0.2
@@ -55,7 +56,11 @@ class LostWrites:
                     await self.take_back(commit.zone, build, clock)
 
     def take_in(self, commit: Commit) -> Build | None:
-        """Note a commit; return what it built if it went on with a tree that had records and is not live."""
+        """Note a commit; return what it built if it went on with a tree that had records and is not live.
+
+        Raises: HistoryUnusable if it is not the zone's next commit.
+        """
+        require_next(commit.zone, self._serials[commit.zone], commit)
         state = self._states[commit.zone]
         created = tuple(
             change.record_set

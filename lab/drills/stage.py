@@ -31,6 +31,7 @@ from fencepost.settings import DEFAULT_PORT_BASE, LOOPBACK
 from fencepost.sinks import LogSink
 from fencepost.stores import Actor
 from lab.clients import Target
+from lab.compare_options import STREAM_LIMIT
 from lab.drills.progress import Progress
 from lab.history import History, RunInfo, collect, load, save
 from lab.invariants import Violation, check
@@ -39,8 +40,6 @@ from lab.settle import unconverged
 from lab.world import World, rules_of
 
 ACTOR: Final = Actor("drill", operator=True)
-STREAM_LIMIT: Final = 1_000_000
-"""Commits that a zone keeps at least: the checker needs every one."""
 ASK_TIMEOUT_S: Final = 1.0
 SETTLE_POLL_S: Final = 0.1
 REST_S: Final = 4.0

@@ -12,6 +12,7 @@ from fencepost.plan import Content, Plan, digest, short
 from fencepost.records import ADDRESS_TYPES
 from fencepost.stores import Commit, ZoneStore
 from lab.drills.stage import Stage, beside, first_time
+from lab.history import require_next
 from lab.invariants.replay import ZoneState
 
 WAIT_S: Final = 1.0
@@ -64,13 +65,14 @@ class Streams:
         self._serials = dict.fromkeys(zones, 0)
 
     async def run(self) -> None:
-        """Follow until cancelled. Raises: StoreError."""
+        """Follow until cancelled. Raises: StoreError, and HistoryUnusable if commits were trimmed before they came."""
         while True:
             for commit in await self._store.follow(self._serials, WAIT_S):
                 self.take(commit)
 
     def take(self, commit: Commit) -> None:
-        """Take one more commit."""
+        """Take one more commit. Raises: HistoryUnusable if it is not the next one."""
+        require_next(commit.zone, self._serials[commit.zone], commit)
         self.states[commit.zone].apply(commit.changes)
         self._serials[commit.zone] = commit.serial
         key = fence_key(commit.zone)

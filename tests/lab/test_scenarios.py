@@ -19,6 +19,7 @@ from fencepost.records import RecordKey, RecordSet, alias, txt
 from fencepost.region import load_region
 from fencepost.settings import Settings
 from fencepost.stores import Actor, ZoneStore
+from lab.history import HistoryUnusable
 from lab.lost_writes import LostWrites
 from lab.scenarios import (
     STRAY,
@@ -240,6 +241,21 @@ async def test_first_batch_and_one_that_moved_the_lock_are_not_taken_back(scene,
 
     trees = [(await zone_state(scene.zones, name)).at(f"plan-000001.{name}", "A") for name in names[:2]]
     assert [len(found) for found in trees] == [6, 3]
+
+
+async def test_lost_writes_refuse_a_history_with_a_gap(scene, enactor):
+    """What was before a batch that was not seen is not known: nothing could be taken back to it."""
+    name = REGION.endpoint_names[0]
+    follower = LostWrites(scene.zones, [name], random.Random(1), chance=1.0)
+    await install(enactor, name, 7)
+    builder = Builder(enactor, name)
+    await builder.batch(1)
+    await builder.batch(2)
+    first, _, third, *_ = await scene.zones.commits(name)
+    follower.take_in(first)
+
+    with pytest.raises(HistoryUnusable, match="commits 2 to 2 are not in the history"):
+        follower.take_in(third)
 
 
 async def test_batch_whose_tree_went_live_first_is_too_late(scene, enactor):

@@ -10,9 +10,11 @@ from fencepost.connect import open_zone_store
 from fencepost.fence import Fence
 from fencepost.names import tree_name
 from fencepost.records import address, alias
+from fencepost.redis_client import open_client
 from fencepost.settings import Settings
 from fencepost.stores import Actor
 from lab.drills.streams import Streams, capacity_points
+from lab.history import HistoryUnusable
 
 ZONE = "a.x.test."
 
@@ -48,6 +50,18 @@ async def test_capacity_points_follow_the_live_tree(store):
     points = capacity_points(ZONE, await store.commits(ZONE))
 
     assert [point.capacity for point in points] == [(0, 0), (150, 0), (60, 0), (10, 0)]
+
+
+async def test_streams_refuse_a_history_with_a_gap(store, redis_url):
+    """Commits that were trimmed before they were followed: the states would be wrong from then on, without a word."""
+    for generation in (1, 2, 3):
+        await store.change(flip(generation, 1))
+    client = open_client(redis_url)
+    await client.xtrim(f"{{{ZONE}}}:stream", maxlen=2, approximate=False)
+    await client.aclose()
+
+    with pytest.raises(HistoryUnusable, match=r"commits 1 to 2 are not in the history.*FENCEPOST_STREAM_LIMIT"):
+        await Streams(store, [ZONE], SystemClock()).run()
 
 
 async def test_streams_say_when_a_generation_was_reached(store):
