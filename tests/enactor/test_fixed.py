@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from enactor.tree import tree_records
 from fencepost.batch import Action, create, delete, swap
 from fencepost.fence import Fence, fence_key
 from fencepost.names import fence_name, frozen_name, lock_name, manifest_name, rollback_name, tree_name
@@ -186,6 +187,27 @@ async def test_plan_superseded_while_its_flip_is_refused_is_dropped(world):
     await passing
 
     assert [event.generation for event in enactor.saw("enactor.flip_committed", ZONE)] == [2]
+    assert "tree 1 adopted" not in await world.comments(ZONE)  # nothing more was done for it
+
+
+async def test_builder_whose_tree_somebody_else_has_built_meanwhile_goes_on_from_that(world):
+    """Manifest and records are refused together: no room has to be made, one more look is all."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one")
+    await world.publish(b=world.targets(3))
+    build = enactor.store.hold("tree 1, batch 1", ZONE)
+    passing = asyncio.create_task(enactor.tick())
+    await build.arrived.wait()
+    manifest = txt(manifest_name(ZONE, 1), f"1/1 {short(digest(world.targets(3)))}")
+    await world.operate(ZONE, create(manifest), *map(create, tree_records(ZONE, 1, world.targets(3))))
+
+    build.opened.set()
+    await passing
+
+    assert len(enactor.saw("enactor.tree_refused", ZONE)) == 1
+    assert not enactor.saw("enactor.step_refused", ZONE)
+    assert await world.root(ZONE) == tree_name(ZONE, 1)
+    assert await world.violations() == ()
 
 
 async def test_flips_of_one_enactor_have_ids_of_their_own(world):
