@@ -14,6 +14,7 @@ from enactor.audit import Auditor
 from enactor.build import TreeBuilder
 from enactor.cleaner import trees_in
 from enactor.cleaning import OldTrees
+from enactor.glance import Glances
 from enactor.hand import ZoneHand
 from enactor.held import Held
 from enactor.pace import CleanPace, SweepPace
@@ -58,6 +59,7 @@ class FixedEnactor:
         self._old_trees = OldTrees(tools.api, tools.settings)
         self._pace, self._sweep = CleanPace(tools.cleaning), SweepPace(self._pauses.sweep_s)
         self._held = Held(tools.clock, tools.events, 2 * self._pauses.lock_ttl_s + self._pauses.verify_wait_s)
+        self._glances = Glances(tools.api, self._held, tools.clock, self._pauses.sweep_s, tools.settings.api_rate)
         self._plan: Plan | None = None
         self._reader = PlanReader(tools.plans)
         self._starts = Starts(tools.settings.name)
@@ -73,6 +75,7 @@ class FixedEnactor:
         swept = self._sweep.turns(plan.digests, began_s) if plan else []
         due = [e for e in plan.digests if e in swept or self._held.is_due(e, plan)] if plan else []
         if plan is None or not (due or self._pace.called):
+            await self._glances.go_on(list(plan.digests) if plan else [])
             return self._outcome("nothing is due: each zone has the latest plan, or is left alone for a moment")
         if Guard.SELF_REPAIR in self._guards:
             self._auditor.call_for(swept)
@@ -84,6 +87,7 @@ class FixedEnactor:
         if news:
             self._events.emit("enactor.pass_started", generation=plan.generation)
         await self._each(self._starts.order(due), self._install)
+        await self._glances.go_on(list(plan.digests))
         await self._each(await self._to_clean(plan), lambda endpoint: self._clean(endpoint, plan))
         took_ms = (self._tools.clock.monotonic() - began_s) * 1000
         outcome = self._outcome(f"plan {plan.generation} or newer is on every endpoint whose lock was free")

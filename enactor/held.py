@@ -144,6 +144,12 @@ class Held:
         for noted in (self._reasons, self._trouble, self._waits, self._standstills):
             noted.pop(zone, None)
 
+    def glance(self, zone: str, fence: Fence | None) -> None:
+        """Take note of a zone's fence: if it is not what is known, the zone is due to be looked at."""
+        at = self._at.get(zone)
+        if at is not None and at != (_mark(fence.generation, fence.digest) if fence else None):
+            del self._at[zone]
+
     def look(self, zone: str, view: ZoneView) -> None:
         """Take note of a zone's generation, and of its freeze or the end of that.
 

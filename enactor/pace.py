@@ -11,8 +11,13 @@ SWEEP_ZONE_S: Final = 0.05
 """A sweep takes at least this long for each zone that there is: looking at all of a large region takes its time."""
 
 
+def sweep_span_s(zones: int, sweep_s: float) -> float:
+    """Return within how long each of so many zones is swept, seconds."""
+    return max(sweep_s, SWEEP_ZONE_S * zones)
+
+
 class SweepPace:
-    """Says which zones are to be looked at though no plan changes them: each within `sweep_s`, a few at a time."""
+    """Says which zones are to be looked at though no plan changes them: each within `sweep_span_s`, a few at a time."""
 
     def __init__(self, sweep_s: float) -> None:
         self._sweep_s = sweep_s
@@ -21,7 +26,7 @@ class SweepPace:
     def turns(self, zones: Iterable[str], now_s: float) -> list[str]:
         """Return the zones whose turn it is now."""
         all_of_them = list(zones)
-        span_s = max(self._sweep_s, SWEEP_ZONE_S * len(all_of_them))
+        span_s = sweep_span_s(len(all_of_them), self._sweep_s)
         late = [zone for zone in all_of_them if now_s >= self._swept_s.get(zone, float("-inf")) + span_s][:SLICE]
         self._swept_s |= dict.fromkeys(late, now_s)
         return late

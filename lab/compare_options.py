@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from deploy.topology import Mode, ProcessSpec, SystemOptions, check_options, process_specs
+from enactor.pace import sweep_span_s
 from enactor.settings import EnactorSettings
 from fencepost.errors import StartupError, UsageError
 from fencepost.guards import parse_guards
@@ -91,7 +92,9 @@ class CompareOptions:
     @property
     def bound_s(self) -> float:
         """Within how many seconds after the last change every endpoint has to have the last plan (invariant I5)."""
-        return settle_bound_s(self.network) if self.settle_s is None else self.settle_s
+        if self.settle_s is not None:
+            return self.settle_s
+        return settle_bound_s(self.network, zones=len(load_region(self.region_file).endpoint))
 
     def mode_dir(self, mode: Mode) -> Path:
         """Return where a mode's history goes."""
@@ -155,15 +158,16 @@ def limits_in_force(settings: Settings) -> dict[str, float]:
     return {name: getattr(settings, name) for name in names}
 
 
-def settle_bound_s(network: Profile) -> float:
+def settle_bound_s(network: Profile, *, zones: int = 1) -> float:
     """Return within how many seconds after its last change a system is to have the last plan everywhere.
 
-    Two passes over all endpoints, in either of which a call may be stalled or lost once, and then the propagation; ten
-    seconds are for what does not depend on the network.
+    A sweep, which finds in so many zones what no plan tells of; two passes over all endpoints, in either of which a
+    call may be stalled or lost once; and then the propagation. Five seconds are for what does not depend on either.
     """
+    swept_s = sweep_span_s(zones, EnactorSettings(profile=network.name).pauses.sweep_s)
     control = network.control_api
     worst_call_s = max(control.stall_max_s if control.stall else 0.0, control.timeout_s if control.loss else 0.0)
-    return 10.0 + 2 * worst_call_s + 2 * network.propagation.p99_s
+    return 5.0 + swept_s + 2 * worst_call_s + 2 * network.propagation.p99_s
 
 
 def watcher_specs(options: CompareOptions, settings: Settings, mode: Mode) -> Mapping[str, ProcessSpec]:

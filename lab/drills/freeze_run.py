@@ -48,7 +48,7 @@ class FreezeDrill:
                 stage.progress.words = f"round {len(rounds)} of {self.rounds}"
                 stage.progress.expect(took_s / len(rounds) * (self.rounds - len(rounds)))
         world_stopped_us = stage.now_us()
-        bound_s = settle_bound_s(PROFILES[stage.options.profile])
+        bound_s = settle_bound_s(PROFILES[stage.options.profile], zones=len(stage.region.endpoint))
         stage.enter("settling", bound_s)
         settled_s = await stage.settled_s(bound_s)
         stage.enter("collecting and checking")

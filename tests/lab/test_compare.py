@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from deploy.topology import Mode
+from enactor.pace import SWEEP_ZONE_S
 from fencepost.batch import ChangeBatch, create, delete
 from fencepost.clock import SystemClock
 from fencepost.connect import open_plan_store, open_zone_store
@@ -122,7 +123,8 @@ def test_guards_that_are_off_and_limits_are_told_to_the_system_and_written_down(
 
 def test_settle_bound_of_a_network_without_delays_is_ten_seconds():
     """What the bound adds for stalls, losses and propagation is nothing where there are none."""
-    assert settle_bound_s(PROFILES["none"]) == 10.0
+    assert settle_bound_s(PROFILES["none"]) == settle_bound_s(PROFILES["none"], zones=100) == 10.0
+    assert settle_bound_s(PROFILES["none"], zones=1_000) == 5 + 1_000 * SWEEP_ZONE_S
     assert settle_bound_s(PROFILES["accelerated"]) == pytest.approx(10 + 2 * 6 + 2 * 0.6)
 
 
