@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -198,6 +199,7 @@ def test_store_that_forgets_is_not_survived_by_a_planner_that_knows_no_floor(mon
     """A zone whose fence names a lost plan refuses all that come after, until their number is above it."""
     monkeypatch.setattr(planner.decide, "find_lost", lambda *_: None)
     monkeypatch.setattr(planner.publish, "fences_of", lambda *_: {})
+    monkeypatch.setattr(planner.publish, "forgot", AsyncMock(return_value=None))
 
     ended = worlds(250, planner=True, endpoints=1, enactors=1, faults=3, forgets=2)
     broken = [violation for one in ended for violation in one.verdict.violations]
