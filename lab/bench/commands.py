@@ -53,8 +53,10 @@ def dns(
 
     Ours is the resolver that `fencepost up` starts, over zones that the fixed enactor wrote: root alias, weighted
     record sets. The others serve the same names as plain A records, each with a configuration in lab/bench/peers.
-    `echo` looks nothing up: it is what the machine can do. Each server is on core 0, the load on core 1. A load in
-    which a query is lost, or an answer wrong, does not count, and is told.
+    `echo` looks nothing up: its answers a second are dnsperf's limit, not the machine's. Each server is on core 0, the
+    load on core 1. A server whose core is not busy waits for dnsperf: that is told, and for it answers for a second of
+    processor time, which are printed too, say more. A load in which a query is lost, or an answer wrong, does not
+    count, and is told.
 
     Needs dnsperf: `apt-get install dnsperf`; measures the peers that are installed, and says how to install the rest.
 
@@ -183,7 +185,7 @@ def scale(
     sizes: Annotated[str, typer.Option(help="Records of each region, separated by commas.")] = (
         "1000,10000,100000,300000"
     ),
-    rounds: Annotated[int, typer.Option(help="How often small changes and resolver starts are measured.")] = 3,
+    rounds: Annotated[int, typer.Option(help="How often small changes and resolver starts are measured.")] = 5,
     balancers: Annotated[int, typer.Option(help="How many load balancers each endpoint answers.")] = 300,
     enactors: Enactors = 3,
     port_base: PortBase = DEFAULT_PORT_BASE,
@@ -193,7 +195,8 @@ def scale(
     """What the size of a region costs: full install, 1 % change, one record, resolver start, clean, and memory.
 
     A real system of each size, one after the other, without delays of a network. Each cost gets the exponent with which
-    it grows. The largest size takes several minutes and gigabytes of memory.
+    it grows. Full install and clean are measured once at each size, every record again twice, the rest `--rounds`
+    times. The largest size takes several minutes and gigabytes of memory.
 
     Exit code: 0 when all was measured, 1 when something did not come to be in its time, or the cleaner did not keep up.
     """

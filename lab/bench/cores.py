@@ -3,10 +3,13 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Final, NamedTuple
 
 TASKSET: Final = "taskset"
+LEAST: Final = 19
+"""The nice value that gives way to all others."""
 
 
 class Cores(NamedTuple):
@@ -44,14 +47,30 @@ def choose(workers: int = 1) -> Cores:
     return Cores(tuple(usable[:workers]), (load,))
 
 
-def pinned(argv: tuple[str, ...], cores: tuple[int, ...], *, nice: int = 0) -> tuple[str, ...]:
+def pinned(argv: tuple[str, ...], cores: tuple[int, ...], *, yields: bool = False) -> tuple[str, ...]:
     """Return the command that runs `argv` on some processors only; unchanged where nothing can pin it.
 
-    `nice` is how far it gives way to others there. Both programs become `argv` by exec, so nothing stays between.
+    With `yields` it runs there when nobody else has anything to do (SCHED_IDLE; where there is no chrt, as nice as can
+    be). All of these programs become `argv` by exec, so nothing stays between. See `give_way`, too.
     """
-    taskset, nicer = shutil.which(TASKSET), shutil.which("nice")
+    taskset = shutil.which(TASKSET)
     command = (taskset, "-c", ",".join(map(str, cores)), *argv) if taskset else argv
-    return (nicer, "-n", str(nice), *command) if nice and nicer else command
+    if not yields:
+        return command
+    if chrt := shutil.which("chrt"):
+        return (chrt, "--idle", "0", *command)
+    nice = shutil.which("nice")
+    return (nice, "-n", str(LEAST), *command) if nice else command
+
+
+def give_way(session: int) -> None:
+    """Let a session's processes give way to those of all other sessions, as far as the system lets us.
+
+    Where sessions are scheduled as groups (autogroup), a process is idle or nice within its own session only, and a
+    server of one's own session with nothing beside it gives way to nobody. Source: sched(7), "The autogroup feature".
+    """
+    with suppress(OSError):
+        Path(f"/proc/{session}/autogroup").write_text(str(LEAST), "utf-8")
 
 
 @contextmanager

@@ -64,17 +64,20 @@ class Spread(msgspec.Struct, frozen=True):
         return self.median / other.median if other.median else None
 
 
-def document(bench: str, ours: Spread, peers: Mapping[str, Spread], **more: Any) -> dict[str, Any]:
+def document(bench: str, ours: Spread | None, peers: Mapping[str, Spread], **more: Any) -> dict[str, Any]:
     """Return a result for programs: medians and ratios (ours / theirs), then whatever this benchmark has besides.
 
-    Raises nothing: a peer whose median is 0 has the ratio None.
+    Raises nothing: a peer whose median is 0 has the ratio None, and so has every peer if ours has no figure.
     """
+    sides = {"ours": ours, **peers} if ours else dict(peers)
+    units = {spread.unit.key for spread in sides.values()}
+    assert len(units) == 1, f"figures of {sorted(units)} are not compared"
     return {
         "bench": bench,
-        "ours": round(ours.median, 6),
+        "ours": round(ours.median, 6) if ours else None,
         "peers": {name: round(peer.median, 6) for name, peer in peers.items()},
-        "ratios": {name: _rounded(ours.ratio(peer)) for name, peer in peers.items()},
-        f"runs_{ours.unit.key}": {"ours": list(ours.runs)} | {name: list(peer.runs) for name, peer in peers.items()},
+        "ratios": {name: _rounded(ours.ratio(peer) if ours else None) for name, peer in peers.items()},
+        f"runs_{units.pop()}": {name: list(spread.runs) for name, spread in sides.items()},
         **more,
     }
 

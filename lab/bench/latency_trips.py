@@ -1,6 +1,10 @@
-"""Which calls a plan's way to the resolver is made of: one plan at a time on a quiet system, seen by the server."""
+"""Which calls a plan's way to the resolver is made of: one plan at a time on a quiet system, seen by the server.
+
+Whose a call is shows in what it asks for: MONITOR has the same address for all clients of a unix socket, and no names.
+"""
 
 import asyncio
+import hashlib
 import os
 import signal
 import statistics
@@ -15,6 +19,7 @@ from redis.asyncio import Redis
 
 from fencepost.clock import Clock
 from fencepost.names import fence_name
+from fencepost.redis_client import load_script
 from lab.bench.asker import fence_question
 from lab.bench.latency_load import PAUSE_S
 from lab.bench.programs import BenchFailed
@@ -23,8 +28,11 @@ from lab.bench.system import RESOLVER, OurSystem
 BARE: Final = 500
 REST_S: Final = 0.3
 ALONE_S: Final = 10.0
-FOLLOWING: Final = frozenset({"xread", "xrange", "subscribe", "psubscribe", "ssubscribe"})
-"""Commands that only the resolver sends: it follows the zones."""
+LISTENS: Final = frozenset({"subscribe", "psubscribe", "ssubscribe"})
+FOLLOWS: Final[Mapping[str, str]] = {"xread": "}:stream", "xrange": "}:stream", "hmget": "}:meta"}
+"""What only the resolver reads, by these commands: a zone's history, and its head."""
+FEED_PAGE: Final = hashlib.sha1(load_script("feed_page").encode(), usedforsecurity=False).hexdigest()
+"""How the server knows the script by which only the resolver reads zones."""
 SET_UP: Final = frozenset({"client", "hello", "auth", "select", "ping", "script"})
 """What a connection begins with, and signs of life: no part of a plan's way."""
 WRITES: Final = frozenset({"evalsha", "eval"})
@@ -110,7 +118,7 @@ async def _lone_plan(
     changes = {zone: system.options.many.content(turns[zone])}
     await clock.sleep(REST_S)
     answered, asked = await _answered(system, session), system.dns.asked
-    async with _heard(system.redis) as heard:
+    async with heard_by(system.redis) as heard:
         began_s = clock.monotonic()
         generation = await system.publish(changes)
         seen_s = await system.until_live(changes, generation, within_s=ALONE_S, pause_s=PAUSE_S)
@@ -128,10 +136,19 @@ def counted(calls: Sequence[Mapping[str, Any]], zone: str, took_s: float, questi
     flips = [at for at, text in enumerate(words) if kinds[at] in WRITES and _moves_fence(text, zone)]
     flip = flips[-1] if flips else len(words) - 1
     way = range(published + 1, flip + 1)
-    ours = [at for at in way if kinds[at] not in FOLLOWING | SET_UP]
+    ours = [at for at in way if kinds[at] not in SET_UP and not of_resolver(words[at])]
     about = [at for at in ours if f"{{{zone}}}" in words[at] or "{plans}" in words[at]]
-    following = [at for at in range(flip + 1, len(words)) if kinds[at] in FOLLOWING]
+    following = [at for at in range(flip + 1, len(words)) if of_resolver(words[at])]
     return Trips(took_s, len(about), len(following), questions, len(ours) - len(about))
+
+
+def of_resolver(text: str) -> bool:
+    """Say whether a command, as MONITOR has it, is one by which the resolver follows zones; no enactor sends those."""
+    kind, _, rest = text.partition(" ")
+    kind = kind.lower()
+    if kind == "evalsha":
+        return rest.startswith(FEED_PAGE)
+    return kind in LISTENS or (kind in FOLLOWS and FOLLOWS[kind] in rest)
 
 
 def _moves_fence(text: str, zone: str) -> bool:
@@ -147,7 +164,7 @@ async def _answered(system: OurSystem, session: aiohttp.ClientSession) -> int:
 
 
 @asynccontextmanager
-async def _heard(redis: Redis) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+async def heard_by(redis: Redis) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
     """Hear every command that the server executes while the context lasts; what this yields grows."""
     calls: list[Mapping[str, Any]] = []
     async with redis.monitor() as monitor:

@@ -15,6 +15,7 @@ from deploy.stopping import kill_and_wait, stop_alone
 from deploy.topology import ProcessSpec
 from fencepost.clock import Clock
 from fencepost.settings import LOOPBACK
+from lab.bench.cores import give_way
 from lab.bench.programs import BenchFailed
 
 SBIN: Final = ("/usr/sbin", "/usr/local/sbin", "/sbin")
@@ -67,6 +68,7 @@ async def running(
     clock: Clock,
     *,
     timeout_s: float = READY_S,
+    yields: bool = False,
 ) -> AsyncIterator[Child]:
     """Run a process that has to become ready; whatever happens, it has ended afterwards.
 
@@ -76,12 +78,15 @@ async def running(
         ready: says whether it does what it is for; asked again and again.
         clock: paces that.
         timeout_s: how long it may take.
+        yields: whether it gives way to the processes of other sessions.
 
     Raises: BenchFailed with its last words if it ends, or is not ready in time.
     """
     child = Child(spec, place)
     try:
         await child.spawn()
+        if yields:
+            give_way(child.pid)
         await _until_ready(child, ready, clock, timeout_s)
         yield child
     except BaseException:

@@ -20,7 +20,7 @@ from lab.bench.fine_clock import FineClock
 from lab.bench.many import Many
 from lab.bench.plot import Curves
 from lab.bench.report import Result, run_interruptible, tell
-from lab.bench.scale_run import FULL, KEEP, METRICS, START, TURNS, SizeRun, measure_size
+from lab.bench.scale_run import CLEAN, FULL, KEEP, METRICS, REPLAN, START, TURNS, SizeRun, measure_size
 from lab.bench.system import OurOptions
 from lab.bench.usage import Usage
 from lab.compare import Outputs
@@ -41,7 +41,7 @@ class ScaleOptions:
     """A benchmark of size: `sizes` are records, separated by commas, in endpoints of `members` records."""
 
     sizes: str = SIZES
-    rounds: int = 3
+    rounds: int = 5
     members: int = MEMBERS
     enactors: int = 3
     port_base: int = DEFAULT_PORT_BASE
@@ -198,7 +198,10 @@ def _memory(runs: Sequence[SizeRun], name: str) -> list[tuple[float, float]]:
 
 
 def _said(options: ScaleOptions, runs: Sequence[SizeRun]) -> Iterator[str]:
-    yield f"{options.enactors} enactors; small changes and starts are medians of {options.rounds}"
+    yield (
+        f"{options.enactors} enactors; small changes and resolver starts are medians of {options.rounds}, "
+        f"{METRICS[REPLAN]} is of 2; {METRICS[FULL]} and {METRICS[CLEAN]} were measured once"
+    )
     for metric, words in METRICS.items():
         points = points_of(runs, metric)
         if (power := exponent(points)) is not None:

@@ -22,6 +22,23 @@ class Usage(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, cpu_s=round(self.cpu_s - before.cpu_s, 2))
 
 
+def session_cpu_s(*leaders: int) -> float:
+    """Return the processor time that the living processes of some sessions have used so far, seconds.
+
+    Servers that fork are counted whole: each that a benchmark starts leads a session of its own.
+    Source: proc(5), /proc/PID/stat fields 6, 14 and 15.
+    """
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text("utf-8").rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            continue
+        if int(fields[3]) in leaders:
+            ticks += sum(map(int, fields[11:13]))
+    return ticks / TICKS_PER_S
+
+
 def usage(pid: int | str = "self") -> Usage:
     """Look at a process. Raises: ProcessLookupError if it has ended.
 

@@ -5,6 +5,7 @@ every name's answer is checked, during it one after the other. A load counts onl
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from lab.bench.cores import Cores, choose, on_cores
 from lab.bench.dns.asking import check_all, judge_of, sample, seen
 from lab.bench.dns.dnsperf import DNSPERF, Loader
 from lab.bench.dns.endpoints import Endpoints
+from lab.bench.dns.loads import Loaded, loaded
 from lab.bench.dns.options import LEAST_RATE, DnsOptions
 from lab.bench.dns.ours import Ours, serving
 from lab.bench.dns.replan import Replan, Timed
@@ -26,12 +28,13 @@ from lab.bench.dns.result import result_of
 from lab.bench.dns.sides import Side, Starter
 from lab.bench.dns.weights import EXPECTED_EACH, check_weights
 from lab.bench.figures import PER_SECOND, Spread
-from lab.bench.peers.servers import DnsPeer
+from lab.bench.peers.servers import ECHO, DnsPeer
 from lab.bench.plot import OURS
 from lab.bench.processes import workplace
 from lab.bench.programs import BenchFailed
 from lab.bench.report import run_interruptible, tell
 from lab.bench.rounds import Measure, Rounds, measure_in_turn
+from lab.bench.usage import session_cpu_s
 from lab.compare import Outputs
 
 QUERIES: Final = 20_000
@@ -53,7 +56,7 @@ class DnsBench:
     console: Console
     progress: Console
     clock: Clock = field(default_factory=SystemClock)
-    rounds: Rounds[float] = field(init=False)
+    rounds: Rounds[Loaded] = field(init=False)
 
     def __post_init__(self) -> None:
         self.rounds = Rounds.of((OURS, *(peer.name for peer in self.peers)))
@@ -78,19 +81,40 @@ class DnsBench:
             ours = await stack.enter_async_context(
                 serving(endpoints, place / OURS, cores, self.clock, workers=options.workers, tell=self._say)
             )
-            sides = {OURS: Side(ours.port, judge_of(endpoints.weighted))}
-            sides |= await self._start_peers(stack, Starter(endpoints, place, cores, options.workers, self.clock))
+            sides = {OURS: Side(ours.port, judge_of(endpoints.weighted), ours.pids, options.workers)}
+            starter = Starter(endpoints, place, cores, options.workers, self.clock)
+            sides |= await self._start_peers(stack, starter)
             await self._weigh(endpoints, ours)
             measures = {name: self._measure(side, endpoints, loader) for name, side in sides.items()}
             await measure_in_turn(measures, options.rounds, self.rounds, self._tell)
-            await self._weigh(endpoints, ours)
-            if not options.replan:
+            try:
+                await self._weigh(endpoints, ours)
+            except BenchFailed as error:
+                self._fail(OURS, f"after the rounds: {error}")
+            runs = self.rounds.counted[OURS]
+            if not options.replan or not runs:
                 return None
-            rate = min(options.rate, self._calm_rate())
+            rate = min(options.rate, calm_rate(runs))
+            control = sides.get(ECHO.name) or await self._start_control(stack, starter)
             self._say(f"{OURS}: {rate:,} queries a second, quiet and while every endpoint is re-planned, in turns")
-            replan = Replan(ours, endpoints, loader, rate, options.seconds, cores, place, self.clock)
+            replan = Replan(ours, control, endpoints, loader, rate, options.seconds, cores, place, self.clock)
             await replan.run(options.rounds, self._tell_timed)
             return replan
+
+    async def _start_control(self, stack: AsyncExitStack, starter: Starter) -> Side | None:
+        """Start what tells how late dnsperf itself is; None, and that is told, where it cannot be had."""
+        if ECHO.missing:
+            self._say(f"the re-plan has no control: {ECHO.absent_words}")
+        elif ECHO not in self.peers:
+            try:
+                return await starter.start(ECHO, stack)
+            except BenchFailed as error:
+                self._say(f"the re-plan has no control: {error}")
+        return None
+
+    def _fail(self, side: str, reason: str) -> None:
+        self.rounds.failed[side].append(reason)
+        self._say(f"{side}: {reason}")
 
     async def _start_peers(self, stack: AsyncExitStack, starter: Starter) -> dict[str, Side]:
         """Start every peer; one that does not start is told, has failed, and is not measured."""
@@ -109,11 +133,12 @@ class DnsBench:
             weights = endpoints.weighted[name].weights
             check_weights(name, weights, await seen(ours.port, name, EXPECTED_EACH * len(weights)))
 
-    def _measure(self, side: Side, endpoints: Endpoints, loader: Loader) -> Measure[float]:
+    def _measure(self, side: Side, endpoints: Endpoints, loader: Loader) -> Measure[Loaded]:
         names, edns = endpoints.names, self.options.edns
 
-        async def measure(_: int) -> float:
+        async def measure(_: int) -> Loaded:
             await check_all(side.port, names, side.judge, edns=edns, when="before the load")
+            before_s = session_cpu_s(*side.pids)
             sampling = asyncio.create_task(sample(side.port, names, side.judge, self._pause, edns=edns))
             loading = asyncio.create_task(loader.flat_out(side.port, self.options.seconds))
             try:
@@ -121,26 +146,24 @@ class DnsBench:
                 if sampling.done():
                     sampling.result()
                 load = await loading
+                cpu_s = session_cpu_s(*side.pids) - before_s
             finally:
                 sampling.cancel()
                 loading.cancel()
                 await asyncio.gather(sampling, loading, return_exceptions=True)
             await check_all(side.port, names, side.judge, edns=edns, when="after the load")
-            return load.per_s
+            return loaded(load, cpu_s, side.workers)
 
         return measure
 
     async def _pause(self) -> None:
         await self.clock.sleep(SAMPLE_EVERY_S)
 
-    def _calm_rate(self) -> int:
-        """Return the rate that ours has no trouble with. Raises: BenchFailed if it failed every round."""
-        if not self.rounds.counted[OURS]:
-            raise BenchFailed(f"{OURS} failed every round: {self.rounds.failed[OURS][-1]}")
-        return max(LEAST_RATE, int(Spread(tuple(self.rounds.counted[OURS])).median / CALM))
-
-    def _tell(self, number: int, side: str, per_s: float | None, reason: str) -> None:
-        self._told(number, f"{side} {reason if per_s is None else PER_SECOND.text(per_s)}")
+    def _tell(self, number: int, side: str, run: Loaded | None, reason: str) -> None:
+        if run is None:
+            self._told(number, f"{side} {reason}")
+            return
+        self._told(number, f"{side} {PER_SECOND.text(run.per_s)}, its core {run.busy:.0%} busy")
 
     def _tell_timed(self, number: int, side: str, timed: Timed | None, reason: str) -> None:
         if timed is None:
@@ -155,6 +178,11 @@ class DnsBench:
 
     def _say(self, words: str) -> None:
         self.progress.print(Text(words), soft_wrap=True)
+
+
+def calm_rate(runs: Sequence[Loaded]) -> int:
+    """Return the rate that a server has no trouble with."""
+    return max(LEAST_RATE, int(Spread(tuple(run.per_s for run in runs)).median / CALM))
 
 
 def run_dns_bench(options: DnsOptions, outputs: Outputs) -> int:

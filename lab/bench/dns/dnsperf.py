@@ -18,10 +18,7 @@ DNSPERF: Final = Peer("dnsperf", ("dnsperf",), "apt-get install dnsperf", ("-h",
 CLIENTS: Final = 4
 """Sockets that ask."""
 OUTSTANDING: Final = 100
-"""Queries on their way at one time: enough to keep one core busy, and few enough for every server's receive buffer.
-
-With 200 the first burst overflows the default buffer (212,992 bytes) of servers that leave it as it is.
-"""
+"""Queries on their way at one time: few enough for the receive buffer of servers that have the system's default."""
 UNBOUNDED: Final = 10_000
 """The same at a fixed rate: a late answer must not hold up the next query, or its lateness would count once only."""
 BUFFER_KB: Final = 1024

@@ -23,8 +23,6 @@ PORTS: Final = 20
 """What a system of one enactor and no more workers may take, from its DNS port on."""
 INSTALL_S, INSTALL_EACH_S = 60.0, 0.2
 """How long the first plan may take until every endpoint answers: in all, and for each of them besides."""
-YIELDS: Final = 10
-"""How far store and enactor give way to the load, on whose core they are."""
 
 
 class Ours(NamedTuple):
@@ -34,11 +32,13 @@ class Ours(NamedTuple):
         port: where the resolver answers.
         settings: with these a client finds the store.
         enactor: what moves the zones when there is a plan; it does not run by itself.
+        pids: of the resolver's workers, each of which leads a session.
     """
 
     port: int
     settings: Settings
     enactor: ProcessSpec
+    pids: tuple[int, ...]
 
 
 @asynccontextmanager
@@ -65,20 +65,18 @@ async def serving(
         server = _on(ProcessSpec("server", argv, ping_url=url), cores.load)
         resolvers, enactor = _specs(options, region, url, cores)
         longest_s = INSTALL_S + INSTALL_EACH_S * endpoints.count
-        async with running(server, place, _ready(server), clock):
+        async with running(server, place, _ready(server), clock, yields=True):
             tell(f"ours: {endpoints.count} zones, an enactor installs {endpoints.balancers} addresses in each")
             await prepare_store(settings, region, reuse=False)
             await _publish(settings, endpoints)
-            async with running(_unverified(enactor), place, lambda: _installed(settings), clock, timeout_s=longest_s):
+            async with running(unverified(enactor), place, lambda: _installed(settings), clock, timeout_s=longest_s):
                 pass
             async with AsyncExitStack() as stack:
-                for resolver in resolvers:
-                    await stack.enter_async_context(
-                        running(resolver, place, _ready(resolver), clock, timeout_s=longest_s)
-                    )
+                ready = [running(one, place, _ready(one), clock, timeout_s=longest_s) for one in resolvers]
+                pids = [(await stack.enter_async_context(one)).pid for one in ready]
                 port, judge = settings.dns_port, judge_of(endpoints.weighted)
                 await check_all(port, endpoints.names, judge, edns=False, when="after the start")
-                yield Ours(port, settings, enactor)
+                yield Ours(port, settings, enactor, tuple(pids))
 
 
 def _ready(spec: ProcessSpec) -> Callable[[], Awaitable[bool]]:
@@ -105,14 +103,14 @@ def _specs(
     return tuple(on_core), _on(enactor, cores.load)
 
 
-def _unverified(enactor: ProcessSpec) -> ProcessSpec:
+def unverified(enactor: ProcessSpec) -> ProcessSpec:
     """Return an enactor that asks no resolver about its trees, as there is none yet."""
     return replace(enactor, env={key: value for key, value in enactor.env.items() if key != "FENCEPOST_VERIFY_PORT"})
 
 
 def _on(spec: ProcessSpec, cores: tuple[int, ...]) -> ProcessSpec:
     """Return a process that gives way to the load, on whose core it is."""
-    return replace(spec, argv=pinned(spec.argv, cores, nice=YIELDS))
+    return replace(spec, argv=pinned(spec.argv, cores, yields=True))
 
 
 async def _installed(settings: Settings) -> bool:

@@ -1,8 +1,15 @@
-"""How long answers take while every endpoint is re-planned, and while nothing is: at the same rate, in turns."""
+"""How long answers take while every endpoint is re-planned, and while nothing is: at the same rate, in turns.
 
+dnsperf shares its core with whatever re-plans, so it is late by itself, too. How late, `echo` tells, which looks
+nothing up and has no plans: it is timed in the same rounds, quiet and under the same re-plan, on the core of our
+resolver, which is stopped meanwhile. What is longer with ours than with it comes from the resolver.
+"""
+
+import os
+import signal
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -18,14 +25,17 @@ from lab.bench.cores import Cores, pinned
 from lab.bench.dns.asking import check_all, judge_of, text_of
 from lab.bench.dns.dnsperf import Latencies, Loader
 from lab.bench.dns.endpoints import Endpoints
-from lab.bench.dns.ours import YIELDS, Ours, installed_generation
+from lab.bench.dns.ours import Ours, installed_generation, unverified
+from lab.bench.dns.sides import Side
 from lab.bench.figures import MILLISECONDS, Spread
 from lab.bench.processes import running
 from lab.bench.programs import BenchFailed
-from lab.bench.rounds import Rounds, measure_in_turn
+from lab.bench.rounds import Measure, Rounds, measure_in_turn
 
 QUIET: Final = "quiet"
 REPLANNING: Final = "re-planning"
+CONTROL_QUIET: Final = "echo, quiet"
+CONTROL_REPLANNING: Final = "echo, re-planning"
 KEPT: Final = 0.95
 """Of the rate: with less it is the sender that is timed, or the server's limit."""
 FOLLOWS_S: Final = 10.0
@@ -34,13 +44,6 @@ LOOKED_AT: Final = 50
 """Endpoints of which that is seen, about."""
 LOOK_EVERY_S: Final = 0.05
 ACTOR: Final = Actor("bench")
-
-
-class Progress(NamedTuple):
-    """How far a region is: the plan that every endpoint has, and batches committed since the zones were made."""
-
-    generation: int
-    batches: int
 
 
 class Timed(NamedTuple):
@@ -57,6 +60,7 @@ class Replan:
 
     Attributes:
         ours: our side, answering.
+        control: `echo`, answering; None where there is none.
         loader: asks.
         rate: queries a second.
         seconds: for how long, each time.
@@ -64,6 +68,7 @@ class Replan:
     """
 
     ours: Ours
+    control: Side | None
     endpoints: Endpoints
     loader: Loader
     rate: int
@@ -71,22 +76,49 @@ class Replan:
     cores: Cores
     place: Path
     clock: Clock
-    rounds: Rounds[Timed] = field(default_factory=lambda: Rounds.of((QUIET, REPLANNING)))
+    rounds: Rounds[Timed] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Begin without a round."""
+        self.rounds = Rounds.of(tuple(self._sides))
+
+    @property
+    def _sides(self) -> Mapping[str, Measure[Timed]]:
+        ours: dict[str, Measure[Timed]] = {QUIET: self._quiet, REPLANNING: self._replanning}
+        if (control := self.control) is None:
+            return ours
+
+        async def quiet(_: int) -> Timed:
+            return await self._timed(control.port)
+
+        async def replanning(number: int) -> Timed:
+            return await self._under_plans(number, control.port)
+
+        return ours | {CONTROL_QUIET: quiet, CONTROL_REPLANNING: replanning}
 
     async def run(self, rounds: int, tell: Callable[[int, str, Timed | None, str], None]) -> None:
-        """Measure both in turns; what fails is in `rounds.failed`."""
-        sides = {QUIET: self._quiet, REPLANNING: self._replanning}
-        await measure_in_turn(sides, rounds, self.rounds, tell)
+        """Measure all in turns; what fails is in `rounds.failed`."""
+        await measure_in_turn(self._sides, rounds, self.rounds, tell)
 
     async def _quiet(self, _: int) -> Timed:
-        return await self._timed()
+        return await self._timed(self.ours.port)
 
     async def _replanning(self, number: int) -> Timed:
-        async with self._plans_coming(number):
-            timed = await self._timed()
-        if not timed.batches:
-            raise BenchFailed("no zone was changed meanwhile, so nothing was re-planned")
+        return await self._under_plans(number, self.ours.port)
+
+    async def _under_plans(self, number: int, port: int) -> Timed:
+        """Time a server while plans come; then see that ours has come to where the zones are, and answers rightly."""
+        alone = port != self.ours.port
+        with stopped(self.ours.pids) if alone else nullcontext():
+            async with self._plans_coming(
+                f"{number}-{port}", unverified(self.ours.enactor) if alone else self.ours.enactor
+            ):
+                timed = await self._timed(port)
         await self._caught_up()
+        if timed.plans < 1:
+            raise BenchFailed(
+                f"no plan was installed whole in {self.seconds:g} s, so it was not re-planned; ask for more --seconds"
+            )
         await check_all(
             self.ours.port,
             self.endpoints.names,
@@ -107,31 +139,35 @@ class Replan:
                     raise BenchFailed(f"{name}: the resolver does not answer {expected!r} {FOLLOWS_S:g} s after it")
                 await self.clock.sleep(LOOK_EVERY_S)
 
-    async def _timed(self) -> Timed:
-        before = await progress(self.ours.settings, self.endpoints.names)
-        load, took = await self.loader.at_rate(self.ours.port, self.seconds, self.rate)
-        after = await progress(self.ours.settings, self.endpoints.names)
+    async def _timed(self, port: int) -> Timed:
+        """Time a load; the plans that were installed are those of its own span, the batches about those."""
+        settings, names = self.ours.settings, self.endpoints.names
+        batches = await committed(settings, names)
+        before = await installed_generation(settings)
+        load, took = await self.loader.at_rate(port, self.seconds, self.rate)
+        plans = await installed_generation(settings) - before
+        batches = await committed(settings, names) - batches
         if load.per_s < KEPT * self.rate:
             raise BenchFailed(f"{load.per_s:,.0f}/s were answered of {self.rate:,}/s; ask for less with --rate")
-        return Timed(took, after.generation - before.generation, after.batches - before.batches)
+        return Timed(took, plans, batches)
 
     @asynccontextmanager
-    async def _plans_coming(self, number: int) -> AsyncIterator[None]:
+    async def _plans_coming(self, name: str, enactor: ProcessSpec) -> AsyncIterator[None]:
         """Have plans of every endpoint published and installed, one after the other, as long as this lasts."""
-        place = self.place / f"replan-{number}"
+        place = self.place / f"replan-{name}"
         place.mkdir()
         settings, some = self.ours.settings, self.endpoints.names[:1]
-        plan, began = await latest(settings), await progress(settings, some)
+        plan, began = await latest(settings), await committed(settings, some)
 
         async def published() -> bool:
             return await latest(settings) > plan
 
         async def moves() -> bool:
-            return (await progress(settings, some)).batches > began.batches
+            return await committed(settings, some) > began
 
         async with (
-            running(self._replanner(), place, published, self.clock),
-            running(self.ours.enactor, place, moves, self.clock),
+            running(self._replanner(), place, published, self.clock, yields=True),
+            running(enactor, place, moves, self.clock, yields=True),
         ):
             yield
 
@@ -146,7 +182,7 @@ class Replan:
             "FENCEPOST_BALANCERS": str(self.endpoints.balancers),
         }
         argv = (sys.executable, "-P", "-m", "lab.bench.dns.replanner")
-        return ProcessSpec("replanner", pinned(argv, self.cores.load, nice=YIELDS), env)
+        return ProcessSpec("replanner", pinned(argv, self.cores.load, yields=True), env)
 
     @property
     def spreads(self) -> dict[str, Spread]:
@@ -159,21 +195,52 @@ class Replan:
     @property
     def ratio(self) -> float | None:
         """How many times longer than quiet the 99th percentile is while plans come; None if one has no figure."""
+        return self._ratio(REPLANNING, QUIET)
+
+    @property
+    def control_ratio(self) -> float | None:
+        """The same of `echo`: what of it is the rig's; None where there is none."""
+        return self._ratio(CONTROL_REPLANNING, CONTROL_QUIET)
+
+    @property
+    def ratio_to_control(self) -> float | None:
+        """Ours over echo's: what of it is the resolver's; None where one has no figure."""
+        return self.ratio / self.control_ratio if self.ratio is not None and self.control_ratio else None
+
+    def _ratio(self, side: str, quiet: str) -> float | None:
         spreads = self.spreads
-        return spreads[REPLANNING].ratio(spreads[QUIET]) if len(spreads) == len(self.rounds.counted) else None
+        return spreads[side].ratio(spreads[quiet]) if {side, quiet} <= spreads.keys() else None
 
     def document(self) -> dict[str, Any]:
         """Return the figures for programs."""
         return {
             "rate_per_s": self.rate,
             "p99_ms": {side: round(spread.median, 4) for side, spread in self.spreads.items()},
-            "ratio_p99": None if self.ratio is None else round(self.ratio, 4),
+            "ratio_p99": _rounded(self.ratio),
+            "control_ratio_p99": _rounded(self.control_ratio),
+            "ratio_to_control": _rounded(self.ratio_to_control),
             "runs": {
                 side: [{**timed.took._asdict(), "plans": timed.plans, "batches": timed.batches} for timed in those]
                 for side, those in self.rounds.counted.items()
             },
             "failed": {side: reasons for side, reasons in self.rounds.failed.items() if reasons},
         }
+
+
+def _rounded(ratio: float | None) -> float | None:
+    return None if ratio is None else round(ratio, 4)
+
+
+@contextmanager
+def stopped(pids: tuple[int, ...]) -> Iterator[None]:
+    """Stop some processes for as long as this lasts."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 async def latest(settings: Settings) -> int:
@@ -185,14 +252,13 @@ async def latest(settings: Settings) -> int:
         await plans.close()
 
 
-async def progress(settings: Settings, names: tuple[str, ...]) -> Progress:
-    """Return how far some endpoints are."""
+async def committed(settings: Settings, names: tuple[str, ...]) -> int:
+    """Return how many batches were committed to some endpoints since their zones were made."""
     zones: ZoneStore = open_zone_store(settings, ACTOR)
     try:
-        serials = [(await zones.read(name, (fence_key(name),))).serial for name in names]
+        return sum([(await zones.read(name, (fence_key(name),))).serial for name in names])
     finally:
         await zones.close()
-    return Progress(await installed_generation(settings), sum(serials))
 
 
 async def fence(settings: Settings, name: str) -> str:

@@ -16,10 +16,19 @@ from lab.bench.programs import BenchFailed, timed
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A server that answers on a loopback port, and what judges its answers."""
+    """A server that answers.
+
+    Attributes:
+        port: on loopback.
+        judge: judges its answers.
+        pids: the processes that lead its sessions; all in these is the server.
+        workers: how many processors it can use.
+    """
 
     port: int
     judge: Judge
+    pids: tuple[int, ...]
+    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +58,9 @@ class Starter:
         judge = judge_of(self.endpoints.plain) if peer.looks_up else judge_echo
         spec = ProcessSpec(peer.name, pinned(peer.command(site), self.cores.server))
         names = (self.endpoints.names[0], self.endpoints.names[-1])
-        await stack.enter_async_context(running(spec, site.place, answering(site.port, names, judge), self.clock))
-        return Side(site.port, judge)
+        ready = answering(site.port, names, judge)
+        child = await stack.enter_async_context(running(spec, site.place, ready, self.clock))
+        return Side(site.port, judge, (child.pid,), 1 if peer.one_worker else self.workers)
 
     def _site(self, peer: DnsPeer) -> Site:
         place = self.place / peer.name

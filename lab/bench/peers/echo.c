@@ -1,10 +1,11 @@
 /*
- * The rig's ceiling for `fencepost bench dns`: sends every datagram back with the QR bit set, and looks nothing up.
+ * What `fencepost bench dns` can ask for: sends every datagram back with the QR bit set, and looks nothing up.
  *
  *   echo PORT        one thread, a recvfrom and a sendto for each datagram
  *   echo PORT BATCH  one thread, a recvmmsg and a sendmmsg for up to BATCH datagrams
  *
- * Nothing that answers over UDP sockets with as few system calls can be quicker on the same core under the same load.
+ * Its answers a second are dnsperf's limit, not the processor's: its core is busy for a part of the time only. What its
+ * core can do tell its answers for a second of processor time, which the benchmark prints beside them.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

@@ -12,30 +12,38 @@ import stat
 import subprocess
 import sys
 import time
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
 from rich.console import Console
 
+from deploy.topology import ProcessSpec
 from fencepost.cli import run
 from fencepost.clock import SystemClock
-from fencepost.exit_codes import EXIT_FINE, EXIT_INTERRUPTED, EXIT_NOT_STARTED, EXIT_USAGE
+from fencepost.exit_codes import EXIT_CHECK_FAILED, EXIT_FINE, EXIT_INTERRUPTED, EXIT_NOT_STARTED, EXIT_USAGE
+from fencepost.settings import Settings
 from lab.bench import processes
 from lab.bench.cores import choose
-from lab.bench.dns.asking import check_all
+from lab.bench.dns.asking import check_all, judge_echo
 from lab.bench.dns.bench import DnsBench
+from lab.bench.dns.dnsperf import Latencies, Loader
 from lab.bench.dns.endpoints import Endpoints
+from lab.bench.dns.loads import Loaded
 from lab.bench.dns.options import DnsOptions
+from lab.bench.dns.ours import Ours
+from lab.bench.dns.replan import Replan, Timed, stopped
 from lab.bench.dns.result import result_of
-from lab.bench.dns.sides import Starter
-from lab.bench.peers.servers import DNS_PEERS, DnsPeer
+from lab.bench.dns.sides import Side, Starter
+from lab.bench.peers.servers import DNS_PEERS, ECHO, DnsPeer
 from lab.bench.processes import workplace
 from lab.bench.programs import BenchFailed
 from lab.bench.rounds import Rounds
 from lab.compare import Outputs
 
-SMALL = DnsOptions(rounds=1, seconds=0.2, endpoints=4, balancers=3, rate=500)
+SMALL = DnsOptions(rounds=1, seconds=1.0, endpoints=4, balancers=3, rate=500)
 LOAD = """#!{python}
 import socket, sys, time
 options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
@@ -44,7 +52,10 @@ client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 client.settimeout(5)
 client.connect((options["-s"], int(options["-p"])))
 took = []
-for number in range(200):
+rate, start = float(options.get("-Q", 2000)), time.monotonic()
+sent = round(rate * float(options["-l"]))
+for number in range(sent):
+    time.sleep(max(0, start + number / rate - time.monotonic()))
     labels = names[number % len(names)].rstrip(".").split(".")
     name = b"".join(bytes([len(label)]) + label.encode() for label in labels) + bytes(1)
     began = time.monotonic()
@@ -54,9 +65,8 @@ for number in range(200):
 if "-Q" in options:
     for seconds in took:
         sys.stdout.write(f"> NOERROR {{names[0]}} A {{seconds:.6f}}\\n")
-rate = float(options.get("-Q", len(took) / sum(took)))
-sys.stdout.write("Queries sent: 200\\nQueries completed: 200 (1%)\\nQueries lost: 0 (0%)\\n")
-sys.stdout.write(f"Response codes: NOERROR 200 (100%)\\nQueries per second: {{rate}}\\n")
+sys.stdout.write(f"Queries sent: {{sent}}\\nQueries completed: {{sent}} (1%)\\nQueries lost: 0 (0%)\\n")
+sys.stdout.write(f"Response codes: NOERROR {{sent}} (100%)\\nQueries per second: {{rate}}\\n")
 """
 
 
@@ -75,7 +85,7 @@ def stand_in(place: Path, text: str) -> None:
 
 @pytest.fixture
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A dnsperf that asks 200 queries and says what the real one would say."""
+    """A dnsperf that asks at its rate, else at 2,000 a second, and says what the real one would say."""
     stand_in(tmp_path, LOAD.format(python=sys.executable))
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     return tmp_path
@@ -109,27 +119,156 @@ async def test_bench_measures_the_real_resolver_quiet_and_while_it_is_replanned(
     assert found["ours"] == pytest.approx(found["runs_per_s"]["ours"][0])
     assert len(found["runs_per_s"]["ours"]) == SMALL.rounds
     assert found["replan"]["runs"]["re-planning"][0]["batches"] > 0
+    assert found["replan"]["runs"]["re-planning"][0]["plans"] >= 1
     assert found["replan"]["ratio_p99"] > 0
+    assert (found["replan"]["ratio_to_control"] is None) == bool(ECHO.missing)
+    assert found["per_cpu_s"]["ours"] > 0
+    assert 0 < found["busy"]["ours"] < 0.95
+    assert found["limited_by_dnsperf"] == ["ours"]
+    assert "dnsperf was the limit, as the server's core was not busy (less than 95%): ours" in said(measured)
     assert found["replan"]["rate_per_s"] <= SMALL.rate
     assert "no query was lost, and no answer was wrong" in said(measured)
     assert "<figure>" in (tools / "out.html").read_text()
 
 
-def test_result_without_any_figure_of_ours_is_refused():
-    """Ours failed every round: there is nothing to compare, and the reason is told."""
-    rounds = Rounds[float].of(("ours", "echo"))
-    rounds.failed["ours"].append("round 1: 1 of 200 queries got no answer within 5 s")
-    rounds.counted["echo"].append(9.0)
+async def test_bench_whose_ours_does_not_follow_its_weights_afterwards_keeps_the_result(tools, monkeypatch):
+    """Minutes of measuring are not thrown away: the reason is among the failures, and the exit code tells."""
+    checks = []
 
-    with pytest.raises(BenchFailed, match="ours failed every round: round 1: 1 of 200 queries"):
+    def check(*_: object) -> None:
+        checks.append(1)
+        if len(checks) > SMALL.endpoints:
+            raise BenchFailed("endpoint-00001: 120 answers do not follow its weights")
+
+    monkeypatch.setattr("lab.bench.dns.bench.check_weights", check)
+    measured = bench(replace(SMALL, replan=False, seconds=0.2), Outputs(tools / "out.json"))
+
+    code = await measured.run()
+
+    found = json.loads((tools / "out.json").read_text())
+    assert code == EXIT_CHECK_FAILED
+    assert found["ours"] > 0
+    assert found["failed"]["ours"] == ["after the rounds: endpoint-00001: 120 answers do not follow its weights"]
+
+
+def load(per_s: float, cpu_s: float = 1.0) -> Loaded:
+    """Return a load of one second."""
+    return Loaded(per_s, cpu_s, 1.0)
+
+
+def test_result_without_any_figure_of_ours_has_the_others():
+    """Ours failed every round: there is nothing to compare, the reason is told, and what was measured is kept."""
+    rounds = Rounds[Loaded].of(("ours", "echo"))
+    rounds.failed["ours"].append("round 1: 1 of 200 queries got no answer within 5 s")
+    rounds.counted["echo"].append(load(9.0))
+
+    result = result_of(SMALL, rounds, None, choose(), {})
+
+    found = result.document
+    assert (found["ours"], found["peers"], found["ratios"]) == (None, {"echo": 9.0}, {"echo": None})
+    assert "ours: round 1: 1 of 200 queries got no answer within 5 s" in result.said
+
+
+def test_result_without_any_figure_is_refused():
+    """Nobody has been measured; the reason is told."""
+    rounds = Rounds[Loaded].of(("ours", "echo"))
+    rounds.failed["ours"].append("round 1: 1 of 200 queries got no answer within 5 s")
+
+    with pytest.raises(BenchFailed, match="ours: round 1: 1 of 200 queries"):
         result_of(SMALL, rounds, None, choose(), {})
+
+
+def test_result_says_whose_core_was_not_busy():
+    """A server that waits for questions is not at its limit; answers for its own processor time tell more."""
+    rounds = Rounds[Loaded].of(("ours", "echo"))
+    rounds.counted["ours"] += [load(90.0, 0.99), load(90.0, 0.98)]
+    rounds.counted["echo"] += [load(100.0, 0.5), load(100.0, 0.4)]
+
+    result = result_of(SMALL, rounds, None, choose(), {})
+
+    assert result.document["limited_by_dnsperf"] == ["echo"]
+    assert result.document["busy"] == {"ours": 0.985, "echo": 0.45}
+    assert result.document["per_cpu_s"]["echo"] == pytest.approx(225)
+    assert "dnsperf was the limit, as the server's core was not busy (less than 95%): echo 45%" in result.said
+
+
+class TestReplan:
+    """Answers timed while plans come."""
+
+    def replan(self, *, control: bool) -> Replan:
+        """Return one of which nothing was run yet."""
+        loader = Loader(Path(), Path(), choose(), SystemClock())
+        ours = Ours(1, Settings(), ProcessSpec("enactor", ()), ())
+        side = Side(2, judge_echo, ()) if control else None
+        return Replan(ours, side, Endpoints(4, 3, 1), loader, 500, 1.0, choose(), Path(), SystemClock())
+
+    def timed(self, p99_ms: float) -> list[Timed]:
+        """Return one round."""
+        return [Timed(Latencies(0.1, p99_ms, 9.0, 1000), 1, 9)]
+
+    def test_ratio_is_held_against_that_of_a_server_without_plans(self):
+        """What makes dnsperf late makes both late: the rest is the resolver's."""
+        replan = self.replan(control=True)
+        for side, p99_ms in zip(replan.rounds.counted, (1.0, 6.0, 0.5, 2.0), strict=True):
+            replan.rounds.counted[side] += self.timed(p99_ms)
+
+        found = replan.document()
+
+        assert list(found["p99_ms"]) == ["quiet", "re-planning", "echo, quiet", "echo, re-planning"]
+        assert (found["ratio_p99"], found["control_ratio_p99"], found["ratio_to_control"]) == (6.0, 4.0, 1.5)
+
+    def test_ratio_without_control_is_not_held_against_anything(self):
+        """Where there is no gcc there is no echo."""
+        replan = self.replan(control=False)
+        for side, p99_ms in zip(replan.rounds.counted, (1.0, 6.0), strict=True):
+            replan.rounds.counted[side] += self.timed(p99_ms)
+
+        found = replan.document()
+
+        assert (found["ratio_p99"], found["control_ratio_p99"], found["ratio_to_control"]) == (6.0, None, None)
+
+    async def test_load_during_which_no_plan_was_installed_whole_does_not_count(self, monkeypatch):
+        """A few batches are no re-plan."""
+        replan = self.replan(control=False)
+
+        async def some_batches(*_: object) -> Timed:
+            return Timed(Latencies(0.1, 1.0, 9.0, 1000), 0, 9)
+
+        monkeypatch.setattr(Replan, "_timed", some_batches)
+        monkeypatch.setattr(Replan, "_plans_coming", lambda *_: nullcontext())
+        monkeypatch.setattr(Replan, "_caught_up", AsyncMock())
+
+        with pytest.raises(BenchFailed, match="no plan was installed whole in 1 s"):
+            await replan._under_plans(1, 1)
+
+    def test_stopped_processes_go_on_afterwards(self):
+        """Whatever happens meanwhile."""
+        with subprocess.Popen(["sleep", "1000"]) as other:
+            with suppress(BenchFailed), stopped((other.pid,)):
+                inside = state_of(other.pid, "T")
+                raise BenchFailed("meanwhile")
+
+            after = state_of(other.pid, "S")
+            other.kill()
+
+        assert (inside, after) == ("T", "S")
+
+
+def state_of(pid: int, awaited: str) -> str:
+    """Return a process's state when it is the one that is awaited, or after 10 seconds."""
+    deadline_s = time.monotonic() + 10
+    while True:
+        state = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0]
+        if state == awaited or time.monotonic() > deadline_s:
+            return state
+        time.sleep(0.001)
 
 
 def test_result_says_which_rounds_failed_and_leaves_out_who_has_no_figure():
     """A side's good rounds count, its bad ones are told; a side without a good one is in neither figure nor ratio."""
-    rounds = Rounds[float].of(("ours", "echo", "bind"))
-    rounds.counted["ours"] += [5.0, 7.0]
-    rounds.counted["echo"] += [12.0]
+    rounds = Rounds[Loaded].of(("ours", "echo", "bind"))
+    rounds.counted["ours"] += [load(5.0), load(7.0)]
+    rounds.counted["echo"] += [load(12.0)]
     rounds.failed["echo"].append("round 2: 3 of 9 queries got no answer within 5 s")
     rounds.failed["bind"].append("start: no such zone")
 

@@ -1,9 +1,12 @@
 """The benchmark of latency: every plan is followed until it is visible, and its way is counted."""
 
+import asyncio
 import io
 import math
 import os
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
@@ -11,16 +14,23 @@ from rich.console import Console
 
 from fencepost.cli import run
 from fencepost.exit_codes import EXIT_FINE, EXIT_USAGE
+from fencepost.records import ns, soa
+from fencepost.redis_client import open_client
+from fencepost.redis_feed import RedisZoneFeed
+from fencepost.redis_plans import RedisPlanStore
+from fencepost.redis_zones import RedisZoneStore
+from fencepost.stores import Actor
 from lab.bench.fine_clock import FineClock
 from lab.bench.latency import LatencyBench, LatencyOptions, Measured, result
 from lab.bench.latency_load import LatencyLoad, Sent
-from lab.bench.latency_trips import Bare, Trips, counted
+from lab.bench.latency_trips import SET_UP, Bare, Trips, counted, heard_by, of_resolver
 from lab.bench.many import Many
 from lab.bench.programs import BenchFailed
 from lab.bench.system import OurOptions, our_system
 from lab.bench.usage import usage
 from lab.compare import Outputs
 
+ZONE = "a.test."
 MANY = Many(endpoints=2, members=3, turns=64)
 
 
@@ -102,16 +112,21 @@ class TestFigures:
         assert measured(0.1).bare_path_s == pytest.approx((1 + 9 + 2) * 0.001 + (3 + 2) * 0.002)
 
     def test_calls_of_a_way_are_told_apart(self):
-        """Up to the flip they are the enactor's, behind it the resolver's; other zones are beside."""
+        """Up to the flip they are the enactor's, behind it the resolver's; other zones are beside.
+
+        An enactor that waits for the next plan, behind the flip, is no part of the way.
+        """
         heard = [
             "EVALSHA 1 8 {plans}:head {plans}:log",
             "CLIENT SETINFO",
             "EVALSHA 2 4 {plans}:head",
+            "HMGET {a.}:meta serial at_us",
             "EVALSHA 3 2 {a.}:records",
             "EVALSHA 3 2 {b.}:records",
             "XREAD COUNT 1 STREAMS {a.}:stream",
             "EVALSHA 4 5 {a.}:records {a.}:stream CREATE _generation.a.",
-            "XREAD COUNT 1 STREAMS {a.}:stream",
+            "HMGET {a.}:meta serial at_us",
+            "XREAD COUNT 1 BLOCK 2000 STREAMS {plans}:log 7-0",
             "XRANGE {a.}:stream",
             "EVALSHA 4 5 {a.}:records {a.}:stream CREATE _lock.a.",
         ]
@@ -119,6 +134,65 @@ class TestFigures:
         calls.insert(3, {"command": "HGET {a.}:records", "client_type": "lua"})
 
         assert counted(calls, "a.", 0.5, 3) == Trips(0.5, enactor=3, resolver=2, dns=3, beside=1)
+
+
+class TestWhose:
+    """Whose a call is, by what the adapters really send."""
+
+    async def test_calls_of_the_feed_are_the_resolvers(self, redis_url):
+        """All that it sends, whatever way it follows a zone."""
+        zones, feed = RedisZoneStore(open_client(redis_url), Actor("test")), RedisZoneFeed(open_client(redis_url))
+        await zones.create_zone(ZONE, (soa(ZONE, ttl=9, minimum=9), ns(ZONE)))
+        await feed.page(ZONE)
+        try:
+            async with heard(redis_url) as calls:
+                await feed.page(ZONE)
+                await feed.heads([ZONE])
+                await feed.since({ZONE: 1})
+                await feed.hints(0.01)
+        finally:
+            await feed.close()
+            await zones.close()
+
+        kinds = [text.partition(" ")[0].lower() for text in calls]
+        assert kinds == ["evalsha", "hmget", "xrange", "subscribe"]
+        assert all(map(of_resolver, calls))
+
+    async def test_calls_of_plans_and_zones_are_not_the_resolvers(self, redis_url):
+        """An enactor that waits for a plan reads a stream, too, but the plans' one."""
+        zones, plans = RedisZoneStore(open_client(redis_url), Actor("test")), RedisPlanStore(open_client(redis_url))
+        await zones.create_zone(ZONE, (soa(ZONE, ttl=9, minimum=9), ns(ZONE)))
+        try:
+            async with heard(redis_url) as calls:
+                await plans.wait(0, 0.01)
+                await plans.latest()
+                await plans.contents(["0" * 64])
+                await zones.read(ZONE, [])
+                await zones.page(ZONE)
+        finally:
+            await plans.close()
+            await zones.close()
+
+        assert {"xread", "hmget", "evalsha"} <= {text.partition(" ")[0].lower() for text in calls}
+        assert not any(map(of_resolver, calls))
+
+
+@asynccontextmanager
+async def heard(url: str) -> AsyncIterator[list[str]]:
+    """Hear what the server is told while the context lasts, without what a connection begins with."""
+    client = open_client(url)
+    try:
+        async with heard_by(client) as calls:
+            told: list[str] = []
+            yield told
+            await client.echo("that is all")
+            async with asyncio.timeout(5):
+                while not any("that is all" in str(call["command"]) for call in calls):  # noqa: ASYNC110  -- MONITOR's end
+                    await asyncio.sleep(0.001)
+            words = (str(call["command"]) for call in calls[:-1] if call["client_type"] != "lua")
+            told += [text for text in words if text.partition(" ")[0].lower() not in SET_UP]
+    finally:
+        await client.aclose()
 
 
 def test_command_without_plans_ends_with_2(capsys):

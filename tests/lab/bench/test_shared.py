@@ -13,7 +13,7 @@ import pytest
 import lab.bench.peers
 from fencepost.errors import StartupError, UsageError
 from lab.bench import processes
-from lab.bench.cores import choose, on_cores, pinned
+from lab.bench.cores import choose, give_way, on_cores, pinned
 from lab.bench.figures import MILLISECONDS, PER_SECOND, SECONDS, Spread, document, table
 from lab.bench.peers.peer import Peer, chosen, configured, installed, needs
 from lab.bench.plot import Bars, Curves, page
@@ -41,6 +41,13 @@ class TestFigures:
     def test_document_with_a_peer_of_nothing_has_no_ratio(self):
         """Nothing is divided by zero, and null is no figure that somebody could compare."""
         assert document("x", Spread((1.0,)), {"idle": Spread((0.0,))})["ratios"] == {"idle": None}
+
+    def test_document_without_ours_keeps_the_peers_figures(self):
+        """Ours failed: there is nothing to compare, and the unit is still told."""
+        found = document("dns", None, {"knot": Spread((9.0,), PER_SECOND)})
+
+        assert (found["ours"], found["peers"], found["ratios"]) == (None, {"knot": 9.0}, {"knot": None})
+        assert found["runs_per_s"] == {"knot": [9.0]}
 
     def test_units_say_which_ratio_is_good(self):
         """Answers a second want a ratio above 1, seconds one below."""
@@ -109,11 +116,31 @@ class TestCores:
     def test_pinned_program_runs_on_that_processor_only(self):
         """The kernel says so to the program itself."""
         core = max(os.sched_getaffinity(0))
-        said = "import os; os.write(1, str((sorted(os.sched_getaffinity(0)), os.nice(0))).encode())"
+        said = "import os; os.write(1, str(sorted(os.sched_getaffinity(0))).encode())"
 
-        done = subprocess.run(pinned((sys.executable, "-c", said), (core,), nice=3), capture_output=True, check=True)
+        done = subprocess.run(pinned((sys.executable, "-c", said), (core,)), capture_output=True, check=True)
 
-        assert done.stdout.decode() == str(([core], os.nice(0) + 3))
+        assert done.stdout.decode() == str([core])
+
+    @pytest.mark.skipif(shutil.which("chrt") is None, reason="there is no chrt (util-linux)")
+    def test_pinned_program_that_yields_runs_when_nobody_else_does(self):
+        """It has the policy that gives way to all others."""
+        said = "import os; os.write(1, str(os.sched_getscheduler(0)).encode())"
+
+        done = subprocess.run(pinned((sys.executable, "-c", said), (0,), yields=True), capture_output=True, check=True)
+
+        assert int(done.stdout) == os.SCHED_IDLE
+
+    @pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="sessions are not scheduled as groups")
+    def test_session_that_gives_way_is_nice_as_a_whole(self):
+        """An idle process that is alone in its session would give way to nobody, where sessions are groups."""
+        with subprocess.Popen(["sleep", "1000"], start_new_session=True) as other:
+            give_way(other.pid)
+
+            found = Path(f"/proc/{other.pid}/autogroup").read_text("utf-8")
+            other.kill()
+
+        assert found.split()[-1] == "19"
 
     def test_on_cores_gives_the_others_back(self):
         """This process goes on where it was before."""

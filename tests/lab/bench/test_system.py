@@ -1,6 +1,10 @@
 """A real system that a benchmark drives, and what it is asked and read."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -9,7 +13,7 @@ from lab.bench.asker import Seen, addresses, asker, fence_of, fence_question, qu
 from lab.bench.many import Many
 from lab.bench.programs import BenchFailed
 from lab.bench.system import OurOptions, our_system, used
-from lab.bench.usage import usage
+from lab.bench.usage import session_cpu_s, usage
 
 MANY = Many(endpoints=2, members=3, turns=2)
 
@@ -97,3 +101,16 @@ def test_usage_of_this_process_grows():
 
     assert after.since(before).cpu_s > 0
     assert 1 < after.resident_mb <= after.highest_mb
+
+
+def test_session_has_the_processor_time_of_all_its_processes():
+    """A server that forks is counted whole: the child works, the leader only waits."""
+    work = "import os\nif os.fork():\n  os.wait()\nelse:\n  while True: pass"
+    with subprocess.Popen([sys.executable, "-c", work], start_new_session=True) as leader:
+        try:
+            deadline_s = time.monotonic() + 30
+            while session_cpu_s(leader.pid) < usage(leader.pid).cpu_s + 0.1:
+                assert time.monotonic() < deadline_s, "the child is not counted"
+                time.sleep(0.01)
+        finally:
+            os.killpg(leader.pid, signal.SIGKILL)
