@@ -13,6 +13,7 @@ from fencepost.service import Context, Service
 from fencepost.stores import Commit
 from resolver.answer import addresses, reply
 from resolver.cache import CachingResolver
+from resolver.collector import Collector
 from resolver.follow import Follower
 from resolver.hot import HotTable
 from resolver.message import Reply, Transport
@@ -48,6 +49,7 @@ class ResolverService:
             changed=self._changed,
         )
         self._hot = HotTable(self._follower.images, self._rng)
+        self._collector = Collector(clock)
         self._cache = CachingResolver(AiodnsUpstream(settings.dns_port), clock)
         self._states: dict[str, tuple[ZoneImage, dict[str, Any]]] = {}
         metrics, failures = QueryMetrics(context.registry, self._hot), Failures(context.events, clock)
@@ -74,13 +76,16 @@ class ResolverService:
     async def run(self) -> None:
         """See `Service.run`."""
         following = asyncio.create_task(self._follower.run())
+        collecting = asyncio.create_task(self._collect_when_read())
         try:
             if not self._authoritative.is_listening:
                 await self._open_when_read(following)
             await following
         finally:
             following.cancel()
-            await asyncio.wait({following})
+            collecting.cancel()
+            self._collector.stop()
+            await asyncio.wait({following, collecting})
 
     async def stop(self) -> None:
         """See `Service.stop`."""
@@ -107,6 +112,11 @@ class ResolverService:
                 for zone, image in sorted(images.items())
             },
         } | ({"cache": self._cache.statistics._asdict()} if self._settings.worker == 1 else {})
+
+    async def _collect_when_read(self) -> None:
+        """Let the garbage collector pass over the zones, as soon as they are there."""
+        await self._follower.first_read.wait()
+        self._collector.start()
 
     async def _open_when_read(self, following: asyncio.Task[None]) -> None:
         """Take part in the port that the workers share; not if following has failed."""
