@@ -269,7 +269,7 @@ class TestCheck:
         blind = ("tests/enactor/test_lock.py::test_lock_that_was_lost_is_not_taken_back_before_it_expires",)
         caught = CATALOGUE["lock-taken-in-its-last-second"]
         known = replace(CATALOGUE["lock-not-renewed"], tests=blind, survives="it never waits")
-        missed = replace(CATALOGUE["lock-overwritten"], tests=blind)
+        missed = replace(CATALOGUE["lock-overwritten"], tests=blind, explorer="")
         check = check_of(caught, known, missed)
 
         code = await check.run()
