@@ -71,8 +71,9 @@ class RandomWalk:
     def __init__(self, rng: random.Random, faults: Chance, *, restless: Collection[str], endpoints: int) -> None:
         self._rng, self._faults, self._restless = rng, faults, restless
         self._spread, self._haste = rng.choice(SPREADS), rng.choice(HASTE)
-        # What is under way may take as long as others need for a whole plan.
-        self._speeds = {name: self._draw(math.log2(WORK * endpoints)) for name in (*restless, NETWORK)}
+        # What is under way may take as long as others need for a whole plan, and so may who publishes.
+        self._slowness = math.log2(WORK * endpoints)
+        self._speeds = {name: self._draw(self._slowness) for name in restless}
 
     def _draw(self, spread: float) -> float:
         return math.exp2(-self._rng.uniform(0.0, spread))
@@ -83,7 +84,7 @@ class RandomWalk:
         for process in world.processes:
             if process.parked or process.killed:
                 if process.name not in speeds:
-                    speeds[process.name] = self._draw(self._spread)
+                    speeds[process.name] = self._draw(self._slowness if process.name == NETWORK else self._spread)
                 whole += speeds[process.name]
                 able.append(process)
         # While all others sleep, a plan more is no likelier than that somebody wakes up.
