@@ -5,11 +5,9 @@ Whose a call is shows in what it asks for: MONITOR has the same address for all 
 
 import asyncio
 import hashlib
-import os
-import signal
 import statistics
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from itertools import islice
 from typing import Any, Final
 
@@ -22,6 +20,7 @@ from fencepost.names import fence_name
 from fencepost.redis_client import load_script
 from lab.bench.asker import fence_question
 from lab.bench.latency_load import PAUSE_S
+from lab.bench.processes import stopped
 from lab.bench.programs import BenchFailed
 from lab.bench.system import RESOLVER, OurSystem
 
@@ -93,22 +92,9 @@ async def lone_plans(system: OurSystem, plans: int, turns: dict[str, int], clock
         not become visible.
     """
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(5)) as session:
-        with only_one(system):
+        with stopped(system.running.supervisor.pid(name) for name in system.enactors[1:]):
             zones = (zone for _ in range(plans) for zone in system.options.many.names)
             return tuple([await _lone_plan(system, zone, turns, session, clock) for zone in islice(zones, plans)])
-
-
-@contextmanager
-def only_one(system: OurSystem) -> Iterator[None]:
-    """Stop all enactors but one for a while."""
-    pids = [system.running.supervisor.pid(name) for name in system.enactors[1:]]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 async def _lone_plan(

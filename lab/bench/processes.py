@@ -3,9 +3,10 @@
 import asyncio
 import os
 import shutil
+import signal
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
@@ -107,3 +108,16 @@ async def _until_ready(child: Child, ready: Callable[[], Awaitable[bool]], clock
 
 def _words(child: Child) -> str:
     return child.last_words() or "it wrote nothing"
+
+
+@contextmanager
+def stopped(pids: Iterable[int]) -> Iterator[None]:
+    """Stop some processes for as long as this lasts."""
+    ours = tuple(pids)
+    for pid in ours:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in ours:
+            os.kill(pid, signal.SIGCONT)

@@ -5,11 +5,9 @@ nothing up and has no plans: it is timed in the same rounds, quiet and under the
 resolver, which is stopped meanwhile. What is longer with ours than with it comes from the resolver.
 """
 
-import os
-import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -28,7 +26,7 @@ from lab.bench.dns.endpoints import Endpoints
 from lab.bench.dns.ours import Ours, installed_generation, unverified
 from lab.bench.dns.sides import Side
 from lab.bench.figures import MILLISECONDS, Spread
-from lab.bench.processes import running
+from lab.bench.processes import running, stopped
 from lab.bench.programs import BenchFailed
 from lab.bench.rounds import Measure, Rounds, measure_in_turn
 
@@ -229,18 +227,6 @@ class Replan:
 
 def _rounded(ratio: float | None) -> float | None:
     return None if ratio is None else round(ratio, 4)
-
-
-@contextmanager
-def stopped(pids: tuple[int, ...]) -> Iterator[None]:
-    """Stop some processes for as long as this lasts."""
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 async def latest(settings: Settings) -> int:

@@ -34,11 +34,11 @@ from lab.bench.dns.endpoints import Endpoints
 from lab.bench.dns.loads import Loaded
 from lab.bench.dns.options import DnsOptions
 from lab.bench.dns.ours import Ours
-from lab.bench.dns.replan import Replan, Timed, stopped
+from lab.bench.dns.replan import Replan, Timed
 from lab.bench.dns.result import result_of
 from lab.bench.dns.sides import Side, Starter
 from lab.bench.peers.servers import DNS_PEERS, ECHO, DnsPeer
-from lab.bench.processes import workplace
+from lab.bench.processes import stopped, workplace
 from lab.bench.programs import BenchFailed
 from lab.bench.rounds import Rounds
 from lab.compare import Outputs
