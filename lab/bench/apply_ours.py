@@ -45,13 +45,12 @@ async def measure_ours(
         `records`: one record in each endpoint changes; `replan`: every record changes.
     Raises: BenchFailed if something is not there in time, or is not what the plan says.
     """
-    first = dict.fromkeys(many.names, many.content(0))
-    some = dict.fromkeys(many.names[:moved], many.content(1))
+    odd_one = many.members // 2
     steps = {
-        FULL: first,
-        ENDPOINTS: some,
-        RECORDS: {zone: many.content(int(zone in some), odd_one=many.members // 2) for zone in many.names},
-        REPLAN: dict.fromkeys(many.names, many.content(2)),
+        FULL: many.all(0),
+        ENDPOINTS: {zone: many.own(number, 1) for number, zone in enumerate(many.names[:moved])},
+        RECORDS: {zone: many.own(i, int(i < moved), odd_one=odd_one) for i, zone in enumerate(many.names)},
+        REPLAN: many.all(2),
     }
     taken_s, full_used = {}, {}
     async with our_system(OurOptions(many, enactors, port_base), clock) as system:

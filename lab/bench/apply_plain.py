@@ -29,11 +29,11 @@ class Plain:
 
     def records(self, moved: int = 0) -> dict[str, str]:
         """Return every record, with the first `moved` endpoints at their next load balancers' addresses."""
-        contents = (self.many.content(0), self.many.content(1))
+        own = self.many.own
         return {
-            f"{before.identifier}.{name}": (after if number < moved else before).address
+            f"{before.identifier}.{name}": after.address
             for number, name in enumerate(self.many.names)
-            for before, after in zip(contents[0].targets, contents[1].targets, strict=True)
+            for before, after in zip(own(number, 0).targets, own(number, int(number < moved)).targets, strict=True)
         }
 
 

@@ -2,7 +2,9 @@
 
 Each endpoint answers `members` of the fleet at a time, and a turn says which: from one turn to the next the whole
 endpoint moves on to other load balancers, so that any single answer tells the turn, until the fleet comes round again.
-The addresses are nobody's: nothing ever connects to them.
+Where many endpoints move at once, each has a part of the fleet that is its own, shifted against its neighbour's, so
+that what is done once for each content is done for each endpoint. The addresses are nobody's: nothing ever connects
+to them.
 """
 
 from collections.abc import Iterator
@@ -50,14 +52,22 @@ class Many:
 
     def content(self, turn: int, *, weight: int = WEIGHT, odd_one: int | None = None) -> Content:
         """Return what an endpoint answers at a turn; the member `odd_one` has a weight that differs by one."""
-        first = turn % self.turns * self.members
-        return content(
-            TTL_S,
-            [
-                Target(balancer(number), "A", address(number), weight + (number - first == odd_one))
-                for number in range(first, first + self.members)
-            ],
-        )
+        return self._from(turn * self.members, weight, odd_one)
+
+    def own(self, number: int, turn: int, *, weight: int = WEIGHT, odd_one: int | None = None) -> Content:
+        """Return a content that only the endpoint with a number has at a turn, as long as the fleet is large enough."""
+        return self._from(turn * self.members + number, weight, odd_one)
+
+    def all(self, turn: int, *, weight: int = WEIGHT) -> dict[str, Content]:
+        """Return what every endpoint answers at a turn if each has its own content."""
+        return {name: self.own(number, turn, weight=weight) for number, name in enumerate(self.names)}
+
+    def _from(self, first: int, weight: int, odd_one: int | None) -> Content:
+        places = ((place, (first + place) % self.fleet) for place in range(self.members))
+        targets = [
+            Target(balancer(number), "A", address(number), weight + (place == odd_one)) for place, number in places
+        ]
+        return content(TTL_S, targets)
 
     def turn_of(self, ipv4: str) -> int:
         """Return the turn, 0 to `turns` - 1, that an address belongs to; it is one of the fleet's."""

@@ -31,7 +31,7 @@ METRICS: Final[Mapping[str, str]] = {
     START: "resolver start",
     CLEAN: "clean",
 }
-TURNS: Final = 2
+TURNS: Final = 4
 KEEP: Final = 1
 """Generations whose trees enactors keep here: fewer than the usual 10, so that there is something to clean early."""
 REST_S: Final = 1.0
@@ -98,19 +98,18 @@ class _Measuring:
     async def all(self, system: OurSystem, rounds: int) -> None:
         many, run = self.run.many, self.run
         await self.clock.sleep(REST_S)
-        await self._install(system, FULL, dict.fromkeys(many.names, many.content(0)))
+        await self._install(system, FULL, many.all(0))
         run.full_used = system.usage()
         moved = max(1, round(many.endpoints / 100))
         for number in range(1, rounds + 1):
-            turned = many.content(number)
-            await self._install(system, PERCENT, dict.fromkeys(many.names[:moved], turned))
-            odd = many.content(0, odd_one=number % many.members)
+            turned = {name: many.own(place, number) for place, name in enumerate(many.names[:moved])}
+            await self._install(system, PERCENT, turned)
+            odd = many.own(many.endpoints - 1, 0, odd_one=number % many.members)
             await self._install(system, RECORD, {many.names[-1]: odd})
         for _ in range(rounds):
             await self._start_resolver(system)
         for turn in (1, 0):  # with weights that no content had so far
-            again = many.content(turn, weight=WEIGHT + 2)
-            await self._install(system, REPLAN, dict.fromkeys(many.names, again))
+            await self._install(system, REPLAN, many.all(turn, weight=WEIGHT + 2))
         run.cleaned = await until_clean(system, self.trees, self.clock, within_s=self.within_s)
         if run.cleaned.took_s is not None:
             run.took_s[CLEAN] = [run.cleaned.took_s]

@@ -100,17 +100,32 @@ class OurSystem:
 
         Raises: BenchFailed naming the endpoints that are not, ProcessLookupError.
         """
-        wanted = {zone: short(digest(content)) for zone, content in changes.items()}
-        looks = ((zone, self._question(zone), shows(generation, wanted[zone])) for zone in sorted(wanted))
-        return await self.dns.until_all(looks, within_s=within_s, pause_s=pause_s)
+        return await self._until(self._looked_for(changes), generation, within_s=within_s, pause_s=pause_s)
 
     async def install(self, changes: Mapping[str, Content], *, within_s: float) -> float:
-        """Publish a plan and wait until the resolver shows all of it; return the seconds from one to the other."""
-        for zone in changes:
-            self._question(zone)
+        """Publish a plan and wait until the resolver shows all of it; return the seconds from one to the other.
+
+        Raises: BenchFailed naming the endpoints that do not show it, PlanError, StoreError, ProcessLookupError.
+        """
+        looked_for = self._looked_for(changes)
         began_s = self.clock.monotonic()
         generation = await self.publish(changes)
-        return await self.until_live(changes, generation, within_s=within_s) - began_s
+        return await self._until(looked_for, generation, within_s=within_s) - began_s
+
+    def _looked_for(self, changes: Mapping[str, Content]) -> list[tuple[str, bytes, str]]:
+        """Return of each endpoint its name, the question for its fence, and the digest (8 hex) to be seen there."""
+        return [(zone, self._question(zone), short(digest(content))) for zone, content in sorted(changes.items())]
+
+    async def _until(
+        self,
+        looked_for: Sequence[tuple[str, bytes, str]],
+        generation: int,
+        *,
+        within_s: float,
+        pause_s: float = PAUSE_S,
+    ) -> float:
+        looks = [(zone, asked, shows(generation, text)) for zone, asked, text in looked_for]
+        return await self.dns.until_all(looks, within_s=within_s, pause_s=pause_s)
 
     def _question(self, zone: str) -> bytes:
         if zone not in self._questions:

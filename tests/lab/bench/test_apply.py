@@ -141,10 +141,11 @@ class TestPlain:
         records, moved = Plain(MANY).records(), Plain(MANY).records(1)
 
         assert len(records) == MANY.records
-        assert sorted(records.values()) == sorted([t.address for t in MANY.content(0).targets] * 2)
+        planned = [target.address for content in MANY.all(0).values() for target in content.targets]
+        assert sorted(records.values()) == sorted(planned)
         changed = {owner for owner in records if records[owner] != moved[owner]}
         assert {owner.partition(".")[2] for owner in changed} == {MANY.names[0]}
-        assert {moved[owner] for owner in changed} == {target.address for target in MANY.content(1).targets}
+        assert {moved[owner] for owner in changed} == {target.address for target in MANY.own(0, 1).targets}
 
     def test_updates_say_only_what_changes_in_batches(self, monkeypatch):
         """A record that stays is not mentioned; no batch is left unsent, and none is empty."""

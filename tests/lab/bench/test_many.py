@@ -15,10 +15,10 @@ def test_region_file_of_many_is_a_region_that_every_turn_fits_into(tmp_path):
 
     assert region.endpoint_names == many.names
     known = known_addresses(region)
-    for turn in range(4):
-        check_draft(Draft(dict.fromkeys(many.names, many.content(turn)), "turn"), frozenset(region.endpoint_names))
+    for contents in (dict.fromkeys(many.names, many.content(1)), *(many.all(turn) for turn in range(4))):
+        check_draft(Draft(contents, "turn"), frozenset(region.endpoint_names))
         for name in many.names:
-            check_known(name, many.content(turn), known[name])
+            check_known(name, contents[name], known[name])
 
 
 def test_content_of_the_next_turn_takes_nothing_away():
@@ -47,3 +47,16 @@ def test_content_with_an_odd_one_differs_in_one_record():
     before, after = many.content(0), many.content(0, odd_one=2)
 
     assert [a != b for a, b in zip(before.targets, after.targets, strict=True)] == [False, False, True, False, False]
+
+
+def test_all_endpoints_have_contents_of_their_own_at_each_turn():
+    """What is done once for each content is then done for each endpoint, as in a region where all differ."""
+    many = Many(endpoints=10, members=4, turns=3)
+
+    contents = [content for turn in range(3) for content in many.all(turn).values()]
+
+    assert len({digest(content) for content in contents[:10]}) == 10
+    assert all(len(content.targets) == 4 for content in contents)
+    for name in many.names:
+        addresses = [target.address for turn in range(3) for target in many.all(turn)[name].targets]
+        assert len(set(addresses)) == 12, "no load balancer is in two turns of an endpoint"
