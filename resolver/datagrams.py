@@ -12,7 +12,7 @@ from resolver.trouble import NOT_TAKEN, OVERLOADED, Trouble
 
 TURN: Final = 512
 """Datagrams that are read in one turn of the loop, at most about; then others have theirs. Some milliseconds."""
-WORK: Final = 64
+WORK: Final = 16
 """What is spent in one turn on queries that had to wait: each costs 1 if it is answered by the table, about 20 us."""
 OTHER_COST: Final = 10
 """What any other costs, as its answer is made by other means; about 0.2 ms."""

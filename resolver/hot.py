@@ -2,11 +2,11 @@
 
 A query that was answered here before is found by all of its bytes but the ID: name, type, RD, OPT record and whatever
 else it has. One that differs from such a query only in the case of its name (RFC 5452 section 9.2; draft-vixie-dnsext-
-dns0x20) or in options of its OPT record (a cookie, say) is found by a second look-up. For any other, the answer is
-prepared, if it can be (`resolver.prepare`).
+dns0x20) or in options of its OPT record (a cookie, say) is found by a second look-up. Any other gets an answer of its
+own, if it is of the usual kind, or all answers to it are prepared (`resolver.prepare`).
 
 Whatever strangers ask, what is kept is bounded, and goes a little at a time: answers of names that are there, those
-without records apart, and for each a few shapes of query of a few hundred bytes.
+without records apart, for each a few shapes of query of a few hundred bytes, and which names were asked for once.
 
 Prepared answers are those of one state of the zones. Each knows the names that it was made from; a commit drops those
 whose names it touches, and all that carry the zone's serial. So what a commit costs follows the commit.
@@ -32,7 +32,9 @@ from resolver.zone import ZoneImage
 
 MAX_PREPARED: Final = 16_384
 MAX_EMPTY: Final = 4096
-"""Names and types with prepared answers at one time, with records and without; for more the oldest make room."""
+"""Names and types with prepared answers at one time, with records and without; for more the oldest make room.
+
+So many with records are remembered as asked for, too."""
 MAX_SHAPES: Final = 8
 """Queries for one name and type that are known at one time; for one more the oldest makes room."""
 ROOM: Final = 16
@@ -219,8 +221,8 @@ class HotTable:
             commits: those that the image was moved on by; none if it was read whole.
         """
         if not commits:
-            every = (*self._ready.items(), *self._empty.items())
-            self._drop({key for key, ready in every if _is_in(zone, ready.prepared.zone)})
+            kept = (*self._ready.items(), *self._empty.items())
+            self._drop({key for key, ready in kept if _is_in(zone, ready.prepared.zone)})
             return
         self._drop(self._serial_users.pop(zone, set()))
         if self._users:
@@ -238,10 +240,9 @@ class HotTable:
         """Return an answer to a query, or prepare all of them; None if neither can be done."""
         if (found := find(self._zones, asked, self._awaited)) is None:
             return None
-        if not found.is_there or (found.candidates and self._is_first(asked)):
-            answer = one(found, asked, self._rng)
-            if answer is not None or not found.is_there:
-                return None if answer is None else self._alone(message, asked, answer)
+        is_alone = not found.is_there or (bool(found.candidates) and self._is_first(asked))
+        if is_alone and (answer := one(found, asked, self._rng)) is not None:
+            return self._alone(message, asked, answer)
         prepared = every(self._zones, found, asked, message, self._rng)
         return None if prepared is None else self._prepare(asked, prepared)
 
@@ -318,7 +319,7 @@ def _choice(tails: Sequence[bytes], weights: Sequence[int]) -> tuple[Choice, int
     cells: list[bytes] = []
     for tail, weight in zip(tails, weights, strict=True):
         cells += [tail] * weight
-    return cells, total
+    return tuple(cells), total
 
 
 def _head(asked: Asked, prepared: Prepared) -> bytes:
