@@ -66,11 +66,6 @@ def respond(
         return Response(dns.rcode.SERVFAIL, zone=name)
 
 
-def zone_of(zones: Mapping[str, ZoneImage], labels: tuple[str, ...]) -> ZoneImage | None:
-    """Return the zone with the longest name that some labels lie in, None if they lie in none."""
-    return next((zones[name] for name in _upwards(labels) if name in zones), None)
-
-
 def addresses(zone: ZoneImage, name: str, record_type: str) -> frozenset[str]:
     """Return every value that queries for a name and type get in turn, aliases followed; empty if they get none."""
     found: set[str] = set()
@@ -132,7 +127,7 @@ def _records(zone: ZoneImage, name: str, owner: str | None, record_type: str, rn
             return None
         chosen = choose(candidates, rng)
         if chosen.alias is None:
-            values = (_with_serial(chosen.values[0], zone.serial),) if record_type == "SOA" else chosen.values
+            values = (with_serial(chosen.values[0], zone.serial),) if record_type == "SOA" else chosen.values
             return Records(owner, record_type, chosen.ttl or 0, values)
         name = chosen.alias
     raise _EndlessChain
@@ -144,8 +139,10 @@ def eligible(sets: Mapping[str, RecordSet]) -> tuple[RecordSet, ...]:
     Source: Route 53 Developer Guide, Values specific for weighted records: "If you set Weight to 0 for all of the
     records in the group, traffic is routed to all resources with equal probability".
     """
-    ordered = tuple(sets[identifier] for identifier in sorted(sets))
-    return tuple(r for r in ordered if r.weight is None or r.weight > 0) or ordered
+    if len(sets) <= 1:
+        return tuple(sets.values())
+    ordered = [sets[identifier] for identifier in sorted(sets)]
+    return tuple([r for r in ordered if r.weight is None or r.weight > 0] or ordered)
 
 
 def choose(candidates: tuple[RecordSet, ...], rng: random.Random) -> RecordSet:
@@ -160,12 +157,16 @@ def _negative(zone: ZoneImage, rcode: dns.rcode.Rcode, chain: tuple[Records, ...
     """Return NODATA or NXDOMAIN with the SOA, whose TTL says how long it may be kept. Source: RFC 2308 section 3."""
     if (soa := zone.soa) is None:
         return Response(dns.rcode.SERVFAIL, zone=zone.name)
-    ttl = min(soa.ttl or 0, int(soa.values[0].split()[-1]))
-    authority = Records(zone.name, "SOA", ttl, (_with_serial(soa.values[0], zone.serial),))
+    authority = Records(zone.name, "SOA", negative_ttl(soa), (with_serial(soa.values[0], zone.serial),))
     return Response(rcode, chain, (authority,), authoritative, zone.name)
 
 
-def _with_serial(soa: str, serial: int) -> str:
-    """Return an SOA value with the zone's serial, which has 32 bits there. Source: RFC 1982."""
+def negative_ttl(soa: RecordSet) -> int:
+    """Return how long a negative answer may be kept, in seconds. Raises: ValueError or IndexError if it is no SOA."""
+    return min(soa.ttl or 0, int(soa.values[0].split()[-1]))
+
+
+def with_serial(soa: str, serial: int) -> str:
+    """Return an SOA value with the zone's serial, which has 32 bits there. Raises: ValueError. Source: RFC 1982."""
     mname, rname, _, *rest = soa.split()
     return " ".join((mname, rname, str(serial % 2**32), *rest))

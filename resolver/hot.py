@@ -2,11 +2,11 @@
 
 A query that was answered here before is found by all of its bytes but the ID: name, type, RD, OPT record and whatever
 else it has. One that differs from such a query only in the case of its name (RFC 5452 section 9.2; draft-vixie-dnsext-
-dns0x20) or in options of its OPT record (a cookie, say) is found by a second look-up. For any other, the answer is
-prepared, if it can be (`resolver.prepare`).
+dns0x20) or in options of its OPT record (a cookie, say) is found by a second look-up. Any other gets an answer of its
+own, if it is of the usual kind, or all answers to it are prepared (`resolver.prepare`).
 
 Whatever strangers ask, what is kept is bounded, and goes a little at a time: answers of names that are there, those
-without records apart, and for each a few shapes of query of a few hundred bytes.
+without records apart, for each a few shapes of query of a few hundred bytes, and which names were asked for once.
 
 Prepared answers are those of one state of the zones. Each knows the names that it was made from; a commit drops those
 whose names it touches, and all that carry the zone's serial. So what a commit costs follows the commit.
@@ -15,38 +15,35 @@ whose names it touches, and all that carry the zone's serial. So what a commit c
 import random
 from bisect import bisect
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate, islice
-from math import gcd
+from struct import Struct
 from typing import Final, NamedTuple, Protocol, cast
 
 import dns.rcode
-import dns.rdataclass
 
 from fencepost.stores import Commit
-from resolver.message import UDP_PAYLOAD, refusal
+from resolver.message import UDP_PAYLOAD
 from resolver.mmsg import Batch, gathered, piece, pieces
-from resolver.prepare import OPT_SIZE, Prepared, prepare, question_size
-from resolver.query import HEADER_SIZE, MAX_LABEL, Query, are_options, parse
+from resolver.prepare import Prepared, every, find, one
+from resolver.query import HEADER_SIZE
+from resolver.usual import ID_SIZE, OPT_SIZE, Asked, read, usual
 from resolver.zone import ZoneImage
 
 MAX_PREPARED: Final = 16_384
 MAX_EMPTY: Final = 4096
-"""Names and types with prepared answers at one time, with records and without; for more the oldest make room."""
+"""Names and types with prepared answers at one time, with records and without; for more the oldest make room.
+
+So many with records are remembered as asked for, too."""
 MAX_SHAPES: Final = 8
 """Queries for one name and type that are known at one time; for one more the oldest makes room."""
 ROOM: Final = 16
 """How many make room at one time."""
-MAX_OPTIONS: Final = 128
-"""Bytes of options that are looked at for the second look-up; a cookie has at most 44. Source: RFC 7873 section 4."""
 MAX_CELLS: Final = 2048
 """Up to this sum of weights each has as many cells of a table, so that a draw is one look-up."""
 
-_ID_SIZE: Final = 2
-_QUESTION_TAIL: Final = 4
 _RD: Final = 0x0100
-_ONLY_ADDITIONAL: Final = bytes((0, 0, 0, 0, 0, 1))
-_OPT_START: Final = b"\0\0\x29"
+_HEAD: Final = Struct("!5H")
 
 Key = tuple[str, int]
 """A name and a type."""
@@ -67,6 +64,10 @@ class Outcome(NamedTuple):
 
     rcode: dns.rcode.Rcode
     empty: tuple[str, str] | None = None
+
+
+_ANSWERED: Final = Outcome(dns.rcode.NOERROR)
+"""What is counted by a plain number."""
 
 
 class Choice(Protocol):
@@ -137,17 +138,20 @@ class HotTable:
 
     Args:
         zones: by name; updated in place by the caller.
-        rng: chooses among weighted record sets; one draw for each query.
+        rng: chooses among weighted record sets; at most one draw for each query.
+        awaited: names of zones that are answered here as soon as they are known, and not in another zone's stead.
 
     Attributes:
         prepared: the look-up of a query by all its bytes behind the ID; None if it is not known.
     """
 
-    def __init__(self, zones: Mapping[str, ZoneImage], rng: random.Random) -> None:
+    def __init__(self, zones: Mapping[str, ZoneImage], rng: random.Random, awaited: Collection[str] = ()) -> None:
+        self._awaited = awaited
         self._zones, self._rng, self._draw = zones, rng, rng.random
         self._queries: dict[bytes, Hot] = {}
         self._ready: dict[Key, _Ready] = {}
         self._empty: dict[Key, _Ready] = {}
+        self._asked: dict[Key, None] = {}
         self._users: defaultdict[str, set[Key]] = defaultdict(set)
         self._serial_users: defaultdict[str, set[Key]] = defaultdict(set)
         self._heads: dict[bytes, bytes] = {}
@@ -158,23 +162,27 @@ class HotTable:
 
     def known(self, message: bytes) -> Hot | None:
         """Return the answers to a query that `prepared` may not know, but was asked in another case or with options."""
-        return None if (usual := _usual(message)) is None else self._queries.get(usual)
+        return None if (key := usual(message)) is None else self._queries.get(key)
 
-    def find(self, message: bytes) -> Hot | None:
-        """Return the answers to any query; None if they are not for preparing.
+    def reply(self, message: bytes) -> bytes | None:
+        """Return the answer to one query, whole; None if it is none of those that are made here.
 
-        They are good until the next call, which may drop them: nothing else is to be found before they are sent.
+        The first time a name is asked for it gets one answer, as nobody else may ever ask; from the second time on all
+        its answers are prepared, after any commit at once. Names that are not there get one answer every time.
         """
-        if (usual := _usual(message)) is None:
+        if (key := usual(message)) is None:
             return None
-        return self._queries.get(usual) or self._admit(message, usual)
-
-    def whole(self, message: bytes, hot: Hot) -> bytes:
-        """Choose one of the answers to a query, and return all its bytes."""
-        tail = hot.tails[int(self._draw() * hot.total)]
-        self._answered += 1
-        question = message[HEADER_SIZE : HEADER_SIZE + hot.size]
-        return message[:_ID_SIZE] + gathered((hot.head,)) + question + gathered((tail, hot.opt))
+        if (hot := self._queries.get(key)) is not None:
+            return self._whole(message, hot)
+        if (asked := read(key)) is None:
+            return None
+        ready = self._ready.get((asked.name, asked.type)) or self._empty.get((asked.name, asked.type))
+        if ready is None:
+            made = self._make(message, asked)
+            if made is None or isinstance(made, bytes):
+                return made
+            ready = made
+        return self._whole(message, self._admit(key, asked, ready))
 
     def answer(self, batch: Batch, found: Sequence[Hot | None], others: Sequence[int]) -> int:
         """Choose and send the answers to a batch of queries; return how many the system did not take.
@@ -199,7 +207,7 @@ class HotTable:
     def take_counts(self) -> Counter[Outcome]:
         """Return how many answers there were of each kind since the last call."""
         counts = self._counts.copy()
-        counts[Outcome(dns.rcode.NOERROR)] += self._answered - counts.total()
+        counts[_ANSWERED] += self._answered - counts.total()
         self._counts.clear()
         self._answered = 0
         return counts
@@ -213,26 +221,59 @@ class HotTable:
             commits: those that the image was moved on by; none if it was read whole.
         """
         if not commits:
-            every = (*self._ready.items(), *self._empty.items())
-            self._drop({key for key, ready in every if _is_in(zone, ready.prepared.zone)})
+            kept = (*self._ready.items(), *self._empty.items())
+            self._drop({key for key, ready in kept if _is_in(zone, ready.prepared.zone)})
             return
         self._drop(self._serial_users.pop(zone, set()))
         if self._users:
             for name in {change.record_set.name for commit in commits for change in commit.changes}:
                 self._drop(self._users.pop(name, set()))
 
-    def _admit(self, message: bytes, usual: bytes) -> Hot | None:
-        query = parse(message)
-        if not isinstance(query, Query) or query.klass != dns.rdataclass.IN or refusal(query) is not None:
+    def _whole(self, message: bytes, hot: Hot) -> bytes:
+        """Choose one of the answers to a query, and return all its bytes."""
+        tail = hot.tails[int(self._draw() * hot.total)]
+        self._answered += 1
+        question = message[HEADER_SIZE : HEADER_SIZE + hot.size]
+        return message[:ID_SIZE] + gathered((hot.head,)) + question + gathered((tail, hot.opt))
+
+    def _make(self, message: bytes, asked: Asked) -> bytes | _Ready | None:
+        """Return an answer to a query, or prepare all of them; None if neither can be done."""
+        if (found := find(self._zones, asked, self._awaited)) is None:
             return None
-        key = query.name, query.type
-        if (ready := self._ready.get(key) or self._empty.get(key) or self._prepare(query, key)) is None:
-            return None
-        dnssec_ok = None if query.edns is None else query.edns.dnssec_ok
-        head = self._head(query, ready.prepared)
-        hot = Hot(head, question_size(query), _OPT_PIECES[dnssec_ok], ready.tails, ready.total)
-        if len(usual) <= HEADER_SIZE - _ID_SIZE + hot.size + OPT_SIZE:
-            self._keep(usual, hot, ready.queries)
+        is_alone = not found.is_there or (bool(found.candidates) and self._is_first(asked))
+        if is_alone and (answer := one(found, asked, self._rng)) is not None:
+            return self._alone(message, asked, answer)
+        prepared = every(self._zones, found, asked, message, self._rng)
+        return None if prepared is None else self._prepare(asked, prepared)
+
+    def _is_first(self, asked: Asked) -> bool:
+        """Say whether a name and type were not asked for before, as far as is remembered."""
+        key = asked.name, asked.type
+        if key in self._asked:
+            return False
+        if len(self._asked) >= MAX_PREPARED:
+            for oldest in tuple(islice(self._asked, ROOM)):
+                del self._asked[oldest]
+        self._asked[key] = None
+        return True
+
+    def _alone(self, message: bytes, asked: Asked, answer: Prepared) -> bytes:
+        """Put an answer on the wire that is not kept."""
+        outcome = Outcome(answer.rcode, answer.empty)
+        self._answered += 1
+        if outcome != _ANSWERED:
+            self._counts[outcome] += 1
+        question = message[HEADER_SIZE : HEADER_SIZE + asked.size]
+        return b"".join((message[:ID_SIZE], _head(asked, answer), question, *answer.tails, _OPTS[asked.dnssec_ok]))
+
+    def _admit(self, key: bytes, asked: Asked, ready: _Ready) -> Hot:
+        """Return what a query is answered from now on, and keep it unless it is large."""
+        head = self._heads.get(made := _head(asked, ready.prepared))
+        if head is None:  # there are few, and they live as long as the table
+            head = self._heads[made] = piece(made)
+        hot = Hot(head, asked.size, _OPT_PIECES[asked.dnssec_ok], ready.tails, ready.total)
+        if len(key) <= HEADER_SIZE - ID_SIZE + hot.size + OPT_SIZE:
+            self._keep(key, hot, ready.queries)
         return hot
 
     def _keep(self, usual: bytes, hot: Hot, shapes: list[bytes]) -> None:
@@ -241,9 +282,8 @@ class HotTable:
         self._queries[usual] = hot
         shapes.append(usual)
 
-    def _prepare(self, query: Query, key: Key) -> _Ready | None:
-        if (prepared := prepare(self._zones, query, self._rng)) is None:
-            return None
+    def _prepare(self, asked: Asked, prepared: Prepared) -> _Ready:
+        key = asked.name, asked.type
         places, kept = pieces(prepared.tails)
         if prepared.empty is None:
             tails, total = _choice(places, prepared.weights)
@@ -261,15 +301,6 @@ class HotTable:
         ready = table[key] = _Ready(prepared, tails, shared, kept, [])
         return ready
 
-    def _head(self, query: Query, prepared: Prepared) -> bytes:
-        """Return a head's piece; there are few, and they live as long as the table."""
-        flags = prepared.flags | (_RD if query.recursion_desired else 0)
-        counts = (1, prepared.answers, prepared.authorities, int(query.edns is not None))
-        head = b"".join(number.to_bytes(2) for number in (flags, *counts))
-        if head not in self._heads:
-            self._heads[head] = piece(head)
-        return self._heads[head]
-
     def _drop(self, keys: set[Key]) -> None:
         for key in keys:
             ready = self._ready.pop(key, None) or self._empty.pop(key)
@@ -283,42 +314,18 @@ class HotTable:
 
 def _choice(tails: Sequence[bytes], weights: Sequence[int]) -> tuple[Choice, int]:
     """Return the tails for choosing, each with the chance weight / sum of weights, and the number to choose below."""
-    divisor = gcd(*weights)
-    weights = [weight // divisor for weight in weights]
-    total = sum(weights)
-    if total > MAX_CELLS:
+    if (total := sum(weights)) > MAX_CELLS:
         return _Weighted(tails, weights), total
-    return tuple(tail for tail, weight in zip(tails, weights, strict=True) for _ in range(weight)), total
+    cells: list[bytes] = []
+    for tail, weight in zip(tails, weights, strict=True):
+        cells += [tail] * weight
+    return tuple(cells), total
 
 
-def _usual(message: bytes) -> bytes | None:
-    """Return what queries with the same answers have in common, as bytes behind the ID; None if it is no query."""
-    if (end := _name_end(message)) is None:
-        return None
-    rest = message[end:]
-    if _QUESTION_TAIL + OPT_SIZE < len(rest) <= _QUESTION_TAIL + OPT_SIZE + MAX_OPTIONS:
-        rest = _without_options(message, rest)
-    return message[_ID_SIZE:HEADER_SIZE] + message[HEADER_SIZE:end].lower() + rest
-
-
-def _without_options(message: bytes, rest: bytes) -> bytes:
-    """Return a question's tail and its OPT record without options, of which we know none; else all as it is."""
-    opt = rest[_QUESTION_TAIL:]
-    size, options = opt[OPT_SIZE - 2 : OPT_SIZE], opt[OPT_SIZE:]
-    is_only = message[HEADER_SIZE - len(_ONLY_ADDITIONAL) : HEADER_SIZE] == _ONLY_ADDITIONAL
-    if is_only and opt.startswith(_OPT_START) and int.from_bytes(size) == len(options) and are_options(options):
-        return rest[: _QUESTION_TAIL + OPT_SIZE - 2] + b"\0\0"
-    return rest
-
-
-def _name_end(message: bytes) -> int | None:
-    """Return where the name ends of a message that may be a query; None if it is none, or ends within its question."""
-    at, size = HEADER_SIZE, len(message)
-    while at < size and (length := message[at]):
-        if length > MAX_LABEL:
-            return None
-        at += 1 + length
-    return at + 1 if at + _QUESTION_TAIL < size else None
+def _head(asked: Asked, prepared: Prepared) -> bytes:
+    """Return an answer's flags and counts."""
+    flags = prepared.flags | _RD if asked.recursion_desired else prepared.flags
+    return _HEAD.pack(flags, 1, prepared.answers, prepared.authorities, asked.dnssec_ok is not None)
 
 
 def _is_in(name: str, zone: str) -> bool:

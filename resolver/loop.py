@@ -48,7 +48,7 @@ class ResolverService:
             name="resolver",  # not the worker's: a commit takes as long to reach one as to reach another
             changed=self._changed,
         )
-        self._hot = HotTable(self._follower.images, self._rng)
+        self._hot = HotTable(self._follower.images, self._rng, self._zones)
         self._collector = Collector(clock)
         self._cache = CachingResolver(AiodnsUpstream(settings.dns_port), clock)
         self._states: dict[str, tuple[ZoneImage, dict[str, Any]]] = {}

@@ -137,20 +137,26 @@ def render(query: Query, response: Response, transport: Transport, *, recursive:
     return Reply(wire, response.rcode, _empty(query, response))
 
 
+@lru_cache(maxsize=1024)
 def type_text(record_type: int) -> str:
     """Return a type's name, `TYPE65280` for one that has none."""
     return dns.rdatatype.to_text(dns.rdatatype.RdataType.make(record_type))
 
 
 def _empty(query: Query, response: Response) -> tuple[str, str] | None:
-    """Return zone and type of an answer that is NOERROR without records, None for any other.
+    """Return zone and type of an answer that is NOERROR without records, None for any other."""
+    if response.zone is None or response.answer or response.rcode != dns.rcode.NOERROR:
+        return None
+    return response.zone, counted_type(query.type)
+
+
+def counted_type(record_type: int) -> str:
+    """Return a type as the metrics have it.
 
     Types without a name are one, so that strangers cannot fill the metrics with as many as there are numbers.
     """
-    if response.zone is None or response.answer or response.rcode != dns.rcode.NOERROR:
-        return None
-    text = type_text(query.type)
-    return response.zone, "other" if text.startswith("TYPE") else text
+    text = type_text(record_type)
+    return "other" if text.startswith("TYPE") else text
 
 
 def _udp_limit(edns: Edns | None) -> int:

@@ -1,154 +1,210 @@
-"""Preparing answers: all that a name and type may be answered, ready for the wire but for the query's own bytes.
+"""Preparing answers: all that a name and type may be answered, or one of it, as bytes that only lack the query's own.
 
-`resolver.answer` and `resolver.message` say what is right; what is prepared here is byte for byte what they would send
-for the same draw of chance. Most of it they make themselves. Only sets of addresses are put on the wire here, since an
-endpoint has hundreds, and changes in one go.
+`resolver.answer` and `resolver.message` say what is right; what is made here is byte for byte what they would send for
+the same draw of chance. What is asked all the time is put on the wire here: addresses, since an endpoint has hundreds
+and they change in one go, TXT and what is not there, since enactors ask for that while they build. The rest they make.
 """
 
 import random
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from socket import AF_INET, AF_INET6, inet_pton
-from typing import Final
+from collections.abc import Collection, Mapping
+from math import gcd
+from typing import Final, NamedTuple
 
 import dns.flags
 import dns.rcode
 import dns.rdatatype
 
 from fencepost.records import RecordSet
-from resolver.answer import MAX_CHAIN, eligible, respond, zone_of
-from resolver.message import MAX_TTL, UDP_PAYLOAD_WITHOUT_EDNS, Reply, Transport, render, type_text
-from resolver.query import HEADER_SIZE, Query
+from resolver.answer import MAX_CHAIN, choose, eligible, respond
+from resolver.message import UDP_PAYLOAD_WITHOUT_EDNS, Transport, counted_type, render, type_text
+from resolver.query import HEADER_SIZE, Query, parse
+from resolver.usual import OPT_SIZE, Asked
+from resolver.wire import DATA, one_each, records, soa_record
 from resolver.zone import ZoneImage
 
-OPT_SIZE: Final = 11
-"""Bytes of an OPT record without options."""
-_OWNER: Final = (0xC000 | HEADER_SIZE).to_bytes(2)
-"""A compression pointer to the question's name. Source: RFC 1035 section 4.1.4."""
-_CLASS_IN: Final = b"\0\1"
-_QUESTION_TAIL: Final = 4
-_FAMILIES: Final = {
-    dns.rdatatype.A: (AF_INET, (4).to_bytes(2)),
-    dns.rdatatype.AAAA: (AF_INET6, (16).to_bytes(2)),
-}
-"""Of addresses, with their size as a record states it."""
+_FLAGS: Final = int(dns.flags.QR | dns.flags.AA)
+_RCODE: Final = 0xF
+_NO_ALIAS: Final = frozenset((None,))
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Found(NamedTuple):
+    """Where a question leads in a zone.
+
+    Attributes:
+        zone: the zone that it lies in.
+        names: every name on the way through aliases; the first is the question's.
+        candidates: what may be chosen from at its end, which may be nothing.
+    """
+
+    zone: ZoneImage
+    names: tuple[str, ...]
+    candidates: tuple[RecordSet, ...]
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the name that was asked for is there."""
+        return self.zone.exists(self.names[0])
+
+
+class Prepared(NamedTuple):
     """What a name and type are answered, in one state of a zone.
 
     Attributes:
         zone: the zone's name.
         names: whose record sets it was made from.
-        by_serial: whether it has the zone's serial in it.
-        flags: QR and AA; the query's RD is to be added.
+        flags: QR, AA and the response code; the query's RD is to be added.
         answers, authorities: counts of records.
         tails: the bytes of these records, one of which is to be chosen; never more than fits into any UDP answer.
         weights: of the tails; whole numbers above 0.
-        empty: zone and type if there are no records.
+        by_serial: whether it has the zone's serial in it.
+        empty: zone and type if there are no records, but the name is there.
     """
 
     zone: str
     names: tuple[str, ...]
-    by_serial: bool
     flags: int
     answers: int
     authorities: int
     tails: tuple[bytes, ...]
-    weights: tuple[int, ...]
+    weights: tuple[int, ...] = (1,)
+    by_serial: bool = False
     empty: tuple[str, str] | None = None
 
+    @property
+    def rcode(self) -> dns.rcode.Rcode:
+        """The response code."""
+        return dns.rcode.Rcode(self.flags & _RCODE)
 
-def prepare(zones: Mapping[str, ZoneImage], query: Query, rng: random.Random) -> Prepared | None:
-    """Return the answers to a query of class IN that is not refused; None if they are not for preparing.
 
-    Not prepared are answers outside of the zones, of type ANY, by way of CNAMEs or of weighted aliases, of weighted
-    record sets that are no addresses, and whatever is large. Nor is NXDOMAIN, as there is no end of names that are not.
+def find(zones: Mapping[str, ZoneImage], asked: Asked, awaited: Collection[str] = ()) -> Found | None:
+    """Return where a question leads; None outside of the zones, and by way of CNAMEs or of weighted aliases.
 
     Args:
         zones: by name.
-        query: what is asked; its RD, case and OPT record do not matter.
-        rng: not drawn from, as nothing is left to chance in what is rendered whole.
+        asked: what is asked.
+        awaited: names of zones of which nothing is said before they are in `zones`.
     """
-    if query.type == dns.rdatatype.ANY or (zone := zone_of(zones, query.labels)) is None:
+    if (zone := _zone_of(zones, asked.name, awaited)) is None or zone.sets(asked.name, "CNAME"):
         return None
-    if (followed := _followed(zone, query.name, type_text(query.type))) is None:
-        return None
-    names, candidates = followed
-    if not zone.exists(query.name):  # before it is rendered, which the slow path does again
-        return None
-    if candidates and query.type in _FAMILIES:
-        return _addresses(zone, query, names, candidates)
-    if len(candidates) > 1:
-        return None
-    plain = query._replace(recursion_desired=False, edns=None)
-    sent = render(plain, respond(zones, plain, rng), Transport.UDP, recursive=False)
-    return _rendered(zone, query, names, sent)
-
-
-def _followed(zone: ZoneImage, name: str, record_type: str) -> tuple[tuple[str, ...], tuple[RecordSet, ...]] | None:
-    """Return every name on the way through aliases, and what may be chosen from at its end, which may be nothing.
-
-    None if a choice leads on, or a CNAME, or nothing ends it.
-    """
-    if "CNAME" in zone.types(name):
-        return None
-    names = [name]
+    names: tuple[str, ...] = (asked.name,)
+    kind = type_text(asked.type)
     for _ in range(MAX_CHAIN + 1):
-        candidates = eligible(zone.sets(names[-1], record_type))
-        if not any(candidate.alias for candidate in candidates):
-            return tuple(names), candidates
+        candidates = eligible(zone.sets(names[-1], kind))
+        if {candidate.alias for candidate in candidates} <= _NO_ALIAS:
+            return Found(zone, names, candidates)
         if len(candidates) > 1 or (alias := candidates[0].alias) is None:
             return None
-        names.append(alias)
+        names = (*names, alias)
     return None
 
 
-def _addresses(
-    zone: ZoneImage, query: Query, names: tuple[str, ...], candidates: tuple[RecordSet, ...]
+def one(found: Found, asked: Asked, rng: random.Random) -> Prepared | None:
+    """Return one answer, by chance; None if it is not of the kinds that are put on the wire here."""
+    if not found.candidates:
+        return _negative(found, asked)
+    chosen = choose(found.candidates, rng)
+    if asked.type == dns.rdatatype.SOA:
+        return _soa(found, asked, chosen)
+    if asked.type not in DATA or not (parts := records(asked.type, chosen)):
+        return None
+    tail = parts[0] if len(parts) == 1 else b"".join(parts)
+    return Prepared(found.zone.name, found.names, _FLAGS, len(parts), 0, (tail,)) if _fits(asked, tail) else None
+
+
+def every(
+    zones: Mapping[str, ZoneImage], found: Found, asked: Asked, message: bytes, rng: random.Random
 ) -> Prepared | None:
-    """Return weighted addresses; None if some are none, if they are many, or not equally many in each record set."""
-    try:
-        parts = list(_records(candidates, query.type))
-    except (OSError, ValueError):
+    """Return all answers to a question about a name that is there; None if they are not for preparing.
+
+    Not prepared are weighted record sets that are not put on the wire here, or are not equally many records each, and
+    whatever is large. Nor are names that are not there, as there is no end of them.
+
+    Args:
+        zones: by name.
+        found: where the question leads.
+        asked: the question.
+        message: the query.
+        rng: not drawn from, as nothing is left to chance where there is one answer.
+    """
+    if not found.is_there:
         return None
-    count, *others = {len(records) for records in parts}
-    tails = tuple(map(b"".join, parts))
-    if others or not _fits(query, tails[0]):
+    if len(found.candidates) > 1:
+        return _weighted(found, asked)
+    return one(found, asked, rng) or _rendered(zones, found, asked, message, rng)
+
+
+def _weighted(found: Found, asked: Asked) -> Prepared | None:
+    if (tails := one_each(asked.type, found.candidates)) is not None:
+        count, largest = 1, tails[0]
+    elif asked.type in DATA:
+        parts = [records(asked.type, candidate) or [] for candidate in found.candidates]
+        tails = [b"".join(some) for some in parts]
+        count, *others = {len(some) for some in parts}
+        if not count or others:
+            return None
+        largest = max(tails, key=len)
+    else:
         return None
-    weights = tuple(candidate.weight or 0 for candidate in candidates)
-    if not any(weights):  # as for the only one, which may have no weight
-        weights = (1,) * len(candidates)
-    flags = int(dns.flags.QR | dns.flags.AA)
-    return Prepared(zone.name, names, False, flags, count, 0, tails, weights)  # noqa: FBT003 (fields, in order)
+    if not _fits(asked, largest):
+        return None
+    weights = [candidate.weight or 0 for candidate in found.candidates]
+    if divisor := gcd(*weights):
+        weights = [weight // divisor for weight in weights] if divisor > 1 else weights
+    else:  # no weight at all means equal chances
+        weights = [1] * len(tails)
+    return Prepared(found.zone.name, found.names, _FLAGS, count, 0, tuple(tails), tuple(weights))
 
 
-def _records(candidates: tuple[RecordSet, ...], kind: int) -> Iterator[list[bytes]]:
-    """Yield each record set's addresses on the wire, each once. Raises: OSError or ValueError if one is none."""
-    family, size = _FAMILIES[dns.rdatatype.RdataType(kind)]
-    owner = _OWNER + kind.to_bytes(2) + _CLASS_IN
-    heads = {ttl: owner + min(MAX_TTL, max(0, ttl or 0)).to_bytes(4) + size for ttl in {c.ttl for c in candidates}}
-    for candidate in candidates:
-        head = heads[candidate.ttl]
-        yield [head + address for address in {inet_pton(family, value): None for value in candidate.values}]
+def _negative(found: Found, asked: Asked) -> Prepared | None:
+    """Return NODATA or NXDOMAIN with the SOA. Source: RFC 2308 section 3."""
+    zone = found.zone
+    if (soa := zone.soa) is None:
+        return None
+    if (record := soa_record(zone.name, soa, zone.serial, asked.name, negative=True)) is None:
+        return None
+    rcode = dns.rcode.NOERROR if found.is_there else dns.rcode.NXDOMAIN
+    empty = None if rcode else (zone.name, counted_type(asked.type))
+    return Prepared(zone.name, found.names, _FLAGS | rcode, 0, 1, (record,), by_serial=True, empty=empty)
 
 
-def _rendered(zone: ZoneImage, query: Query, names: tuple[str, ...], sent: Reply) -> Prepared | None:
-    """Return an answer that was rendered whole; None for failures, and for what is large."""
-    tail = sent.wire[HEADER_SIZE + question_size(query) :]
-    if sent.rcode != dns.rcode.NOERROR or not tail or not _fits(query, tail):
+def _soa(found: Found, asked: Asked, soa: RecordSet) -> Prepared | None:
+    zone = found.zone
+    if found.names != (zone.name,):
+        return None
+    if (record := soa_record(zone.name, soa, zone.serial, asked.name, negative=False)) is None:
+        return None
+    return Prepared(zone.name, found.names, _FLAGS, 1, 0, (record,), by_serial=True)
+
+
+def _rendered(
+    zones: Mapping[str, ZoneImage], found: Found, asked: Asked, message: bytes, rng: random.Random
+) -> Prepared | None:
+    """Return an answer that others put on the wire; None for failures, and for what is large."""
+    query = parse(message)
+    assert isinstance(query, Query), "what is of the usual kind can be read"
+    plain = query._replace(recursion_desired=False, edns=None)
+    sent = render(plain, respond(zones, plain, rng), Transport.UDP, recursive=False)
+    tail = sent.wire[HEADER_SIZE + asked.size :]
+    if sent.rcode != dns.rcode.NOERROR or not tail or not _fits(asked, tail):
         return None
     flags, answers, authorities = (int.from_bytes(sent.wire[at : at + 2]) for at in (2, 6, 8))
-    by_serial = authorities > 0 or query.type == dns.rdatatype.SOA
-    return Prepared(zone.name, names, by_serial, flags, answers, authorities, (tail,), (1,), sent.empty)
+    by_serial = authorities > 0 or asked.type == dns.rdatatype.SOA
+    return Prepared(
+        found.zone.name, found.names, flags, answers, authorities, (tail,), by_serial=by_serial, empty=sent.empty
+    )
 
 
-def _fits(query: Query, tail: bytes) -> bool:
-    """Say whether a tail makes an answer that any asker can take, with an OPT record or without."""
-    return HEADER_SIZE + question_size(query) + len(tail) + OPT_SIZE <= UDP_PAYLOAD_WITHOUT_EDNS
+def _zone_of(zones: Mapping[str, ZoneImage], name: str, awaited: Collection[str]) -> ZoneImage | None:
+    """Return the zone with the longest name that a name lies in, None if it lies in none, or in one that is awaited."""
+    while name:
+        if (zone := zones.get(name)) is not None:
+            return zone
+        if name in awaited:
+            return None
+        name = name.partition(".")[2]
+    return None
 
 
-def question_size(query: Query) -> int:
-    """Return the bytes of a question: name, type and class."""
-    return sum(1 + len(label) for label in query.qname.labels) + _QUESTION_TAIL
+def _fits(asked: Asked, tail: bytes) -> bool:
+    """Say whether some records make an answer that any asker can take, with an OPT record or without."""
+    return HEADER_SIZE + asked.size + len(tail) + OPT_SIZE <= UDP_PAYLOAD_WITHOUT_EDNS

@@ -17,7 +17,7 @@ from fencepost.records import RecordSet
 from fencepost.stores import Actor, Commit
 from resolver import hot as hot_module
 from resolver.answer import reply
-from resolver.hot import HotTable
+from resolver.hot import Hot, HotTable, Outcome
 from resolver.message import Transport
 from resolver.mmsg import gathered
 from resolver.zone import ZoneImage
@@ -90,13 +90,35 @@ changes = st.builds(
 commits = st.lists(changes, min_size=1, max_size=4)
 
 
+def find(table: HotTable, wire: bytes) -> Hot | None:
+    """Return what is prepared for a query when it was asked twice, None if nothing is."""
+    table.reply(wire)
+    table.reply(wire)
+    return table.known(wire)
+
+
 def prepared_answer(table: HotTable, wire: bytes, rng: random.Random) -> bytes | None:
-    """Return the bytes that would be sent for a query, None if they are not prepared."""
-    hot = table.prepared(wire[2:]) or table.find(wire)
-    if hot is None:
+    """Return the bytes that would be sent for a query that is found by its bytes, None if it is not."""
+    if (hot := table.prepared(wire[2:])) is None:
         return None
     tail = hot.tails[int(rng.random() * hot.total)]
     return wire[:2] + gathered([hot.head]) + wire[12 : 12 + hot.size] + gathered([tail, hot.opt])
+
+
+def assert_answered_as_by_the_slow_path(
+    table: HotTable, zones: dict[str, ZoneImage], chance: random.Random, wire: bytes, seed: int
+) -> bool:
+    """Ask once in each way; whatever is answered must be the slow path's bytes for the same draw. Say whether any was.
+
+    `chance` is the table's.
+    """
+    expected = reply(zones, wire, Transport.UDP, random.Random(seed))
+    chance.seed(seed)
+    answers = [table.reply(wire), prepared_answer(table, wire, random.Random(seed))]
+
+    for answer in answers:
+        assert answer is None or (expected is not None and answer == expected.wire)
+    return answers[0] is not None
 
 
 def commit_of(image: ZoneImage, change_list: list[Change]) -> Commit:
@@ -118,39 +140,30 @@ def table(image) -> HotTable:
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.one_of(queries(), queries(), commits), min_size=1, max_size=30), st.integers(0, 999))
-def test_prepared_answers_are_byte_for_byte_those_of_the_slow_path(steps, seed: int) -> None:
+def test_answers_are_byte_for_byte_those_of_the_slow_path(steps, seed: int) -> None:
     """Whatever is asked in whatever shape, between whatever commits: the same bytes for the same draw."""
-    zones = {ZONE: ZoneImage(ZONE, 7, (*BASE, *POOL))}
-    table = HotTable(zones, random.Random(1))
+    zones, chance = {ZONE: ZoneImage(ZONE, 7, (*BASE, *POOL))}, random.Random()
+    table = HotTable(zones, chance)
 
     for number, step in enumerate(steps):
         if isinstance(step, list):
             moved_on(zones, table, step)
             continue
-        for _ in range(2):  # prepared now, and found by its bytes the second time
-            found = prepared_answer(table, step, random.Random(seed + number))
-
-            if found is not None:
-                expected = reply(zones, step, Transport.UDP, random.Random(seed + number))
-                assert expected is not None
-                assert found == expected.wire
+        for _ in range(3):  # alone, prepared now, and found by its bytes the third time
+            assert_answered_as_by_the_slow_path(table, zones, chance, step, seed + number)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_name_type_and_usual_shape_is_answered_as_by_the_slow_path(name: str) -> None:
     """What chance may leave out above: each name with each type, with every bit of a shape set and unset."""
-    zones = {ZONE: ZoneImage(ZONE, 2**32 + 7, (*BASE, *POOL))}
-    table = HotTable(zones, random.Random(1))
+    zones, chance = {ZONE: ZoneImage(ZONE, 2**32 + 7, (*BASE, *POOL))}, random.Random()
+    table = HotTable(zones, chance)
     shapes = ({}, {"flags": 0}, {"use_edns": 0}, {"use_edns": 0, "want_dnssec": True, "payload": 512}, {"use_edns": 1})
 
     for spelling, record_type, klass, shape in product((name, name.upper()), TYPES, ("IN", "ANY", "CH"), shapes):
         query = dns.message.make_query(spelling, record_type, klass, **shape).to_wire()
         for seed in range(1 if shape or klass != "IN" else 25):
-            found = prepared_answer(table, query, random.Random(seed))
-
-            expected = reply(zones, query, Transport.UDP, random.Random(seed))
-            assert expected is not None
-            assert found in (None, expected.wire)
+            assert_answered_as_by_the_slow_path(table, zones, chance, query, seed)
 
 
 @pytest.mark.parametrize(
@@ -174,22 +187,88 @@ def test_query_of_a_usual_shape_is_prepared(table, name: str, record_type: str, 
     """What customers and operators ask is answered without the slow path, an emptied endpoint as well."""
     query = dns.message.make_query(name, record_type, **shape).to_wire()
 
-    first, second = table.prepared(query[2:]), table.find(query)
+    first, second = table.reply(query), table.reply(query)
 
-    assert first is None
+    assert first is not None
     assert second is not None
-    assert table.prepared(query[2:]) == second
+    assert table.prepared(query[2:]) is not None
 
 
 @pytest.mark.parametrize(
     ("name", "record_type"),
-    [("example.com.", "A"), (ZONE, "ANY"), (ZONE, "AXFR"), (f"www.{ZONE}", "A"), (f"nothing.{ZONE}", "A")],
+    [("example.com.", "A"), (ZONE, "ANY"), (ZONE, "AXFR"), (f"www.{ZONE}", "A"), (f"no.ns1.{ZONE}", "A"), (".", "A")],
 )
 def test_query_of_another_kind_is_left_to_the_slow_path(image, name: str, record_type: str) -> None:
-    """Refusals, ANY, CNAMEs and names that are not there, of which there is no end, are not for preparing."""
+    """Refusals, ANY, CNAMEs, and what is compressed in another way, are not made here."""
     table = HotTable({ZONE: image(RecordSet(f"www.{ZONE}", "CNAME", 60, (ZONE,)))}, random.Random(1))
 
-    assert table.find(dns.message.make_query(name, record_type).to_wire()) is None
+    query = dns.message.make_query(name, record_type).to_wire()
+
+    assert [table.reply(query) for _ in range(3)] == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("name", "record_type", "rcode"),
+    [
+        (f"_tree.{TREES[1]}", "TXT", dns.rcode.NXDOMAIN),
+        (f"a.b.c.{ZONE}", "TYPE65280", dns.rcode.NXDOMAIN),
+        (f"_tree.{TREES[0]}", "TXT", dns.rcode.NOERROR),
+        (f"_generation.{ZONE}", "TXT", dns.rcode.NOERROR),
+        (TREES[0], "A", dns.rcode.NOERROR),
+        (ZONE, "AAAA", dns.rcode.NOERROR),
+        (ZONE, "SOA", dns.rcode.NOERROR),
+    ],
+)
+@pytest.mark.parametrize("shape", [{}, {"use_edns": 0, "options": [dns.edns.GenericOption(10, b"12345678")]}])
+def test_what_enactors_and_customers_ask_is_answered_at_the_first_question(
+    image, name: str, record_type: str, rcode: int, shape
+) -> None:
+    """Without the slow path, and as it would answer: a tree is asked for once, its manifest before it is there."""
+    zones, chance = {ZONE: image()}, random.Random()
+    table = HotTable(zones, chance)
+
+    for spelling in (name, name.upper()):
+        query = dns.message.make_query(spelling, record_type, **shape).to_wire()
+        for seed in range(20):
+            assert assert_answered_as_by_the_slow_path(table, zones, chance, query, seed)
+    empty = (ZONE, "AAAA") if record_type == "AAAA" else None
+    assert table.take_counts()[Outcome(dns.rcode.Rcode(rcode), empty)] >= 40
+
+
+def test_tree_is_prepared_when_it_is_asked_for_again(table) -> None:
+    """Who looks at a tree before it goes live asks once: a hundred answers are not made for that."""
+    query = dns.message.make_query(TREES[0], "A").to_wire()
+
+    table.reply(query)
+    assert not table._ready
+
+    table.reply(query)
+    assert table.prepared(query[2:]) is not None
+
+
+def test_popular_name_is_prepared_at_the_first_question_after_a_flip(image) -> None:
+    """It was asked for before the commit, so it will be again."""
+    zones = {ZONE: image(leaf(TREES[1], 77, 1), leaf(TREES[1], 78, 1))}
+    table = HotTable(zones, random.Random(1))
+    query = dns.message.make_query(ZONE, "A").to_wire()
+    find(table, query)
+
+    moved_on(zones, table, [upsert(records.alias(ZONE, "A", TREES[1]))])
+    assert table.prepared(query[2:]) is None
+    table.reply(query)
+
+    assert table.prepared(query[2:]) is not None
+
+
+def test_zone_that_is_awaited_is_not_answered_by_the_one_around_it(image) -> None:
+    """Its names are not missing: nobody knows yet."""
+    inner = f"s3.{ZONE}"
+    table = HotTable({ZONE: image()}, random.Random(1), awaited=(ZONE, inner))
+
+    inside, outside = (dns.message.make_query(name, "A").to_wire() for name in (f"x.{inner}", f"x.s4.{ZONE}"))
+
+    assert table.reply(inside) is None
+    assert table.reply(outside) is not None
 
 
 def test_query_in_another_case_needs_no_entry_of_its_own(table) -> None:
@@ -199,7 +278,7 @@ def test_query_in_another_case_needs_no_entry_of_its_own(table) -> None:
         name = "".join(chance.choice((c.lower(), c.upper())) for c in ZONE)
         query = dns.message.make_query(name, "A").to_wire()
 
-        answer = prepared_answer(table, query, chance)
+        answer = table.reply(query)
 
         assert answer is not None
         assert answer[12 : len(query)] == query[12:]
@@ -211,8 +290,8 @@ def test_commit_elsewhere_leaves_prepared_answers_alone(image) -> None:
     zones = {ZONE: image()}
     table = HotTable(zones, random.Random(1))
     root, soa = (dns.message.make_query(ZONE, kind, id=1).to_wire() for kind in ("A", "SOA"))
-    before = table.find(root)
-    table.find(soa)
+    before = find(table, root)
+    find(table, soa)
 
     moved_on(zones, table, [create(records.txt(f"_lock.{ZONE}", "x 1")), create(leaf(TREES[1], 1, 10))])
 
@@ -226,13 +305,13 @@ def test_commit_to_a_name_on_the_way_drops_the_answer(image, name: str) -> None:
     zones = {ZONE: image(leaf(TREES[1], 77, 1))}
     table = HotTable(zones, random.Random(1))
     query = dns.message.make_query(ZONE, "A").to_wire()
-    table.find(query)
+    find(table, query)
     change = {ZONE: upsert(records.alias(ZONE, "A", TREES[1])), TREES[0]: create(leaf(TREES[0], 88, 10**6))}[name]
 
     moved_on(zones, table, [change])
 
     assert table.prepared(query[2:]) is None
-    answer = prepared_answer(table, query, random.Random(3))
+    answer = table.reply(query)
     assert answer is not None
     assert answer[-4:] == socket.inet_aton("127.1.0.77" if name == ZONE else "127.1.0.88")
 
@@ -243,54 +322,57 @@ def test_zone_read_whole_drops_its_answers_and_those_of_the_zones_around_it(imag
     zones = {ZONE: image(records.txt(f"s3.{ZONE}", "x")), "other.test.": other}
     table = HotTable(zones, random.Random(1))
     inside, outside = (dns.message.make_query(name, "SOA").to_wire() for name in (f"s3.{ZONE}", "other.test."))
-    table.find(inside)
-    table.find(outside)
+    find(table, inside)
+    find(table, outside)
 
     zones[f"s3.{ZONE}"] = ZoneImage(f"s3.{ZONE}", 5, [records.soa(f"s3.{ZONE}", ttl=9, minimum=9)])
     table.changed(f"s3.{ZONE}", zones[f"s3.{ZONE}"], ())
 
     assert table.prepared(inside[2:]) is None
     assert table.prepared(outside[2:]) is not None
-    answer = prepared_answer(table, inside, random.Random(1))
+    answer = table.reply(inside)
     assert answer is not None
     assert len(dns.message.from_wire(answer).answer) == 1
 
 
 def test_options_need_no_entry_of_their_own(table) -> None:
     """Cookies differ in every query (RFC 7873): they are found by what is usual, and leave nothing behind."""
-    table.find(dns.message.make_query(ZONE, "A", use_edns=0).to_wire())
+    find(table, dns.message.make_query(ZONE, "A", use_edns=0).to_wire())
     for number in range(100):
         cookie = dns.edns.GenericOption(10, number.to_bytes(8))
         query = dns.message.make_query(ZONE, "A", use_edns=0, options=[cookie]).to_wire()
 
         assert table.prepared(query[2:]) is None
         assert table.known(query) is not None
-        assert table.find(query) is table.known(query)
+        assert find(table, query) is table.known(query)
     assert len(table._queries) == 1
 
 
 @pytest.mark.parametrize("broken", [-2, -1, 1], ids=["shorter", "cut", "longer"])
 def test_options_that_are_none_are_left_to_the_slow_path(table, broken: int) -> None:
     """A malformed OPT record must not pass for one without options."""
-    table.find(dns.message.make_query(ZONE, "A", use_edns=0).to_wire())
+    find(table, dns.message.make_query(ZONE, "A", use_edns=0).to_wire())
     cookie = dns.edns.GenericOption(10, b"12345678")
     query = bytearray(dns.message.make_query(ZONE, "A", use_edns=0, options=[cookie]).to_wire())
     query[-9] += broken  # the option's size, or with the OPT record's own a size beyond the message
     query[-13] += max(0, broken)
 
     assert table.known(bytes(query)) is None
-    assert table.find(bytes(query)) is None
+    assert find(table, bytes(query)) is None
 
 
-def test_large_query_is_answered_and_not_kept(table) -> None:
+def test_large_query_is_answered_and_not_kept(image) -> None:
     """Padding (RFC 7830) makes a query as large as it likes; its answer is that of any other."""
     padding = dns.edns.GenericOption(12, bytes(3000))
     padded = dns.message.make_query(ZONE, "A", use_edns=0, options=[padding])
 
-    found = table.find(padded.to_wire(max_size=4096))
+    wire, chance = padded.to_wire(max_size=4096), random.Random()
+    table = HotTable(zones := {ZONE: image()}, chance)
 
-    assert found is not None
-    assert found == table.find(dns.message.make_query(ZONE, "A", use_edns=0).to_wire())
+    for seed in range(3):
+        assert assert_answered_as_by_the_slow_path(table, zones, chance, wire, seed)
+
+    assert table._ready
     assert all(len(query) < 300 for query in table._queries)
 
 
@@ -299,8 +381,8 @@ def test_shapes_of_one_name_make_room_for_each_other(table) -> None:
     sizes = range(512, 612)
     queries = [dns.message.make_query(ZONE, "A", use_edns=0, payload=size).to_wire() for size in sizes]
 
-    for query in queries:
-        assert table.find(query) is not None
+    for query in (queries[0], *queries):
+        assert table.reply(query) is not None
 
     assert set(table._queries) == {query[2:] for query in queries[-hot_module.MAX_SHAPES :]}
     assert len(table._ready) == 1
@@ -309,23 +391,23 @@ def test_shapes_of_one_name_make_room_for_each_other(table) -> None:
 def test_names_that_are_not_there_are_not_kept(table) -> None:
     """Strangers with endless names throw out nothing."""
     root = dns.message.make_query(ZONE, "A").to_wire()
-    before = table.find(root)
+    before = find(table, root)
 
     for number in range(1000):
-        assert table.find(dns.message.make_query(f"no-{number}.{ZONE}", "A").to_wire()) is None
+        assert find(table, dns.message.make_query(f"no-{number}.{ZONE}", "A").to_wire()) is None
 
     assert table.prepared(root[2:]) is before
-    assert len(table._queries) == 1
+    assert len(table._queries) == len(table._asked) == 1
 
 
 def test_empty_answers_make_room_for_each_other_alone(table, monkeypatch) -> None:
     """65,536 types of one name, all without records: answers with records stay."""
     monkeypatch.setattr(hot_module, "MAX_EMPTY", 50)
     root = dns.message.make_query(ZONE, "A").to_wire()
-    before = table.find(root)
+    before = find(table, root)
 
     for number in range(300, 500):
-        assert table.find(dns.message.make_query(ZONE, f"TYPE{number}").to_wire()) is not None
+        assert find(table, dns.message.make_query(ZONE, f"TYPE{number}").to_wire()) is not None
 
     assert table.prepared(root[2:]) is before
     assert len(table._empty) <= 50
@@ -341,10 +423,11 @@ def test_full_table_drops_a_few_of_its_oldest(image, monkeypatch) -> None:
     queries = [dns.message.make_query(name, "TXT").to_wire() for name in names]
 
     for query in queries:
-        assert table.find(query) is not None
+        assert find(table, query) is not None
 
     known = [table.prepared(query[2:]) is not None for query in queries]
     assert known == [False] * hot_module.ROOM + [True] * (51 - hot_module.ROOM)
+    assert len(table._asked) == 51 - hot_module.ROOM
 
 
 @pytest.mark.parametrize(
@@ -356,7 +439,7 @@ def test_prepared_answers_follow_the_weights(image, weights) -> None:
     """50,000 draws: chi-square below its 0.999 quantile. Seed: 145."""
     leaves = [leaf(TREES[1], number, weight) for number, weight in enumerate(weights)]
     table = HotTable({ZONE: image(*leaves)}, random.Random(1))
-    hot, chance = table.find(dns.message.make_query(TREES[1], "A").to_wire()), random.Random(145)
+    hot, chance = find(table, dns.message.make_query(TREES[1], "A").to_wire()), random.Random(145)
     assert hot is not None
 
     drawn = Counter(hot.tails[int(chance.random() * hot.total)] for _ in range(50_000))

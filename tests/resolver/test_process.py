@@ -107,6 +107,7 @@ async def test_process_becomes_ready_answers_and_stops_in_order(redis_url, start
 
     await make_zones(store)
     await running.until("/readyz", lambda status, _: status == 200)
+    await running.until("/state", lambda _, text: '"addresses":{"A":1}' in text)  # ready is who has read the zones
     assert (await running.ask(0)).answer[0][0].address == "127.1.1.1"
     assert (await running.ask(1)).answer[0][0].address == "127.1.1.1"
     await running.ask(1)
