@@ -14,6 +14,7 @@ from fencepost.feed import FeedPage, Since, ZoneFeed
 from fencepost.names import generation_of, lock_name
 from fencepost.network import LinkSpec
 from fencepost.records import RecordKey
+from fencepost.slices import Slices
 from fencepost.stores import Commit
 from resolver.rounds import Rounds
 from resolver.track import AT_ONCE, Track, assemble, cost, visible_after_s
@@ -24,6 +25,8 @@ LOADERS: Final = 4
 ZONES_AT_ONCE: Final = 8
 COMMITS_AT_ONCE: Final = 32
 """How many zones' histories are read by one call, and how much of each."""
+TAKEN_AT_ONCE: Final = 16
+"""How many commits are put in line for their time before others have their turn, or those of one zone: 0.1 ms."""
 WAIT_TO_LOAD_S: Final = 0.2
 """How long to wait for hints while some zone must be read whole."""
 BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -216,8 +219,10 @@ class Follower:
         while self._to_read:
             some = tuple(self._to_read)[:ZONES_AT_ONCE]
             heads = {zone: head.serial for zone in some if (head := self._tracks[zone].head) is not None}
+            slices = Slices(TAKEN_AT_ONCE)
             for zone, since in (await self._feed.since(heads, COMMITS_AT_ONCE)).items():
                 self._take(self._tracks[zone], since)
+                await slices.spend(len(since.commits))
                 if len(since.commits) < COMMITS_AT_ONCE or zone in self._to_load:
                     del self._to_read[zone]
             await asyncio.sleep(0)
