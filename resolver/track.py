@@ -8,8 +8,8 @@ from fencepost.feed import FeedPage, Since
 from fencepost.stores import Commit, Position
 from resolver.zone import ZoneImage, image_of
 
-AT_ONCE: Final = 300
-"""How much is applied in one go, in changes, about 0.1 ms; a larger commit is one all the same."""
+AT_ONCE: Final = 200
+"""How much is applied in one go, in changes: less than 0.1 ms; a larger commit is one all the same."""
 COMMIT_COST: Final = 100
 """What a commit costs besides its changes, as so many of them: answers of it are dropped, and it is told."""
 
