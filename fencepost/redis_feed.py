@@ -5,14 +5,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from redis.asyncio import Redis
-from redis.asyncio.client import PubSub
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as NoAnswer
 
 from fencepost.errors import NoSuchHostedZone, StoreUnavailable
 from fencepost.feed import FeedPage, Since
 from fencepost.names import order_key
 from fencepost.records import RecordKey
-from fencepost.redis_client import ANSWER_TIMEOUT_S, Scripts, reading
+from fencepost.redis_client import ANSWER_TIMEOUT_S, Argument, Scripts, reading
 from fencepost.redis_entries import commit_of, record_sets_of, serial_of
+from fencepost.redis_link import RedisLink
+from fencepost.slices import Slices
 from fencepost.stores import Commit, Position
 
 CHANNEL: Final = "zone-commits"
@@ -21,12 +24,12 @@ PAGE: Final = 1000
 """Record sets on a page: about 1 ms of the server's time."""
 PING_AFTER_S: Final = 2.0
 """A connection without hints is asked for a sign of life after this long: silence may be a cut wire."""
-CHANGES_AT_ONCE: Final = 300
-"""How many changes are decoded, about 0.15 ms, before others have their turn."""
-HINTS_AT_ONCE: Final = 20
-"""How many hints are read before others have their turn."""
-MAX_HINTS: Final = 1000
-"""How many hints one call returns at most; those behind them wait."""
+DECODED_AT_ONCE: Final = 400
+"""How much is decoded before others have their turn, in changes: about 0.1 ms."""
+COMMIT_COST: Final = 20
+"""What it costs to decode a commit without its changes, as so many of them."""
+MAX_HINTS: Final = 100
+"""How many hints one call returns at most, about 0.05 ms; those behind them wait."""
 MAX_DIGITS: Final = 15
 """Digits of the largest serial that is believed: anybody can publish anything, and `int` refuses thousands of them."""
 
@@ -36,7 +39,9 @@ class RedisZoneFeed:
 
     def __init__(self, client: Redis) -> None:
         self._client, self._scripts = client, Scripts(client)
-        self._listening: PubSub | None = None
+        self._asking: RedisLink | None = None
+        self._listening: RedisLink | None = None
+        self._turn = asyncio.Lock()
         self._heard_s = self._pinged_s = 0.0
 
     async def page(self, zone: str, start: RecordKey | None = None) -> FeedPage:
@@ -52,25 +57,19 @@ class RedisZoneFeed:
 
     async def heads(self, zones: Sequence[str]) -> Mapping[str, Position]:
         """Read the zones' heads; see `ZoneFeed.heads`."""
-        with reading():
-            async with self._client.pipeline(transaction=False) as pipeline:
-                for zone in zones:
-                    pipeline.hmget(f"{{{zone}}}:meta", ["serial", "at_us"])
-                replies: Any = await pipeline.execute()
+        replies = await self._ask([("HMGET", f"{{{zone}}}:meta", "serial", "at_us") for zone in zones])
         found = zip(zones, replies, strict=True)
         return {zone: Position(int(serial), int(at_us or 0)) for zone, (serial, at_us) in found if serial}
 
     async def since(self, serials: Mapping[str, int], limit: int = 100) -> Mapping[str, Since]:
         """Read histories; see `ZoneFeed.since`."""
-        with reading():
-            async with self._client.pipeline(transaction=False) as pipeline:
-                for zone, serial in serials.items():
-                    pipeline.xrange(f"{{{zone}}}:stream", f"{serial}-0", "+", count=limit + 1)
-                replies: Any = await pipeline.execute()
-        return {
-            zone: await _since(zone, serial, entries)
-            for (zone, serial), entries in zip(serials.items(), replies, strict=True)
-        }
+        count = limit + 1
+        commands: list[tuple[Argument, ...]] = [
+            ("XRANGE", f"{{{zone}}}:stream", f"{serial}-0", "+", "COUNT", count) for zone, serial in serials.items()
+        ]
+        found = zip(serials.items(), await self._ask(commands), strict=True)
+        slices = Slices(DECODED_AT_ONCE)
+        return {zone: await _since(zone, serial, entries, slices) for (zone, serial), entries in found}
 
     async def hints(self, wait_s: float) -> Mapping[str, int] | None:
         """Listen for hints; see `ZoneFeed.hints`."""
@@ -88,41 +87,55 @@ class RedisZoneFeed:
     async def close(self) -> None:
         """Close the client."""
         await self._stop_listening()
+        await self._stop_asking()
         await self._client.aclose()
 
+    async def _ask(self, commands: Sequence[tuple[Argument, ...]]) -> list[Any]:
+        """Send some commands together, and return their replies. Raises: StoreUnavailable."""
+        if not commands:
+            return []
+        with reading():
+            async with self._turn:
+                try:
+                    return await self._asked(commands)
+                except BaseException:
+                    # What is still to come must not be taken for the answers to others.
+                    await self._stop_asking()
+                    raise
+
+    async def _asked(self, commands: Sequence[tuple[Argument, ...]]) -> list[Any]:
+        if self._asking is None or self._asking.lost is not None:
+            await self._stop_asking()
+            self._asking = await RedisLink.open(self._client)
+        self._asking.send(commands)
+        return checked(await self._asking.replies(ANSWER_TIMEOUT_S, len(commands)), len(commands))
+
+    async def _stop_asking(self) -> None:
+        link, self._asking = self._asking, None
+        if link is not None:
+            await link.close()
+
     async def _listen(self) -> None:
-        self._listening = self._client.pubsub()
-        await self._listening.subscribe(CHANNEL)
-        if (message := await self._listening.get_message(timeout=ANSWER_TIMEOUT_S)) is None:
-            raise StoreUnavailable("the store does not answer to SUBSCRIBE")
-        assert message["type"] == "subscribe", message
+        self._listening = await RedisLink.open(self._client)
+        self._listening.send([("SUBSCRIBE", CHANNEL)])
+        (reply,) = checked(await self._listening.replies(ANSWER_TIMEOUT_S, most=1), 1)
+        assert reply[0] == b"subscribe", reply
         self._heard_s = self._pinged_s = asyncio.get_running_loop().time()
 
     async def _stop_listening(self) -> None:
-        pubsub, self._listening = self._listening, None
-        if pubsub is not None:
-            await pubsub.aclose()  # type: ignore[no-untyped-call]  # redis-py has left it out
+        link, self._listening = self._listening, None
+        if link is not None:
+            await link.close()
 
-    async def _hear(self, pubsub: PubSub, wait_s: float) -> dict[str, int]:
-        heard: dict[str, int] = {}
-        message = await pubsub.get_message(timeout=min(wait_s, PING_AFTER_S))
-        if message is None:
-            await self._ask_for_life(pubsub)
-        else:
+    async def _hear(self, link: RedisLink, wait_s: float) -> dict[str, int]:
+        replies = checked(await link.replies(min(wait_s, PING_AFTER_S), most=MAX_HINTS))
+        if replies:
             self._heard_s = asyncio.get_running_loop().time()
-        for count in range(1, MAX_HINTS):
-            if message is None:
-                break
-            if message["type"] == "message":
-                zone, _, serial = message["data"].decode(errors="replace").rpartition(" ")
-                if len(serial) <= MAX_DIGITS and serial.isascii() and serial.isdecimal():
-                    heard[zone] = int(serial)
-            if count % HINTS_AT_ONCE == 0:
-                await asyncio.sleep(0)
-            message = await pubsub.get_message(timeout=0)
-        return heard
+        else:
+            self._ask_for_life(link)
+        return dict(hint for reply in replies if (hint := hint_of(reply)) is not None)
 
-    async def _ask_for_life(self, pubsub: PubSub) -> None:
+    def _ask_for_life(self, link: RedisLink) -> None:
         """Ask a silent connection for an answer. Raises: StoreUnavailable if it has given none for too long."""
         now_s = asyncio.get_running_loop().time()
         silent_s = now_s - self._heard_s
@@ -130,23 +143,43 @@ class RedisZoneFeed:
             raise StoreUnavailable(f"the connection that brings hints was silent for {silent_s:.1f} s")
         if silent_s > PING_AFTER_S and self._pinged_s <= self._heard_s:
             self._pinged_s = now_s
-            await pubsub.ping()
+            link.send([("PING",)])
 
 
-async def _since(zone: str, serial: int, entries: Sequence[tuple[bytes, Mapping[bytes, bytes]]]) -> Since:
+def checked(replies: list[Any], wanted: int = 0) -> list[Any]:
+    """Return replies if there are as many as wanted, and no error among them. Raises: RedisError."""
+    if len(replies) < wanted:
+        raise NoAnswer(f"no answer within {ANSWER_TIMEOUT_S:g} s")
+    for reply in replies:
+        if isinstance(reply, RedisError):
+            raise reply
+    return replies
+
+
+def hint_of(reply: Sequence[bytes]) -> tuple[str, int] | None:
+    """Return the zone and serial of a published message; None if it is another reply, or says something else."""
+    if reply[0] != b"message":
+        return None
+    zone, _, serial = reply[2].decode(errors="replace").rpartition(" ")
+    return (zone, int(serial)) if len(serial) <= MAX_DIGITS and serial.isascii() and serial.isdecimal() else None
+
+
+async def _since(zone: str, serial: int, entries: Sequence[tuple[bytes, Sequence[bytes]]], slices: Slices) -> Since:
     """Return what entries say; the one of the serial itself is large at times, and is not decoded."""
     if not entries:
         return Since(None, ())
     entry_id, fields = entries[0]
-    oldest = Position(serial_of(entry_id), int(fields[b"at_us"]))
+    oldest = Position(serial_of(entry_id), int(pairs(fields)[b"at_us"]))
     if oldest.serial != serial:
         return Since(oldest, ())
     commits: list[Commit] = []
-    changes = 0
-    for entry in entries[1:]:
-        commits.append(commit_of(zone, *entry))
-        changes += len(commits[-1].changes)
-        if changes >= CHANGES_AT_ONCE:
-            changes = 0
-            await asyncio.sleep(0)
+    for entry_id, fields in entries[1:]:
+        commits.append(commit_of(zone, entry_id, pairs(fields)))
+        await slices.spend(len(commits[-1].changes) + COMMIT_COST)
     return Since(oldest, tuple(commits))
+
+
+def pairs(fields: Sequence[bytes]) -> dict[bytes, bytes]:
+    """Return an entry's fields, which come one after the other, by name."""
+    every = iter(fields)
+    return dict(zip(every, every, strict=True))

@@ -11,12 +11,13 @@ from fencepost.clock import Clock, stream
 from fencepost.errors import NoSuchHostedZone, StoreError
 from fencepost.events import Events
 from fencepost.feed import FeedPage, Since, ZoneFeed
-from fencepost.names import lock_name
+from fencepost.names import generation_of, lock_name
 from fencepost.network import LinkSpec
 from fencepost.records import RecordKey
+from fencepost.slices import Slices
 from fencepost.stores import Commit
 from resolver.rounds import Rounds
-from resolver.track import CHANGES_AT_ONCE, Track, assemble, visible_after_s
+from resolver.track import AT_ONCE, Track, assemble, cost, visible_after_s
 from resolver.zone import ZoneImage
 
 LOADERS: Final = 4
@@ -24,6 +25,8 @@ LOADERS: Final = 4
 ZONES_AT_ONCE: Final = 8
 COMMITS_AT_ONCE: Final = 32
 """How many zones' histories are read by one call, and how much of each."""
+TAKEN_AT_ONCE: Final = 16
+"""How many commits are put in line for their time before others have their turn, or those of one zone: 0.1 ms."""
 WAIT_TO_LOAD_S: Final = 0.2
 """How long to wait for hints while some zone must be read whole."""
 BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -114,11 +117,11 @@ class Follower:
 
         Returns: in how many seconds there is more to make visible, None if nothing waits.
         """
-        now_s, left = self._clock.monotonic(), CHANGES_AT_ONCE
+        now_s, left = self._clock.monotonic(), AT_ONCE
         while self._due and self._due[0][0] <= now_s and left > 0:
             track = self._tracks[self._due[0][1]]
             released = track.release(now_s, left)
-            left -= sum(len(commit.changes) for commit in released)
+            left -= sum(map(cost, released))
             if not (track.pending and track.pending[0].due_s <= now_s):
                 heappop(self._due)
             if released and track.image is not None:
@@ -216,14 +219,17 @@ class Follower:
         while self._to_read:
             some = tuple(self._to_read)[:ZONES_AT_ONCE]
             heads = {zone: head.serial for zone in some if (head := self._tracks[zone].head) is not None}
+            slices = Slices(TAKEN_AT_ONCE)
             for zone, since in (await self._feed.since(heads, COMMITS_AT_ONCE)).items():
                 self._take(self._tracks[zone], since)
+                await slices.spend(len(since.commits))
                 if len(since.commits) < COMMITS_AT_ONCE or zone in self._to_load:
                     del self._to_read[zone]
-            self._queued.set()
             await asyncio.sleep(0)
-            while self.release() == 0:  # noqa: ASYNC110  -- nothing is waited for: others have their turn
+            while (wait_s := self.release()) == 0:  # noqa: ASYNC110  -- nothing is waited for: others have their turn
                 await asyncio.sleep(0)
+            if wait_s is not None:
+                self._queued.set()
 
     def _take(self, track: Track, since: Since) -> None:
         problem = track.check(since.oldest)
@@ -241,10 +247,8 @@ class Follower:
     def _show(self, zone: str, image: ZoneImage, commits: Sequence[Commit]) -> None:
         self.images[zone] = image
         self._changed(zone, image, commits)
-        # Commits that only move the lock are not told: they are many.
-        lock = lock_name(zone)
         for commit in commits:
-            if any(change.record_set.name != lock for change in commit.changes):
+            if is_told(commit):
                 self._events.emit(
                     "resolver.zone_updated", zone=zone, generation=commit.generation, serial=commit.serial
                 )
@@ -265,6 +269,20 @@ class Follower:
     def _tell_gap(self, zone: str, problem: str | None) -> None:
         if problem is not None:
             self._events.emit("resolver.gap_found", zone=zone, reason=problem)
+
+
+def is_told(commit: Commit) -> bool:
+    """Say whether a commit is news to people: not if it only moves the lock, builds a tree or cleans one.
+
+    Those are many, and whoever made them has told of them.
+    """
+    lock, seen = lock_name(commit.zone), ""
+    for change in commit.changes:
+        if (name := change.record_set.name) != seen:
+            seen = name
+            if name != lock and generation_of(name, commit.zone) is None:
+                return True
+    return False
 
 
 async def _all(work: Iterable[Awaitable[None]]) -> None:

@@ -10,6 +10,7 @@ section 4.3).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import repeat
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -29,28 +30,11 @@ _Node = dict[str, dict[str, RecordSet]]
 """One name: type -> set identifier -> record set."""
 
 
+_DELETE: Final = Action.DELETE
+"""By its own name: to look it up in the class costs as much as the rest of a change."""
+
 _shared: dict[Any, Any] = {}
 _share: Final = _shared.setdefault
-
-
-def compact(record_set: RecordSet) -> RecordSet:
-    """Return an equal record set that shares its parts with others, as each decoded text brings parts of its own.
-
-    The records of a tree have one name, and load balancers come again in many trees: what is left of a record set is a
-    fifth of its size.
-    """
-    if len(_shared) > MAX_SHARED:
-        _shared.clear()
-    name, kind, ttl, values, identifier, weight, alias = astuple(record_set)
-    return RecordSet(
-        _share(name, name),
-        _share(kind, kind),
-        ttl,
-        _share(values, values),
-        _share(identifier, identifier),
-        weight,
-        _share(alias, alias),
-    )
 
 
 class ZoneImage:
@@ -70,18 +54,13 @@ class ZoneImage:
         self.name, self.serial = name, serial
         self._names: dict[str, _Node] | None = {}
         self._at_or_below: dict[str, int] = {}
-        for record_set in record_sets:
-            self._put(record_set)
+        self._move(zip(repeat(Action.CREATE), record_sets))
 
     def apply(self, commit: Commit) -> "ZoneImage":
         """Return the image after the next commit; this one must not be used any more."""
         assert commit.zone == self.name, commit.zone
         assert commit.serial == self.serial + 1, f"{commit.serial} does not follow {self.serial}"
-        for change in commit.changes:
-            if change.action is Action.DELETE:
-                self._drop(change.record_set)
-            else:
-                self._put(change.record_set)
+        self._move(map(astuple, commit.changes))
         following = ZoneImage(self.name, commit.serial, ())
         following._names, self._names = self._names, None
         following._at_or_below = self._at_or_below
@@ -116,33 +95,54 @@ class ZoneImage:
         assert self._names is not None, "this image was used up"
         return self._names
 
-    def _put(self, record_set: RecordSet) -> None:
-        record_set = compact(record_set)
-        node = self._table.get(record_set.name)
-        if node is None:
-            node = self._table[record_set.name] = {}
-            for name in self._upwards(record_set.name):
-                self._at_or_below[name] = self._at_or_below.get(name, 0) + 1
-        sets = node.get(record_set.type)
-        if sets is None:
-            sets = node[record_set.type] = {}
-        sets[record_set.set_identifier or ""] = record_set
+    def _move(self, changes: Iterable[tuple[Any, ...]]) -> None:
+        """Carry out changes, each an action and a record set; what is deleted, a page may have shown as gone already.
 
-    def _drop(self, record_set: RecordSet) -> None:
-        node = self._table.get(record_set.name, {})
-        sets = node.get(record_set.type, {})
-        if sets.pop(record_set.set_identifier or "", None) is None:
-            return  # a page already showed the zone without it
-        if sets:
+        What is kept shares its parts with others, as each decoded text brings parts of its own: the records of a tree
+        have one name, and load balancers come again in many trees. So it is a fifth as large.
+        """
+        name = kind = ""
+        sets: dict[str, RecordSet] = {}
+        for action, record_set in changes:
+            its_name, its_kind, ttl, values, identifier, weight, alias = astuple(record_set)
+            if its_name != name or its_kind != kind:  # most are as the one before
+                self._leave(name, kind, sets)
+                name, kind = _share(its_name, its_name), _share(its_kind, its_kind)
+                sets = self._enter(name, kind)
+            if action is _DELETE:
+                sets.pop(identifier or "", None)
+            else:
+                values, identifier = _share(values, values), _share(identifier, identifier)
+                sets[identifier or ""] = RecordSet(name, kind, ttl, values, identifier, weight, _share(alias, alias))
+        self._leave(name, kind, sets)
+        if len(_shared) > MAX_SHARED:
+            _shared.clear()
+
+    def _enter(self, name: str, kind: str) -> dict[str, RecordSet]:
+        """Return the table of a name and type, to be changed; it is left by `_leave`."""
+        node = self._table.get(name)
+        if node is None:
+            node = self._table[name] = {}
+            for above in self._upwards(name):
+                self._at_or_below[above] = self._at_or_below.get(above, 0) + 1
+        sets = node.get(kind)
+        if sets is None:
+            sets = node[kind] = {}
+        return sets
+
+    def _leave(self, name: str, kind: str, sets: dict[str, RecordSet]) -> None:
+        """Keep no table, and no name, without record sets."""
+        if sets or not name:
             return
-        del node[record_set.type]
+        node = self._table[name]
+        del node[kind]
         if node:
             return
-        del self._table[record_set.name]
-        for name in self._upwards(record_set.name):
-            self._at_or_below[name] -= 1
-            if not self._at_or_below[name]:
-                del self._at_or_below[name]
+        del self._table[name]
+        for above in self._upwards(name):
+            self._at_or_below[above] -= 1
+            if not self._at_or_below[above]:
+                del self._at_or_below[above]
 
     def _upwards(self, name: str) -> Iterator[str]:
         """Yield a name and every name above it, up to the zone's own."""

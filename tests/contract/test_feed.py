@@ -9,7 +9,7 @@ from fencepost.errors import NoSuchHostedZone, StoreUnavailable
 from fencepost.feed import FeedPage, Since
 from fencepost.records import ns, soa, txt
 from fencepost.redis_client import open_client
-from fencepost.redis_feed import CHANNEL, RedisZoneFeed
+from fencepost.redis_feed import CHANNEL, MAX_HINTS, RedisZoneFeed
 from fencepost.redis_zones import RedisZoneStore
 from fencepost.stores import Actor, Position
 
@@ -109,6 +109,78 @@ async def test_since_a_serial_that_is_not_kept_has_no_commits(client, feed, chan
     found = await feed.since({ZONE: commits[0].serial})
     assert found == {ZONE: Since(position(commits[3]), ())}
     assert await feed.since({ZONE: 99, OTHER: 1}) == {ZONE: Since(None, ()), OTHER: Since(None, ())}
+
+
+async def test_calls_at_the_same_time_have_their_own_answers(zones, feed, change):
+    """A follower loads several zones side by side, over one connection."""
+    await zones.create_zone(OTHER, APEX)
+    first, second = [await change(upsert(txt(f"a.{ZONE}", text))) for text in "ab"]
+
+    found = await asyncio.gather(feed.heads([ZONE]), feed.since({ZONE: first.serial}), feed.heads([OTHER, ZONE]))
+
+    assert found[0] == {ZONE: position(second)}
+    assert found[1] == {ZONE: Since(position(first), (second,))}
+    assert found[2].keys() == {OTHER, ZONE}
+
+
+async def test_call_that_was_cancelled_leaves_no_answer_to_the_next_one(feed, change):
+    """Whenever a call is given up, what comes for it is not taken for the answer to another one."""
+    first, second = [await change(upsert(txt(f"a.{ZONE}", text))) for text in "ab"]
+
+    for steps in range(12):
+        given_up = asyncio.create_task(feed.heads([OTHER]))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait({given_up})
+
+        assert await feed.since({ZONE: first.serial}) == {ZONE: Since(position(first), (second,))}
+
+
+async def test_call_after_an_idle_connection_was_cut_connects_again(client, feed, change):
+    """A server that was started again meanwhile is no failure: nothing was asked of the lost connection."""
+    commit = await change(create(txt(f"a.{ZONE}", "t")))
+    (connection,) = await feed._ask([("CLIENT", "ID")])
+    await client.client_kill_filter(_id=str(connection))
+    while feed._asking.lost is None:  # noqa: ASYNC110  -- nothing tells of it but the connection itself
+        await asyncio.sleep(0.001)
+
+    assert await feed.heads([ZONE]) == {ZONE: position(commit)}
+
+
+async def test_call_that_is_not_answered_is_an_error_and_the_next_one_is_asked_anew(client, feed, change, monkeypatch):
+    """A wire that was cut while it was used: the answer is waited for only so long."""
+    commit = await change(create(txt(f"a.{ZONE}", "t")))
+    await feed.heads([ZONE])
+    with monkeypatch.context() as patch:
+        patch.setattr("fencepost.redis_feed.ANSWER_TIMEOUT_S", 0.1)
+        await client.client_pause(500, all=True)
+        with pytest.raises(StoreUnavailable, match="no answer"):
+            await feed.heads([ZONE])
+
+    assert await feed.heads([ZONE]) == {ZONE: position(commit)}
+
+
+async def test_call_that_the_server_refuses_is_an_error(client, feed, change):
+    """What is no history cannot be read as one."""
+    await client.set(f"{{{OTHER}}}:stream", "text")
+
+    with pytest.raises(StoreUnavailable, match="WRONGTYPE"):
+        await feed.since({ZONE: 1, OTHER: 1})
+    assert await feed.since({}) == {}
+
+
+async def test_hints_beyond_what_one_call_returns_come_with_the_next(client, feed):
+    """Each call is short, however much was said meanwhile, and nothing is lost."""
+    await feed.hints(0)
+    for n in range(2 * MAX_HINTS + 1):
+        await client.publish(CHANNEL, f"e{n}. 7")
+
+    heard = [await feed.hints(2)]
+    while sum(map(len, heard)) <= 2 * MAX_HINTS:
+        heard.append(await feed.hints(2))
+    assert max(map(len, heard)) <= MAX_HINTS
+    assert {zone: 7 for each in heard for zone in each} == {f"e{n}.": 7 for n in range(2 * MAX_HINTS + 1)}
 
 
 async def test_hints_name_every_zone_that_has_committed_since(zones, feed, change):

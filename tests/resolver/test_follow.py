@@ -11,12 +11,13 @@ import redis.asyncio
 
 from deploy.embedded import server_binary, server_command, server_url
 from fencepost import records
-from fencepost.batch import ChangeBatch, create, upsert
+from fencepost.batch import ChangeBatch, create, delete, upsert
 from fencepost.clock import Clock, SystemClock
 from fencepost.connect import open_zone_store
 from fencepost.errors import StoreError, StoreUnavailable
 from fencepost.events import EventBus, Recorder
 from fencepost.feed import ZoneFeed
+from fencepost.names import manifest_name, tree_name
 from fencepost.network import LinkSpec
 from fencepost.redis_client import open_client
 from fencepost.redis_feed import RedisZoneFeed
@@ -168,6 +169,25 @@ async def test_follower_lock_changes_are_not_told(redis_url, follow) -> None:
 
     assert followed.served("_lock") == "a 1"
     assert "resolver.zone_updated" not in followed.events.names()
+
+
+async def test_follower_trees_are_not_told_but_the_flip_is(redis_url, follow) -> None:
+    """Building and cleaning come with every plan, and the enactor tells of them; what is answered moves by the flip."""
+    followed = follow(redis_url)
+    await make_zone(followed.store)
+    await followed.follower.tick()
+    tree = manifest_name(ZONE, 7), records.address(tree_name(ZONE, 7), "A", "127.1.0.1", ttl=5)
+    build = (create(records.txt(f"_lock.{ZONE}", "a 1")), create(records.txt(tree[0], "1/1 0123abcd")), create(tree[1]))
+
+    built = await followed.store.change(ChangeBatch(ZONE, build, 7))
+    flipped = await followed.store.change(ChangeBatch(ZONE, (upsert(records.alias(ZONE, "A", tree[1].name)),), 7))
+    await followed.store.change(ChangeBatch(ZONE, (delete(records.txt(tree[0], "1/1 0123abcd")),), 7))
+    while followed.follower.images[ZONE].serial <= flipped.serial:
+        await followed.follower.tick()
+
+    told = [event for event in followed.events.events if event.name == "resolver.zone_updated"]
+    assert [(event.generation, event.fields["serial"]) for event in told] == [(7, flipped.serial)]
+    assert built.serial < flipped.serial
 
 
 async def test_follower_commit_is_visible_after_its_propagation_and_not_before(redis_url, follow, clock) -> None:
