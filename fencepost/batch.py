@@ -69,9 +69,9 @@ _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(Change)
 
 
-def encode_changes(changes: Sequence[Change]) -> list[bytes]:
-    """Return `["ACTION",text]` of each change, on one line, where text is the record set's canonical one."""
-    return _encoder.encode_lines(changes).split(b"\n")[:-1]
+def encode_changes(changes: Sequence[Change]) -> bytes:
+    """Return a line `["ACTION",text]` of each change, where text is the record set's canonical one."""
+    return _encoder.encode_lines(changes)
 
 
 def decode_changes(text: bytes) -> tuple[Change, ...]:

@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from fencepost.batch import ChangeBatch, encode_changes
+from fencepost.batch import Change, ChangeBatch, encode_changes
 from fencepost.names import frozen_name, order_key
 from fencepost.record_rules import static_failure
-from fencepost.records import RecordSet
 from fencepost.redis_client import Argument
 from fencepost.stores import Actor
 
-FIRST_TEXT: Final = 11
-CHANGE_WIDTH: Final = 2
-"""Where the first change's text is in the arguments, behind its key, and how many arguments each change has."""
+GENERATION: Final = 3
+COMMENT: Final = 4
+CHANGES: Final = 9
+"""Where these are in the arguments, for those who tell what a call was about."""
 
 Failures = Mapping[int, tuple[str, str]]
 """Changes that can never be valid: index -> (reason, what is malformed), see `static_failure`."""
@@ -44,35 +44,64 @@ def arguments(
     batch: ChangeBatch, failures: Failures, actor: Actor, *, processing_us: int, stream_limit: int, creating: bool
 ) -> list[Argument]:
     """Return ARGV of the script, as it says there."""
-    texts = encode_changes(batch.changes)
-    sets = [change.record_set for change in batch.changes]
-    keys = [record_set.order for record_set in sets]
+    changes = encode_changes(batch.changes)
+    keys = [change.record_set.order for change in batch.changes]
     for index in failures:
         keys[index] = ""
-    found: list[Argument] = [
+    runs, fields = _runs(batch.changes, keys, failures)
+    return [
         batch.zone,
-        order_key(frozen_name(batch.zone), "TXT", None),
         actor.name,
         int(actor.operator),
         "" if batch.generation is None else batch.generation,
         batch.comment,
         processing_us,
-        commits_kept(stream_limit, sum(map(len, texts))),
+        commits_kept(stream_limit, len(changes)),
         int(creating),
-        _notes(sets, failures),
+        runs,
+        changes,
+        len(fields),
+        *fields,
+        *keys,
+        order_key(frozen_name(batch.zone), "TXT", None),
     ]
-    found += [part for both in zip(keys, texts, strict=True) for part in both]
-    return found
 
 
-def _notes(sets: Sequence[RecordSet], failures: Failures) -> str:
-    notes = [f"{index} {reason} \n" for index, (reason, _) in failures.items()]
-    for index, record_set in enumerate(sets):
-        if record_set.alias is not None and index not in failures:
-            notes.append(f"{index}  {order_key(record_set.alias, record_set.type, '')[:-1]}\n")
-    return "".join(notes)
+def _runs(changes: Sequence[Change], keys: Sequence[str], failures: Failures) -> tuple[str, Sequence[str]]:
+    """Return the runs of a batch, and the fields of counts that the rules ask for; what both are, the script says."""
+    runs: list[tuple[str, int, str, str]] = []
+    lengths: list[int] = []
+    fields: dict[str, None] = {}
+    last: dict[str, int] = {}
+    joining = None
+    for index, change in enumerate(changes):
+        key, record_set = keys[index], change.record_set
+        earlier, identifier, target = last.get(key, 0), record_set.set_identifier, record_set.alias
+        about = (change.action, record_set.name, record_set.type)
+        single = not key or earlier or identifier is None or target is not None
+        if single or about != joining:
+            joining = None if single or record_set.type == "CNAME" else about
+            reason = "" if key else failures[index][0]
+            pointed = order_key(target, record_set.type, "")[:-1] if target is not None and key else ""
+            runs.append((change.action, earlier, reason, pointed))
+            lengths.append(0)
+            fields |= dict.fromkeys(_fields(key, pointed))
+        lengths[-1] += 1
+        if key:
+            last[key] = index + 1
+    lines = [f"{length} {' '.join(map(str, run))}\n" for length, run in zip(lengths, runs, strict=True)]
+    return "".join(lines), tuple(fields)
 
 
-def texts_in(args: Sequence[Argument]) -> Sequence[Argument]:
+def _fields(key: str, target: str) -> Sequence[str]:
+    if not key:
+        return ()
+    name, record_type, _ = key.split("\t", 2)
+    return (name, f"{name}\t{record_type}", f"{name}\tCNAME", *filter(None, (target,)))
+
+
+def texts_in(args: Sequence[Argument]) -> Sequence[bytes]:
     """Return the changes' texts in the script's arguments, see `encode_changes`."""
-    return args[FIRST_TEXT::CHANGE_WIDTH]
+    changes = args[CHANGES]
+    assert isinstance(changes, bytes), changes
+    return changes.splitlines()

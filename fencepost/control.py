@@ -83,10 +83,10 @@ class ControlApi:
 
         `within`: only what has this name, or a name below it, which all follow each other in a listing.
         """
-        page = await self._page(zone, start)
+        page = await self._page(zone, start, within)
         found = list(page.record_sets)
         while page.next_key is not None and _is_within(page.next_key.name, within):
-            page = await self._page(zone, page.next_key)
+            page = await self._page(zone, page.next_key, within)
             found += page.record_sets
         return tuple(record_set for record_set in found if _is_within(record_set.name, within))
 
@@ -95,8 +95,8 @@ class ControlApi:
         found = (await self._patient(zone, lambda: self._zones.page(zone, start, 1))).record_sets
         return found[0] if found else None
 
-    async def _page(self, zone: str, start: RecordKey | None) -> ZonePage:
-        return await self._patient(zone, lambda: self._zones.page(zone, start))
+    async def _page(self, zone: str, start: RecordKey | None, within: str | None) -> ZonePage:
+        return await self._patient(zone, lambda: self._zones.page(zone, start, within=within))
 
     async def _patient(self, zone: str, call: Callable[[], Awaitable[T]]) -> T:
         for tries in range(1, MAX_TRIES + 1):

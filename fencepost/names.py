@@ -88,3 +88,9 @@ def order_key(name: str, record_type: str, set_identifier: str | None) -> str:
 @lru_cache(maxsize=16_384)
 def _order_prefix(name: str, record_type: str) -> str:
     return f"{' '.join(reversed(name.rstrip('.').split('.')))}\t{record_type}\t"
+
+
+def order_end(domain: str) -> str:
+    """Return what sorts behind the order keys of all record sets at a name and below it, and before all that follow."""
+    # Behind the name there is a tab or, below it, a space; in another name that begins so there is a label's character.
+    return order_key(domain, "", None).rstrip("\t") + "!"

@@ -16,7 +16,7 @@ from fencepost.errors import (
     Throttling,
     ZoneFrozen,
 )
-from fencepost.names import order_key
+from fencepost.names import order_end, order_key
 from fencepost.notice import Notice
 from fencepost.records import RecordKey, RecordSet, decode
 from fencepost.redis_client import Scripts, reading
@@ -72,13 +72,15 @@ class RedisZoneStore:
         found = [decode(text) for text in reply[1:] if text is not None]
         return ZoneRead(reply[0], {record_set.key: record_set for record_set in found})
 
-    async def page(self, zone: str, start: RecordKey | None = None, limit: int = MAX_PAGE) -> ZonePage:
+    async def page(
+        self, zone: str, start: RecordKey | None = None, limit: int = MAX_PAGE, *, within: str | None = None
+    ) -> ZonePage:
         """Read a page; see `ZoneStore.page`."""
         await self._admit(zone)
         size = max(1, min(limit, MAX_PAGE))
         redis_keys = (_key(zone, "records"), _key(zone, "order"), _key(zone, "meta"))
-        first = order_key(*start) if start else ""
-        reply = await self._scripts.read("page_records", redis_keys, (first, size + 1))
+        first, end = order_key(*start) if start else "", order_end(within) if within else ""
+        reply = await self._scripts.read("page_records", redis_keys, (first, size + 1, end))
         if not reply:
             raise NoSuchHostedZone(zone)
         found = record_sets_of(reply[1:])

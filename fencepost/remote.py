@@ -24,9 +24,11 @@ class RemoteZoneStore:
         """See `ZoneStore.read`."""
         return await self._link.call(lambda: self._inner.read(zone, keys))
 
-    async def page(self, zone: str, start: RecordKey | None = None, limit: int = MAX_PAGE) -> ZonePage:
+    async def page(
+        self, zone: str, start: RecordKey | None = None, limit: int = MAX_PAGE, *, within: str | None = None
+    ) -> ZonePage:
         """See `ZoneStore.page`."""
-        return await self._link.call(lambda: self._inner.page(zone, start, limit))
+        return await self._link.call(lambda: self._inner.page(zone, start, limit, within=within))
 
     async def change(self, batch: ChangeBatch) -> Commit:
         """See `ZoneStore.change`."""

@@ -102,9 +102,12 @@ class ZoneStore(Protocol):
     async def read(self, zone: str, keys: Sequence[RecordKey]) -> ZoneRead:
         """Read some record sets at one serial. Raises: NoSuchHostedZone, Throttling, StoreError."""
 
-    async def page(self, zone: str, start: RecordKey | None = None, limit: int = MAX_PAGE) -> ZonePage:
+    async def page(
+        self, zone: str, start: RecordKey | None = None, limit: int = MAX_PAGE, *, within: str | None = None
+    ) -> ZonePage:
         """Read a page from `start` (inclusive; None: the first). Pages of one listing may differ in serial.
 
+        `within`: nobody wants what is neither at this name nor below it; a page may end where that begins.
         Raises: NoSuchHostedZone, Throttling, StoreError.
         """
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from fencepost.change_script import texts_in
+from fencepost.change_script import COMMENT, texts_in
 from fencepost.events import Event
 from lab.simulation.choice import Fault
 from lab.simulation.client import Call
@@ -142,7 +142,7 @@ class Coverage:
 def _took_over(call: Call) -> bool:
     """Say whether a batch deletes another one's lock; one's own is taken again where its fate was not learnt."""
     first = next(iter(texts_in(call.args)), b"")
-    if not isinstance(first, bytes) or not first.startswith(b'["DELETE",["_lock.'):
+    if not first.startswith(b'["DELETE",["_lock.'):
         return False
     return f'"{call.process} '.encode() not in first.replace(b"\\", b"")
 
@@ -174,7 +174,7 @@ IN_A_SEARCH: Final = (
 
 def comment_of(call: Call) -> str:
     """Return what a change batch says it is for, "" for other calls."""
-    return str(call.args[5]) if call.name == "change_batch" else ""
+    return str(call.args[COMMENT]) if call.name == "change_batch" else ""
 
 
 def paths(counts: Mapping[str, int]) -> tuple[Path, ...]:

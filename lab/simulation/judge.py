@@ -40,13 +40,13 @@ def _change(text: bytes) -> Change:
 
 def changes_of(args: Sequence[Argument]) -> tuple[Change, ...]:
     """Return the changes in the arguments of change_batch.lua."""
-    return tuple(_change(text) for text in texts_in(args) if isinstance(text, bytes))
+    return tuple(map(_change, texts_in(args)))
 
 
 def commit_of(args: Sequence[Argument], reply: Sequence[Any]) -> Commit:
     """Return the commit that a call of change_batch.lua with these ARGV, answered so, made."""
     serial, at_us = reply[1], int(reply[2])
-    zone, _, actor, operator, generation, comment = args[:6]
+    zone, actor, operator, generation, comment = args[:5]
     changes = changes_of(args)
     number = int(generation) if generation != "" else None
     return Commit(str(zone), serial, at_us, Actor(str(actor), operator == 1), number, str(comment), changes)

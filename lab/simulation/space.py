@@ -261,7 +261,6 @@ class Space:
             return Done(label(call, reply), slot, ())
         if call.name == "change_batch":
             assert not isinstance(reply, list) or reply[0] != b"busy", "no batch takes any time here"
-            self._forget_busy(slot.name)
         held, commits = self._server.snapshot(), slot.commits
         if call.name == "change_batch" and isinstance(reply, list) and reply[0] == b"committed":
             commits += (commit_of(call.args, reply),)
@@ -269,11 +268,6 @@ class Space:
             return Done(label(call, reply), slot, ())
         following, broken = self._slot(slot.name, held, commits)
         return Done(label(call, reply), following, broken if commits is not slot.commits else ())
-
-    def _forget_busy(self, zone: str) -> None:
-        """Let a zone not know until when it worked on its last batch: that is over at once, and in no state."""
-        meta = f"{{{zone}}}:meta"
-        self._server.command("HSET", meta, "busy_until_us", "0", access=access_of((), (meta,)))
 
     def choice(self, state: State, move: Move) -> Choice:
         """Return a move as a schedule has it."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from fencepost.batch import Action, Change, failed_change
+from fencepost.change_script import GENERATION
 from fencepost.event_names import EVENT_NAMES
 from fencepost.events import Event
 from fencepost.names import fence_name, frozen_name, generation_of, lock_name, order_key, rollback_name, tree_name
@@ -208,7 +209,7 @@ DEEDS: Final[Mapping[str, Callable[[Call, Any], Deed]]] = {
 
 def _change_deed(call: Call, step: Step | None) -> Deed:
     zone, comment, changes = call.zone, comment_of(call), changes_of(call.args)
-    number = int(call.args[4]) if call.args[4] != "" else None
+    number = int(call.args[GENERATION]) if call.args[GENERATION] != "" else None
     match comment.split(" "):
         case ["lock", what]:
             kind, verb, rest = LOCK_DEEDS[what]

@@ -145,6 +145,16 @@ async def test_failing_changes_are_all_listed_in_order(change, refused):
     assert [failure[:2] for failure in failures] == [(0, "exists"), (2, "not_found"), (4, "target_outside")]
 
 
+async def test_tree_of_which_some_are_there_is_refused_for_those(change, refused):
+    """CRRS: changes that differ in the set identifier alone are judged one by one all the same."""
+    leaves = [altered(LEAF, set_identifier=f"lb-{number}") for number in range(5)]
+    await change(create(leaves[1]), create(altered(leaves[3], weight=11)))
+
+    assert [f[:2] for f in await refused(*map(create, leaves))] == [(1, "exists"), (3, "exists")]
+    failures = [(0, "not_found"), (2, "not_found"), (3, "mismatch"), (4, "not_found")]
+    assert [f[:2] for f in await refused(*map(delete, leaves))] == failures
+
+
 async def test_alias_after_its_target_in_one_batch_is_created(zones, change):
     """CRRS, AliasTarget: the target has to exist after the changes before it."""
     await change(create(LEAF), upsert(ROOT))

@@ -83,6 +83,22 @@ async def test_page_is_never_longer_than_300(zones, change):
     assert page.next_key is not None
 
 
+async def test_page_ends_with_a_domain_where_nobody_wants_more(zones, change):
+    """A listing of one tree costs what is in that tree, whatever follows it, and has all at its name and below it."""
+    names = [
+        f"{label}.{ZONE}"
+        for label in ("plan-1", "x.plan-1", "_tree.plan-1", "plan-1-x", "plan-10", "plan-2", "xplan-1")
+    ]
+    await change(*(create(txt(name, "t")) for name in names))
+
+    page = await zones.page(ZONE, RecordKey(names[0], "A"), within=names[0])
+    assert [record_set.name for record_set in page.record_sets] == [names[0], names[2], names[1]]
+    assert page.next_key is None
+    first = await zones.page(ZONE, RecordKey(names[0], "A"), 2, within=names[0])
+    assert (first.record_sets, first.next_key) == (page.record_sets[:2], page.record_sets[2].key)
+    assert (await zones.page(ZONE, RecordKey(names[5], "A"), within=names[0])).record_sets == ()
+
+
 async def test_page_follows_what_was_deleted(zones, change):
     """API Reference, ListResourceRecordSets: a deleted record set is listed no more."""
     await change(create(WEB))

@@ -95,9 +95,11 @@ class HeldStore:
             raise StoreUnavailable(f"{zone} is away")
         return await self._inner.read(zone, keys)
 
-    async def page(self, zone: str, start: RecordKey | None = None, limit: int = MAX_PAGE) -> ZonePage:
+    async def page(
+        self, zone: str, start: RecordKey | None = None, limit: int = MAX_PAGE, *, within: str | None = None
+    ) -> ZonePage:
         self._fail()
-        return await self._inner.page(zone, start, limit)
+        return await self._inner.page(zone, start, limit, within=within)
 
     async def change(self, batch: ChangeBatch) -> Commit:
         self._fail()

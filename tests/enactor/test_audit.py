@@ -209,14 +209,14 @@ async def test_zone_that_was_flipped_while_it_was_looked_at_is_not_called_damage
     await world.install(one)
     page = two.store.page
 
-    async def slow_page(*arguments):
+    async def slow_page(*arguments, **options):
         if not passed.is_set():
             passed.set()
             for weight in range(2, 7):
                 await world.publish(b=world.targets(5, weight=weight))
                 await world.install(one)
             assert await world.leaves(ZONE, 1) == {}
-        return await page(*arguments)
+        return await page(*arguments, **options)
 
     passed = asyncio.Event()
     two.store.page = slow_page

@@ -216,7 +216,7 @@ async def test_turn_that_is_refused_costs_the_bucket_a_token_only_if_a_batch_was
             raise InvalidChangeBatch(ZONE, ())
         return await change(batch)
 
-    async def throttled(*args):
+    async def throttled(*_, **__):
         raise Throttling(ZONE, wait_s=0.0)
 
     await world.clock.sleep(5)

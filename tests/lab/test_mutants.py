@@ -123,7 +123,7 @@ class TestPlant:
 
         assert "conflict" in self.run(mutant, load + "print(load('publish_plan'))", tmp_path)
         assert not (tmp_path / "mark").exists()
-        assert ("if deleted[key]" in self.run(mutant, load + "print(load('change_batch'))", tmp_path)) is not bool(
+        assert ("if deleted[earlier]" in self.run(mutant, load + "print(load('change_batch'))", tmp_path)) is not bool(
             mutant
         )
         assert (tmp_path / "mark").exists() is bool(mutant)

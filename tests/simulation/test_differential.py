@@ -196,6 +196,15 @@ def one_by_one(draw: st.DrawFn) -> Step:
 
 
 @step
+def never_valid(draw: st.DrawFn) -> Step:
+    """Ask for what no zone takes, each for a reason of its own: by chance alone some of these are hardly ever drawn."""
+    zone, store = zone_of(draw), store_of(draw)
+    change = st.builds(Change, st.sampled_from(tuple(Action)), st.sampled_from(malformed(zone)))
+    batch = ChangeBatch(zone, tuple(draw(st.lists(change, min_size=1, max_size=4))))
+    return lambda side: side.zones[store].change(batch)
+
+
+@step
 def delete_what_is_there(draw: st.DrawFn) -> Step:
     """Delete record sets as they stand, or nearly, and create others: the compare-and-swap of the protocol."""
     zone, store, picks = zone_of(draw), store_of(draw), draw(st.lists(st.integers(0, 30), min_size=1, max_size=3))
@@ -267,12 +276,13 @@ def read(draw: st.DrawFn) -> Step:
 def page(draw: st.DrawFn) -> Step:
     """Read a zone page by page, from its beginning or from anywhere: each page starts where the last one said."""
     zone, store, limit = zone_of(draw), store_of(draw), draw(st.sampled_from((1, 2, 3, 300)))
+    within = draw(st.none() | st.sampled_from(LABELS).map(lambda label: label + zone))
     first: RecordKey | None = draw(st.none() | record_sets(zone).map(lambda record_set: record_set.key))
 
     async def act(side: Side) -> tuple[Any, ...]:
-        pages = [await side.zones[store].page(zone, first, limit)]
+        pages = [await side.zones[store].page(zone, first, limit, within=within)]
         while pages[-1].next_key:
-            pages.append(await side.zones[store].page(zone, pages[-1].next_key, limit))
+            pages.append(await side.zones[store].page(zone, pages[-1].next_key, limit, within=within))
         return tuple(pages)
 
     return act

@@ -59,8 +59,10 @@ class RecordingStore:
     async def read(self, zone: str, keys: Sequence[RecordKey]) -> ZoneRead:
         return await self._inner.read(zone, keys)
 
-    async def page(self, zone: str, start: RecordKey | None = None, limit: int = MAX_PAGE) -> ZonePage:
-        return await self._inner.page(zone, start, limit)
+    async def page(
+        self, zone: str, start: RecordKey | None = None, limit: int = MAX_PAGE, *, within: str | None = None
+    ) -> ZonePage:
+        return await self._inner.page(zone, start, limit, within=within)
 
     async def commits(self, zone: str, after_serial: int = 0, limit: int = 1000) -> tuple[Commit, ...]:
         return await self._inner.commits(zone, after_serial, limit)
