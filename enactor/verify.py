@@ -63,8 +63,11 @@ class TreeVerifier:
         listing = await self._api.listing(
             zone, tree_key(zone, plan.generation), within=tree_name(zone, plan.generation)
         )
-        leaves = {r for r in listing if r.name == tree_name(zone, plan.generation)}
-        wanted = set(tree_records(zone, plan.generation, plan.content(zone)))
+        name, whole = tree_name(zone, plan.generation), tree_records(zone, plan.generation, plan.content(zone))
+        # Both are in order as a rule, and the manifest comes last.
+        if listing[: len(whole)] == whole and name not in {r.name for r in listing[len(whole) :]}:
+            return None
+        leaves, wanted = {r for r in listing if r.name == name}, set(whole)
         if leaves == wanted:
             return None
         lacking, surplus = len(wanted - leaves), len(leaves - wanted)

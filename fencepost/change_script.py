@@ -5,8 +5,7 @@ from typing import Final
 
 from fencepost.batch import ChangeBatch, encode_changes
 from fencepost.names import frozen_name, order_key
-from fencepost.record_rules import static_failure
-from fencepost.records import RecordSet
+from fencepost.records import RecordSet, orders
 from fencepost.redis_client import Argument
 from fencepost.stores import Actor
 
@@ -15,13 +14,7 @@ CHANGE_WIDTH: Final = 2
 """Where the first change's text is in the arguments, behind its key, and how many arguments each change has."""
 
 Failures = Mapping[int, tuple[str, str]]
-"""Changes that can never be valid: index -> (reason, what is malformed), see `static_failure`."""
-
-
-def static_failures(batch: ChangeBatch) -> Failures:
-    """Return the changes of a batch that can never be valid."""
-    found = ((index, static_failure(batch.zone, change)) for index, change in enumerate(batch.changes))
-    return {index: failure for index, failure in found if failure}
+"""Changes that can never be valid: index -> (reason, what is malformed), see `fencepost.record_rules`."""
 
 
 COMMIT_SIZE: Final = 512
@@ -46,7 +39,7 @@ def arguments(
     """Return ARGV of the script, as it says there."""
     texts = encode_changes(batch.changes)
     sets = [change.record_set for change in batch.changes]
-    keys = [record_set.order for record_set in sets]
+    keys = orders(sets)
     for index in failures:
         keys[index] = ""
     found: list[Argument] = [

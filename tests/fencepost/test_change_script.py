@@ -3,7 +3,8 @@
 import pytest
 
 from fencepost.batch import ChangeBatch, create, decode_changes, delete, encode_changes, upsert
-from fencepost.change_script import arguments, commits_kept, static_failures, texts_in
+from fencepost.change_script import arguments, commits_kept, texts_in
+from fencepost.record_rules import static_failures
 from fencepost.records import RecordSet, address, alias, encode, txt
 from fencepost.stores import Actor
 
@@ -26,7 +27,9 @@ def test_arguments_note_only_aliases_and_what_can_never_be_valid():
     bad = create(RecordSet(f"x\ty.{ZONE}", "A", 5, ("127.1.0.1",)))
     batch = ChangeBatch(ZONE, (*CHANGES, bad))
 
-    args = arguments(batch, static_failures(batch), Actor("one"), processing_us=0, stream_limit=100, creating=False)
+    args = arguments(
+        batch, static_failures(ZONE, batch.changes), Actor("one"), processing_us=0, stream_limit=100, creating=False
+    )
 
     assert args[9] == "3 malformed \n2  test a plan-000001\tA\n"
     assert args[10::2] == ["test a _lock\tTXT\t", "test a plan-000001\tA\tü-1", "test a\tA\t", ""]
