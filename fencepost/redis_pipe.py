@@ -23,6 +23,9 @@ MAX_BYTES: Final = 262_144
 """About how much one pipeline sends: all of it must be on its way within the client's time-out."""
 
 
+CLOSED_MEANWHILE: Final = "the client was closed meanwhile"
+
+
 class NotSent(LostConnection):
     """A call that never left this process."""
 
@@ -55,13 +58,18 @@ class PipedRedis(Redis):
         self._closed = True
         while self._waiting:
             self._waiting.popleft().fail(_closed())
-        opening, lines = tuple(self._opening), (*self._idle, *self._busy)
+        opening, lines = tuple(self._opening), [*self._idle, *self._busy]
         for task in opening:
             task.cancel()
         for line in lines:
-            line.end(LostConnection("the client was closed meanwhile"))
+            line.end(LostConnection(CLOSED_MEANWHILE))
         try:
-            await asyncio.gather(*opening, *(line.closed() for line in lines), return_exceptions=True)
+            # redis-py connects by `asyncio.wait_for`, which on Python 3.11 may drop a cancellation, see `was_cancelled`.
+            for opened in await asyncio.gather(*opening, return_exceptions=True):
+                if isinstance(opened, Line):
+                    opened.end(LostConnection(CLOSED_MEANWHILE))
+                    lines.append(opened)
+            await asyncio.gather(*(line.closed() for line in lines))
         finally:
             await super().aclose(close_connection_pool)
 
@@ -108,17 +116,23 @@ class PipedRedis(Redis):
 
     def _opened(self, opening: asyncio.Task[Line]) -> None:
         calls = self._opening.pop(opening)
-        if opening.cancelled():
+        if self._closed:
+            # Who waits for an answer is not cancelled because somebody else closes the client.
+            self._fail(calls, LostConnection(CLOSED_MEANWHILE))
+        elif opening.cancelled():
             for call in calls:
-                # Who waits for an answer is not cancelled because somebody else closes the client.
-                call.fail(LostConnection("the client was closed meanwhile")) if self._closed else call.future.cancel()
-            return
-        if error := opening.exception():
-            for call in calls:
-                call.fail(error)
+                call.future.cancel()
+        elif error := opening.exception():
+            self._fail(calls, error)
+            self._send_waiting()
         else:
             self._send(opening.result(), calls)
-        self._send_waiting()
+            self._send_waiting()
+
+    @staticmethod
+    def _fail(calls: deque[Call], error: BaseException) -> None:
+        for call in calls:
+            call.fail(error)
 
     def _at_rest(self, line: Line) -> None:
         self._busy.discard(line)
