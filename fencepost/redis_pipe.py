@@ -64,7 +64,7 @@ class PipedRedis(Redis):
         for line in lines:
             line.end(LostConnection(CLOSED_MEANWHILE))
         try:
-            # redis-py connects by `asyncio.wait_for`, which on Python 3.11 may drop a cancellation, see `was_cancelled`.
+            # redis-py connects by `asyncio.wait_for`, and that may drop a cancellation, see `was_cancelled`.
             for opened in await asyncio.gather(*opening, return_exceptions=True):
                 if isinstance(opened, Line):
                     opened.end(LostConnection(CLOSED_MEANWHILE))
