@@ -9,14 +9,15 @@ import asyncio
 import itertools
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from typing import Final
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Final, Self
 
 from fencepost.settings import LOOPBACK
 
 ASK_TIMEOUT_S: Final = 0.25
-LARGEST: Final = 65_535
+LARGEST: Final = 512
+"""Bytes of a reply to who says nothing of more. Source: RFC 1035, section 4.2.1."""
 TYPES: Final = {"A": 1, "TXT": 16, "AAAA": 28}
 INTERNET: Final = 1
 ANSWERED_FOR_ZONE: Final = (0, 3)
@@ -29,39 +30,80 @@ _numbers: Final = itertools.count(1)
 
 
 class Asker:
-    """Asks one question after the other on one connected socket: nobody else can answer there."""
+    """Asks the server on a port of loopback, many questions at a time on one connected socket.
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+    Nobody else can answer there. The socket is open while anybody is inside (`with asker:`), and shared by all who are.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port, self._inside = port, 0
+        self._sock: socket.socket | None = None
+        self._waiting: dict[int, asyncio.Future[bytes | None]] = {}
+
+    def __enter__(self) -> Self:
+        """Have the socket open."""
+        if self._sock is None:
+            self._sock = _connected(self._port)
+            asyncio.get_running_loop().add_reader(self._sock, self._receive)
+        self._inside += 1
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        """Close the socket if nobody else is inside."""
+        self._inside -= 1
+        if not self._inside and self._sock is not None:
+            asyncio.get_running_loop().remove_reader(self._sock)
+            self._sock.close()
+            self._sock = None
 
     async def ask(self, name: str, kind: str) -> tuple[str, ...] | None:
         """Return the values of a name, None if the server did not answer for the zone; a TXT value has its quotes."""
-        number = next(_numbers) & 0xFFFF
-        loop = asyncio.get_running_loop()
+        assert self._sock is not None, "somebody is inside"
+        number, loop = next(_numbers) & 0xFFFF, asyncio.get_running_loop()
+        answer = self._waiting[number] = loop.create_future()
+        patience = loop.call_later(ASK_TIMEOUT_S, _give_up, answer)
         try:
-            async with asyncio.timeout(ASK_TIMEOUT_S):
-                await loop.sock_sendall(self._sock, question(number, name, kind))
-                while True:
-                    reply = await loop.sock_recv(self._sock, LARGEST)
-                    if reply[:2] == number.to_bytes(2):  # else it is late, and was given up already
-                        return values(reply, kind)
-        except (OSError, ValueError, TimeoutError):
+            self._sock.send(question(number, name, kind))
+            reply = await answer
+            return None if reply is None else values(reply, kind)
+        except (OSError, ValueError):
             return None
+        finally:
+            patience.cancel()
+            del self._waiting[number]
+
+    def _receive(self) -> None:
+        """Hand out the replies that are there; one that is late, and was given up already, nobody waits for."""
+        assert self._sock is not None, "it is closed only after it is no longer looked at"
+        try:
+            while True:
+                reply = self._sock.recv(LARGEST)
+                answer = self._waiting.get(int.from_bytes(reply[:2]))
+                if answer is not None and not answer.done():
+                    answer.set_result(reply)
+        except BlockingIOError:
+            return
+        except OSError:  # nobody listens on that port
+            for answer in self._waiting.values():
+                _give_up(answer)
 
 
-@asynccontextmanager
-async def asking(port: int) -> AsyncIterator[Asker]:
-    """Yield who asks the server on a port of loopback."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(0)
-        sock.connect((LOOPBACK, port))
-        yield Asker(sock)
+def _give_up(answer: "asyncio.Future[bytes | None]") -> None:
+    if not answer.done():
+        answer.set_result(None)
+
+
+def _connected(port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.settimeout(0)
+    sock.connect((LOOPBACK, port))
+    return sock
 
 
 def question(number: int, name: str, kind: str) -> bytes:
     """Return a query for a name that ends with a dot."""
-    labels = [part.encode("ascii") for part in name.rstrip(".").split(".")]
-    asked = b"".join(bytes([len(label)]) + label for label in labels)
+    labels = name.rstrip(".").encode("ascii").split(b".")
+    asked = b"".join([bytes((len(label),)) + label for label in labels])
     return HEADER.pack(number, 0, 1, 0, 0, 0) + asked + b"\0" + struct.pack("!2H", TYPES[kind], INTERNET)
 
 

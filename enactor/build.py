@@ -1,7 +1,7 @@
 """Building a plan's tree in numbered batches, so that two enactors can build one tree and half of one is never live."""
 
 from enactor.hand import ZoneHand
-from enactor.tree import Manifest, in_batches, manifest_of, tree_key, tree_records
+from enactor.tree import Manifest, in_batches, manifest_of, tree_key, tree_parts, tree_records
 from enactor.view import ZoneView
 from fencepost.batch import Change, create, delete, swap, upsert
 from fencepost.control import ControlApi
@@ -28,7 +28,7 @@ class TreeBuilder:
     async def build(self, hand: ZoneHand, plan: Plan, view: ZoneView) -> tuple[Change, ...] | None:
         """Build what is missing; return the changes that prove a flip's tree whole, or None: look at the zone again."""
         zone, generation, whole = hand.zone, plan.generation, manifest_of(plan, hand.zone)
-        parts = in_batches(tree_records(zone, generation, plan.content(zone)))
+        parts = tree_parts(zone, generation, plan.content(zone))
         if Guard.WHOLE_TREES not in self._guards:
             return await self._overwrite(hand, generation, parts)
         start = view.manifest or Manifest(0, whole.total, whole.digest)

@@ -51,7 +51,9 @@ class Judged(NamedTuple):
     @property
     def unmeant(self) -> Content:
         """What is desired without the addresses that were forced."""
-        meant = {_place(target) for target in self.meant.targets} if self.meant else set()
+        if self.meant is None:
+            return self.desired
+        meant = {_place(target) for target in self.meant.targets}
         left = tuple(target for target in self.desired.targets if _place(target) not in meant)
         return msgspec.structs.replace(self.desired, targets=left)
 

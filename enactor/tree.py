@@ -10,7 +10,7 @@ from fencepost.batch import LIMITS, Change, Limits, create, delete, upsert
 from fencepost.errors import ControlRecordInvalid
 from fencepost.names import generation_of, manifest_name, rollback_name, tree_name
 from fencepost.plan import Content, Plan, short
-from fencepost.records import ADDRESS_TYPES, RecordKey, RecordSet, address, alias, txt
+from fencepost.records import ADDRESS_TYPES, RecordKey, RecordSet, alias, txt
 
 RESERVED_ELEMENTS: Final = 8
 """Of a batch's limit, kept for lock, fence and manifest, each a DELETE and a CREATE."""
@@ -22,18 +22,18 @@ RESERVED_CHARACTERS: Final = 2_000
 @lru_cache(maxsize=128)
 def tree_records(zone: str, generation: int, content: Content) -> tuple[RecordSet, ...]:
     """Return a tree: one weighted record set per target, in the order of the content."""
-    name = tree_name(zone, generation)
-    return tuple(
-        address(
-            name,
-            target.type,
-            target.address,
-            ttl=content.ttl,
-            set_identifier=target.identifier,
-            weight=target.weight,
-        )
-        for target in content.targets
-    )
+    name, ttl = tree_name(zone, generation), content.ttl
+    return tuple([RecordSet(name, t.type, ttl, (t.address,), t.identifier, t.weight) for t in content.targets])
+
+
+def tree_parts(zone: str, generation: int, content: Content) -> tuple[tuple[RecordSet, ...], ...]:
+    """Return a tree as it is built, batch by batch, within the limits that are in force."""
+    return _tree_parts(zone, generation, content, LIMITS.get())
+
+
+@lru_cache(maxsize=128)
+def _tree_parts(zone: str, generation: int, content: Content, _: Limits) -> tuple[tuple[RecordSet, ...], ...]:
+    return in_batches(tree_records(zone, generation, content))
 
 
 def in_batches(record_sets: Sequence[RecordSet]) -> tuple[tuple[RecordSet, ...], ...]:
@@ -49,8 +49,8 @@ def _parts(record_sets: Sequence[RecordSet]) -> Iterator[tuple[RecordSet, ...]]:
 
 def _fitting(record_sets: Sequence[RecordSet]) -> int:
     """Return how many record sets fit for certain, by the largest of them."""
-    elements = max((len(record_set.values) for record_set in record_sets), default=1)
-    characters = max((sum(map(len, record_set.values)) for record_set in record_sets), default=1)
+    values = [record_set.values for record_set in record_sets]
+    elements, characters = max(map(len, values), default=1), max(map(len, map("".join, values)), default=1)
     limits = LIMITS.get()
     by_elements = (limits.elements - RESERVED_ELEMENTS) // (2 * max(1, elements))
     by_characters = (limits.characters - RESERVED_CHARACTERS) // (2 * max(1, characters))
@@ -99,7 +99,7 @@ def manifest_of(plan: Plan, zone: str) -> Manifest:
 @lru_cache(maxsize=1_024)
 def _batches(zone: str, generation: int, content: Content, _: Limits) -> int:
     """Return how many batches a tree takes, within the limits that are in force."""
-    return len(in_batches(tree_records(zone, generation, content)))
+    return len(tree_parts(zone, generation, content))
 
 
 @lru_cache(maxsize=4_096)

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from enactor.ask import Asker, asking
+from enactor.ask import Asker
 from enactor.hand import ZoneHand
 from enactor.settings import EnactorSettings
 from enactor.tree import MANIFEST, Manifest, manifest_of, tree_key, tree_records
@@ -48,7 +48,8 @@ class TreeVerifier:
 
     def __init__(self, api: ControlApi, clock: Clock, events: Events, settings: EnactorSettings) -> None:
         self._api, self._clock, self._events = api, clock, events
-        self._port, self._wait_s, self._keep = settings.verify_port, settings.pauses.verify_wait_s, settings.keep
+        self._asker = None if settings.verify_port is None else Asker(settings.verify_port)
+        self._wait_s, self._keep = settings.pauses.verify_wait_s, settings.keep
         self._whole = Guard.WHOLE_TREES in settings.guards
         self._verified: dict[str, tuple[int, str]] = {}
         self._silent = False
@@ -63,8 +64,11 @@ class TreeVerifier:
         listing = await self._api.listing(
             zone, tree_key(zone, plan.generation), within=tree_name(zone, plan.generation)
         )
-        leaves = {r for r in listing if r.name == tree_name(zone, plan.generation)}
-        wanted = set(tree_records(zone, plan.generation, plan.content(zone)))
+        name, whole = tree_name(zone, plan.generation), tree_records(zone, plan.generation, plan.content(zone))
+        # Both are in order as a rule, and the manifest comes last.
+        if listing[: len(whole)] == whole and name not in {r.name for r in listing[len(whole) :]}:
+            return None
+        leaves, wanted = {r for r in listing if r.name == name}, set(whole)
         if leaves == wanted:
             return None
         lacking, surplus = len(wanted - leaves), len(leaves - wanted)
@@ -121,9 +125,9 @@ class TreeVerifier:
 
     async def _look(self, zone: str, plan: Plan) -> Look:
         """Ask for the manifest, which must be the complete one, and for an address of each type."""
-        if self._port is None:
+        if self._asker is None:
             return Look(Verdict.RIGHT)
-        async with asking(self._port) as asker:
+        with self._asker as asker:
             look = await self._manifest(zone, plan, asker) if self._whole else Look(Verdict.RIGHT)
             for kind in plan.content(zone).types:
                 if look.verdict is Verdict.RIGHT:

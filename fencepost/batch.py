@@ -102,16 +102,18 @@ def swap(existing: RecordSet | None, desired: RecordSet) -> tuple[Change, ...]:
     return (create(desired),) if existing is None else (delete(existing), create(desired))
 
 
-def record_elements(change: Change) -> int:
-    """Return how many record elements a change counts for: its values (an alias is one), twice for UPSERT."""
-    count = len(change.record_set.values) or 1
-    return 2 * count if change.action is _UPSERT else count
+class Size(NamedTuple):
+    """What counts against `Limits`: record elements, and value characters."""
+
+    elements: int
+    characters: int
 
 
-def value_characters(change: Change) -> int:
-    """Return how many value characters a change counts for, twice for UPSERT."""
-    count = sum(map(len, change.record_set.values))
-    return 2 * count if change.action is _UPSERT else count
+def size_of(changes: Sequence[Change]) -> Size:
+    """Return what changes count for: all their values (an alias is one element), twice for UPSERT."""
+    values = [change.record_set.values for change in changes]
+    values += [change.record_set.values for change in changes if change.action is _UPSERT]
+    return Size(sum(map(len, values)) + values.count(()), sum(map(len, map("".join, values))))
 
 
 REASONS: Final = {
@@ -159,10 +161,11 @@ def failed_change(zone: str, index: int, change: Change, reason: str, problem: s
 def limit_failures(batch: ChangeBatch) -> tuple[FailedChange, ...]:
     """Return the limits that a batch exceeds, as failures of index -1; empty if it is within all of them."""
     limits = LIMITS.get()
+    size = size_of(batch.changes)
     checks = {
         "no_changes": not batch.changes,
-        "elements_limit": sum(map(record_elements, batch.changes)) > limits.elements,
-        "characters_limit": sum(map(value_characters, batch.changes)) > limits.characters,
+        "elements_limit": size.elements > limits.elements,
+        "characters_limit": size.characters > limits.characters,
     }
     texts = {reason: REASONS[reason].format(**limits._asdict()) for reason, hit in checks.items() if hit}
     return tuple(FailedChange(-1, reason, batch.zone, "", text) for reason, text in texts.items())

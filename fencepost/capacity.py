@@ -85,6 +85,8 @@ class CapacityHistory(NamedTuple):
         return cls(tuple(Sample(int(m[1]), (int(m[2]), int(m[3]))) for m in matches if m))
 
 
+# One endpoint is judged by several rules, one after the other: each content is looked through once for all of them.
+@lru_cache(maxsize=256)
 def capacity_of(content: Content | None) -> Capacity:
     """Return the capacity of a content; nothing for None."""
     if content is None:

@@ -5,7 +5,7 @@ from typing import Final
 
 from fencepost.batch import Change, ChangeBatch, encode_changes
 from fencepost.names import frozen_name, order_key
-from fencepost.record_rules import static_failure
+from fencepost.records import orders
 from fencepost.redis_client import Argument
 from fencepost.stores import Actor
 
@@ -15,13 +15,7 @@ CHANGES: Final = 9
 """Where these are in the arguments, for those who tell what a call was about."""
 
 Failures = Mapping[int, tuple[str, str]]
-"""Changes that can never be valid: index -> (reason, what is malformed), see `static_failure`."""
-
-
-def static_failures(batch: ChangeBatch) -> Failures:
-    """Return the changes of a batch that can never be valid."""
-    found = ((index, static_failure(batch.zone, change)) for index, change in enumerate(batch.changes))
-    return {index: failure for index, failure in found if failure}
+"""Changes that can never be valid: index -> (reason, what is malformed), see `fencepost.record_rules`."""
 
 
 COMMIT_SIZE: Final = 512
@@ -45,7 +39,7 @@ def arguments(
 ) -> list[Argument]:
     """Return ARGV of the script, as it says there."""
     changes = encode_changes(batch.changes)
-    keys = [change.record_set.order for change in batch.changes]
+    keys = orders([change.record_set for change in batch.changes])
     for index in failures:
         keys[index] = ""
     runs, fields = _runs(batch.changes, keys, failures)

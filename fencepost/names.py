@@ -82,11 +82,12 @@ def order_key(name: str, record_type: str, set_identifier: str | None) -> str:
     identifier follow behind tabs. Source: Route 53 API Reference, ListResourceRecordSets, Sort order.
     """
     # A tree's record sets have one name and type: that part is worth keeping, the whole of each key is not.
-    return _order_prefix(name, record_type) + (set_identifier or "")
+    return order_prefix(name, record_type) + (set_identifier or "")
 
 
 @lru_cache(maxsize=16_384)
-def _order_prefix(name: str, record_type: str) -> str:
+def order_prefix(name: str, record_type: str) -> str:
+    """Return what the order keys of all record sets of one name and type begin with."""
     return f"{' '.join(reversed(name.rstrip('.').split('.')))}\t{record_type}\t"
 
 

@@ -1,11 +1,12 @@
 """What can be said of a change without looking at the zone: the rules that need no store."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
 from fencepost.batch import MAX_WEIGHT, Action, Change
 from fencepost.names import LABEL, MAX_NAME
-from fencepost.plan import MAX_IDENTIFIER, is_address
+from fencepost.plan import MAX_IDENTIFIER, all_well, is_address
 from fencepost.records import ADDRESS_TYPES, RecordSet
 
 TYPES: Final = ("A", "AAAA", "TXT", "SOA", "NS", "CNAME")
@@ -15,6 +16,39 @@ MAX_TTL_S: Final = 2_147_483_647
 
 MAX_STRING: Final = 255
 """Characters in one TXT string. Source: RFC 1035 section 3.3."""
+
+
+def static_failures(zone: str, changes: Sequence[Change]) -> dict[int, tuple[str, str]]:
+    """Return the changes that can never be valid in a zone, by their index: what `static_failure` says of each.
+
+    Most of a large batch are a tree's addresses: these are looked at together, and one by one only if that says no.
+    """
+    tree = [change.record_set for change in changes if change.record_set.weight is not None]
+    together = all_well_in(zone, tree)
+    found = {}
+    for index, change in enumerate(changes):
+        if (change.record_set.weight is None or not together) and (failure := static_failure(zone, change)):
+            found[index] = failure
+    return found
+
+
+def all_well_in(zone: str, record_sets: Sequence[RecordSet]) -> bool:
+    """Say of many weighted record sets with one address each whether nothing is wrong with any; of others no."""
+    identifiers = [record_set.set_identifier for record_set in record_sets if record_set.set_identifier is not None]
+    values = [value for record_set in record_sets for value in record_set.values]
+    return (
+        len(identifiers) == len(record_sets)
+        and {len(record_set.values) for record_set in record_sets} <= {1}
+        and {record_set.alias for record_set in record_sets} <= {None}
+        and all(_within(name, zone) and _is_name(name) for name in {record_set.name for record_set in record_sets})
+        and all(_is_ttl(ttl) for ttl in {record_set.ttl for record_set in record_sets})
+        and all_well(
+            identifiers,
+            [record_set.type for record_set in record_sets],
+            values,
+            [record_set.weight for record_set in record_sets if record_set.weight is not None],
+        )
+    )
 
 
 def static_failure(zone: str, change: Change) -> tuple[str, str] | None:
@@ -65,10 +99,14 @@ def _is_identifier(text: str) -> bool:
     return 0 < len(text) <= MAX_IDENTIFIER and text.isprintable()
 
 
+def _is_ttl(ttl: int | None) -> bool:
+    return ttl is not None and 0 <= ttl <= MAX_TTL_S
+
+
 def _malformed_values(record_set: RecordSet) -> str | None:
     if not record_set.values:
         return "expected exactly one of AliasTarget, or TTL and ResourceRecords, but found none"
-    if record_set.ttl is None or not 0 <= record_set.ttl <= MAX_TTL_S:
+    if not _is_ttl(record_set.ttl):
         return f"TTL {record_set.ttl} is outside 0 to {MAX_TTL_S}"
     values = record_set.values
     if len(values) > 1 and len(set(values)) != len(values):

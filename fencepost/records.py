@@ -1,11 +1,12 @@
 """Record sets, as Route 53 has them: the values that zones hold and change batches carry."""
 
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
 
-from fencepost.names import order_key
+from fencepost.names import order_key, order_prefix
 
 ADDRESS_TYPES: Final = ("A", "AAAA")
 CONTROL_TTL_S: Final = 1
@@ -61,6 +62,11 @@ class RecordSet(msgspec.Struct, frozen=True, array_like=True, gc=False):
         assert self.type == "TXT", self
         assert len(self.values) == 1, self
         return self.values[0][1:-1]
+
+
+def orders(record_sets: Iterable[RecordSet]) -> list[str]:
+    """Return the `order` of many record sets."""
+    return [order_prefix(r.name, r.type) + (r.set_identifier or "") for r in record_sets]
 
 
 def encode(record_set: RecordSet) -> bytes:

@@ -2,16 +2,16 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Sequence
+from hashlib import sha1
 from typing import Any, Final
 
 from hiredis import pack_command
 from redis.asyncio import Redis
-from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import BusyLoadingError, DataError, ReadOnlyError, ResponseError
+from redis.exceptions import BusyLoadingError, DataError, NoScriptError, ReadOnlyError
 from redis.exceptions import ConnectionError as LostConnection
 
-from fencepost.cancelling import was_cancelled
+from fencepost.redis_line import Call, Line
 
 TOGETHER: Final = frozenset({"EVALSHA", "HGET", "HMGET", "HGETALL", "EXISTS", "XRANGE", "XREVRANGE"})
 """Commands that never wait in the server and leave nothing behind in a connection: only these share one."""
@@ -22,8 +22,8 @@ MAX_PIPELINES: Final = 4
 MAX_BYTES: Final = 262_144
 """About how much one pipeline sends: all of it must be on its way within the client's time-out."""
 
-REFUSALS: Final = (ResponseError, BusyLoadingError)
-"""The server's answers to one call that say no; the answers behind them are read all the same."""
+
+CLOSED_MEANWHILE: Final = "the client was closed meanwhile"
 
 
 class NotSent(LostConnection):
@@ -32,31 +32,6 @@ class NotSent(LostConnection):
 
 NOT_EXECUTED: Final = (BusyLoadingError, ReadOnlyError, NotSent)
 """Refusals before a script begins, by the server or here. Any other error may come from half-way through one."""
-
-
-class _Call:
-    """One call: its bytes as they are sent, what shapes its answer, when it was made, and who waits for its answer."""
-
-    __slots__ = ("future", "made_s", "packed", "shape")
-
-    def __init__(self, packed: bytes, shape: Callable[[Any], Any] | None) -> None:
-        self.packed, self.shape = packed, shape
-        loop = asyncio.get_running_loop()
-        self.made_s = loop.time()
-        self.future: asyncio.Future[Any] = loop.create_future()
-
-    def answer(self, reply: Any) -> None:
-        # Who was cancelled meanwhile does not want it.
-        if self.future.done():
-            return
-        try:
-            self.future.set_result(self.shape(reply) if self.shape else reply)
-        except Exception as error:  # noqa: BLE001  -- an answer of another shape than expected is this call's matter alone
-            self.future.set_exception(error)
-
-    def fail(self, error: Exception) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
 
 
 class PipedRedis(Redis):
@@ -71,8 +46,10 @@ class PipedRedis(Redis):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._waiting: deque[_Call] = deque()
-        self._pipelines: dict[asyncio.Task[None], deque[_Call]] = {}
+        self._waiting: deque[Call] = deque()
+        self._opening: dict[asyncio.Task[Line], deque[Call]] = {}
+        self._idle: list[Line] = []
+        self._busy: set[Line] = set()
         self._due = self._closed = False
         self._timeout_s: float | None = self.connection_pool.connection_kwargs.get("socket_timeout")
 
@@ -81,13 +58,24 @@ class PipedRedis(Redis):
         self._closed = True
         while self._waiting:
             self._waiting.popleft().fail(_closed())
-        pipelines = tuple(self._pipelines)
-        for pipeline in pipelines:
-            pipeline.cancel()
+        opening, lines = tuple(self._opening), [*self._idle, *self._busy]
+        for task in opening:
+            task.cancel()
+        for line in lines:
+            line.end(LostConnection(CLOSED_MEANWHILE))
         try:
-            await asyncio.gather(*pipelines, return_exceptions=True)
+            # redis-py connects by `asyncio.wait_for`, and that may drop a cancellation, see `was_cancelled`.
+            for opened in await asyncio.gather(*opening, return_exceptions=True):
+                if isinstance(opened, Line):
+                    opened.end(LostConnection(CLOSED_MEANWHILE))
+                    lines.append(opened)
+            await asyncio.gather(*(line.closed() for line in lines))
         finally:
             await super().aclose(close_connection_pool)
+
+    def register_script(self, script: Any) -> Any:
+        """Return a script that can be called."""
+        return PipedScript(self, script)
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Carry out a command. Raises: RedisError; NotSent if it certainly was not executed."""
@@ -99,23 +87,64 @@ class PipedRedis(Redis):
             packed = pack_command(args)
         except TypeError as error:
             raise DataError(str(error)) from error
-        call = _Call(packed, self.response_callbacks.get(args[0]))
+        loop = asyncio.get_running_loop()
+        call = Call(packed, self.response_callbacks.get(args[0]), loop)
         self._waiting.append(call)
         if not self._due:
             self._due = True
-            asyncio.get_running_loop().call_soon(self._send_waiting)
+            loop.call_soon(self._send_waiting)
         return await call.future
 
     def _send_waiting(self) -> None:
         self._due = False
-        while len(self._pipelines) < MAX_PIPELINES and (calls := self._next()):
-            pipeline = asyncio.get_running_loop().create_task(self._pipeline(calls))
-            self._pipelines[pipeline] = calls
-            pipeline.add_done_callback(self._ended)
+        while len(self._busy) + len(self._opening) < MAX_PIPELINES and (calls := self._next()):
+            if self._idle:
+                self._send(self._idle.pop(), calls)
+                continue
+            opening = asyncio.get_running_loop().create_task(self._open())
+            self._opening[opening] = calls
+            opening.add_done_callback(self._opened)
 
-    def _next(self) -> deque[_Call]:
+    def _send(self, line: Line, calls: deque[Call]) -> None:
+        self._busy.add(line)
+        line.send(calls)
+
+    async def _open(self) -> Line:
+        connection = self.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's
+        await connection.connect()
+        return Line(connection, self._timeout_s, self._at_rest)
+
+    def _opened(self, opening: asyncio.Task[Line]) -> None:
+        calls = self._opening.pop(opening)
+        if self._closed:
+            # Who waits for an answer is not cancelled because somebody else closes the client.
+            self._fail(calls, LostConnection(CLOSED_MEANWHILE))
+        elif opening.cancelled():
+            for call in calls:
+                call.future.cancel()
+        elif error := opening.exception():
+            self._fail(calls, error)
+            self._send_waiting()
+        else:
+            self._send(opening.result(), calls)
+            self._send_waiting()
+
+    @staticmethod
+    def _fail(calls: deque[Call], error: BaseException) -> None:
+        for call in calls:
+            call.fail(error)
+
+    def _at_rest(self, line: Line) -> None:
+        self._busy.discard(line)
+        if line.ended:
+            self._idle = [other for other in self._idle if other is not line]
+        else:
+            self._idle.append(line)
+        self._send_waiting()
+
+    def _next(self) -> deque[Call]:
         """Take the calls of the next pipeline; who was cancelled or has waited for too long is left out."""
-        calls: deque[_Call] = deque()
+        calls: deque[Call] = deque()
         size, now_s = 0, asyncio.get_running_loop().time()
         while self._waiting and size < MAX_BYTES:
             call = self._waiting.popleft()
@@ -126,42 +155,22 @@ class PipedRedis(Redis):
                 size += len(call.packed)
         return calls
 
-    def _ended(self, pipeline: asyncio.Task[None]) -> None:
-        unanswered = self._pipelines.pop(pipeline)
-        if not pipeline.cancelled():
-            self._send_waiting()
-            return
-        for call in unanswered:
-            # Who waits for an answer is not cancelled because somebody else closes the client.
-            call.fail(LostConnection("the client was closed meanwhile")) if self._closed else call.future.cancel()
 
-    async def _pipeline(self, calls: deque[_Call]) -> None:
-        """Send calls and hand out their answers; `calls` is left with those that were not answered, which then fail."""
+class PipedScript:
+    """A script of one client, called by its hash (`sha`): what redis-py calls an `AsyncScript`."""
+
+    def __init__(self, client: PipedRedis, script: str) -> None:
+        self._client, self.script = client, script
+        self.sha = sha1(script.encode()).hexdigest()  # noqa: S324  -- the server's name for it
+
+    async def __call__(self, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
+        """Run it; a server that does not know it, or has forgotten it, is told."""
         try:
-            connection = await self.connection_pool.get_connection()  # type: ignore[no-untyped-call]  # redis-py's
-            try:
-                await connection.send_packed_command([call.packed for call in calls])
-                await _hand_out(connection, calls)
-            finally:
-                if calls:
-                    await connection.disconnect()
-                await self.connection_pool.release(connection)
-        except Exception as error:  # noqa: BLE001  -- whatever it was, somebody waits for each of them
-            for call in calls:
-                call.fail(error)
+            return await self._client.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            await self._client.script_load(self.script)
+            return await self._client.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
 
 
 def _closed() -> NotSent:
     return NotSent("this client was closed; open another one")
-
-
-async def _hand_out(connection: AbstractConnection, calls: deque[_Call]) -> None:
-    while calls:
-        if was_cancelled():
-            raise asyncio.CancelledError
-        try:
-            reply = await connection.read_response(disconnect_on_error=False)
-        except REFUSALS as error:
-            calls.popleft().fail(error)
-        else:
-            calls.popleft().answer(reply)

@@ -6,7 +6,7 @@ from typing import Any, Final
 from redis.asyncio import Redis
 
 from fencepost.batch import ChangeBatch, create, failed_change, limit_failures
-from fencepost.change_script import Failures, arguments, static_failures
+from fencepost.change_script import Failures, arguments
 from fencepost.errors import (
     ChangeRefused,
     FailedChange,
@@ -18,6 +18,7 @@ from fencepost.errors import (
 )
 from fencepost.names import order_end, order_key
 from fencepost.notice import Notice
+from fencepost.record_rules import static_failures
 from fencepost.records import RecordKey, RecordSet, decode
 from fencepost.redis_client import Scripts, reading
 from fencepost.redis_entries import commit_of, record_sets_of
@@ -126,7 +127,7 @@ class RedisZoneStore:
     async def _commit(self, batch: ChangeBatch, *, creating: bool) -> Commit | None:
         if over := limit_failures(batch):
             raise InvalidChangeBatch(batch.zone, over)
-        failures = static_failures(batch)
+        failures = static_failures(batch.zone, batch.changes)
         redis_keys = [_key(batch.zone, part) for part in ("records", "order", "counts", "meta", "stream")]
         args = arguments(
             batch,

@@ -8,11 +8,12 @@ Source: docs/invariants.md, I1 and I7; aws.amazon.com/message/101925 ("velocity 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from fencepost.capacity import NOTHING, Capacity, CapacityHistory, capacity_of
 from fencepost.errors import PlanUnsafe
-from fencepost.plan import Content, Target, content_problems
+from fencepost.plan import Content, content_problems
 from fencepost.records import ADDRESS_TYPES
 from fencepost.region import LoadBalancer, Members, Region
 
@@ -69,8 +70,8 @@ class Baseline(NamedTuple):
 def floors(baseline: Baseline, limits: Limits) -> Capacity:
     """Return the capacity that each type must keep; 0 where a small fleet is exempt."""
     kept = [
-        0 if len(_serving(baseline.existing, kind)) <= limits.small_fleet else _floor(highest, limits)
-        for kind, highest in zip(ADDRESS_TYPES, baseline.highest, strict=True)
+        0 if serving <= limits.small_fleet else _floor(highest, limits)
+        for serving, highest in zip(_serving(baseline.existing), baseline.highest, strict=True)
     ]
     return kept[0], kept[1]
 
@@ -88,10 +89,10 @@ def check_removal(endpoint: str, desired: Content, baseline: Baseline, limits: L
     """
     existing_capacity, desired_capacity = capacity_of(baseline.existing), capacity_of(desired)
     needed = floors(baseline, limits)
-    for index, kind in enumerate(ADDRESS_TYPES):
-        existing, left = _serving(baseline.existing, kind), _serving(desired, kind)
+    serving = zip(ADDRESS_TYPES, _serving(baseline.existing), _serving(desired), strict=True)
+    for index, (kind, existing, left) in enumerate(serving):
         if existing and not left:
-            raise PlanUnsafe.empty(endpoint, kind, existing=len(existing))
+            raise PlanUnsafe.empty(endpoint, kind, existing=existing)
         if desired_capacity[index] < min(needed[index], existing_capacity[index]):
             raise PlanUnsafe.removal(
                 endpoint,
@@ -101,12 +102,15 @@ def check_removal(endpoint: str, desired: Content, baseline: Baseline, limits: L
                 limit=limits.max_removal_fraction,
                 window_s=limits.window_s,
             )
-        if len(existing) > limits.small_fleet and len(left) < min(limits.min_healthy, len(existing)):
-            raise PlanUnsafe.too_few(endpoint, kind, left=len(left), needed=limits.min_healthy)
+        if existing > limits.small_fleet and left < min(limits.min_healthy, existing):
+            raise PlanUnsafe.too_few(endpoint, kind, left=left, needed=limits.min_healthy)
 
 
-def _serving(content: Content | None, kind: str) -> list[Target]:
-    return [t for t in (content.targets if content else ()) if t.type == kind and t.weight > 0]
+@lru_cache(maxsize=256)
+def _serving(content: Content | None) -> tuple[int, int]:
+    """Return how many targets of a content get queries, of A and of AAAA; none for None."""
+    a, aaaa = ([t.weight > 0 for t in content.targets if t.type == kind] if content else [] for kind in ADDRESS_TYPES)
+    return a.count(True), aaaa.count(True)
 
 
 def check_wellformed(endpoint: str, desired: Content) -> None:
@@ -120,13 +124,10 @@ def check_known(endpoint: str, desired: Content, known: Mapping[str, Mapping[str
 
     Raises: PlanUnsafe naming them.
     """
-    strangers = sorted(
-        f"{target.identifier} ({target.address})"
-        for target in desired.targets
-        if known.get(target.identifier, {}).get(target.type) != target.address
-    )
+    nothing: Mapping[str, str] = {}
+    strangers = [t for t in desired.targets if known.get(t.identifier, nothing).get(t.type) != t.address]
     if strangers:
-        raise PlanUnsafe.strangers(endpoint, strangers)
+        raise PlanUnsafe.strangers(endpoint, sorted(f"{t.identifier} ({t.address})" for t in strangers))
 
 
 def known_addresses(region: Region) -> dict[str, Mapping[str, Mapping[str, str]]]:

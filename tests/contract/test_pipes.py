@@ -4,14 +4,17 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as LostConnection
 from redis.exceptions import DataError, NoScriptError, ReadOnlyError, ResponseError
+from redis.exceptions import TimeoutError as LateAnswer
 
 from fencepost.batch import ChangeBatch, create
 from fencepost.errors import InvalidChangeBatch, OutcomeUnknown, StoreUnavailable
 from fencepost.records import ns, soa, txt
 from fencepost.redis_client import ANSWER_TIMEOUT_S, open_client
-from fencepost.redis_pipe import MAX_PIPELINES, BusyLoadingError, NotSent
+from fencepost.redis_pipe import MAX_PIPELINES, BusyLoadingError, NotSent, PipedRedis
 from fencepost.redis_zones import RedisZoneStore
 from fencepost.stores import Actor
 
@@ -276,3 +279,86 @@ async def test_close_in_the_turn_of_a_call_fails_it(client):
     assert [type(error) for error in found] == [LostConnection] * 3
     with pytest.raises(NotSent):
         await client.get("a command that goes by itself")
+
+
+async def test_connection_that_the_server_closes_while_it_is_idle_is_replaced(tmp_path):
+    """No call is lost by it: the next one goes over another connection."""
+    connections = 0
+
+    async def talk(reader, writer):
+        nonlocal connections
+        connections += 1
+        async for words in commands(reader):
+            writer.write(b"$1\r\na\r\n" if words[0] == b"HGET" else b"+OK\r\n")
+            if words[0] == b"HGET" and connections == 1:
+                break
+
+    async with scripted(tmp_path, talk) as url:
+        client = open_client(url)
+        first = await client.hget("h", "f")
+        async with asyncio.timeout(5):
+            await client._idle[0].closed()
+        second = await client.hget("h", "f")
+        await client.aclose()
+
+    assert (first, second, connections) == (b"a", b"a", 2)
+
+
+async def test_server_that_is_silent_for_too_long_loses_its_connection_and_the_calls_on_it(tmp_path):
+    """What was answered before stays answered, and a later call goes over another connection."""
+    url_kwargs = {"retry": Retry(NoBackoff(), 0), "socket_timeout": 0.1, "protocol": 2}
+    silent = [True]
+
+    async def talk(reader, writer):
+        async for words in commands(reader):
+            if words[0] != b"HGET":
+                writer.write(b"+OK\r\n")
+            elif words[2] != b"never" or not silent[0]:
+                writer.write(b"$1\r\na\r\n")
+
+    async with scripted(tmp_path, talk) as url:
+        client = PipedRedis.from_url(url, **url_kwargs)
+        found = await asyncio.gather(*(client.hget("h", f) for f in ("a", "never")), return_exceptions=True)
+        silent[0] = False
+        later = await client.hget("h", "never")
+        await client.aclose()
+
+    assert found[0] == b"a"
+    assert isinstance(found[1], LateAnswer)
+    assert later == b"a"
+
+
+@pytest.mark.parametrize("junk", [b"$1\r\nx\r\n", b"what?\r\n"])
+async def test_answer_that_nobody_asked_for_ends_the_connection(tmp_path, junk):
+    """It would be taken for the next call's; that one goes over another connection."""
+    connections = 0
+
+    async def talk(reader, writer):
+        nonlocal connections
+        connections += 1
+        async for words in commands(reader):
+            if words[0] != b"HGET":
+                writer.write(b"+OK\r\n")
+                continue
+            writer.write(b"$1\r\na\r\n" + (junk if connections == 1 else b""))
+
+    async with scripted(tmp_path, talk) as url:
+        client = open_client(url)
+        first = await asyncio.gather(client.hget("h", "f"), return_exceptions=True)
+        async with asyncio.timeout(5):
+            await asyncio.gather(*(line.closed() for line in client._idle))
+        second = await client.hget("h", "f")
+        await client.aclose()
+
+    assert (first, second, connections) == ([b"a"], b"a", 2)
+
+
+async def test_script_that_the_server_does_not_know_is_loaded_once(client, redis_url):
+    """By whomever it was forgotten: the call is made again, and only that one."""
+    script = client.register_script("return redis.call('HINCRBY', KEYS[1], 'n', ARGV[1])")
+
+    first = await script(keys=["h"], args=[2])
+    await client.script_flush()
+    second = await script(keys=["h"], args=[3])
+
+    assert (first, second) == (2, 5)

@@ -9,7 +9,7 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from enactor.ask import asking, question, values
+from enactor.ask import Asker, question, values
 
 NAME = "plan-000145.dynamodb.us-east-1.fencepost.test."
 
@@ -73,7 +73,7 @@ async def test_reply_to_an_earlier_question_is_passed_over():
         server.bind(("127.0.0.1", 0))
         server.settimeout(0)
         loop = asyncio.get_running_loop()
-        async with asking(server.getsockname()[1]) as asker:
+        with Asker(server.getsockname()[1]) as asker:
             waiting = asyncio.create_task(asker.ask(NAME, "A"))
             data, addr = await loop.sock_recvfrom(server, 512)
             for number, address in ((1, "127.6.6.6"), (0, "127.1.2.3")):
@@ -91,5 +91,45 @@ async def test_server_that_is_gone_is_no_answer():
         server.bind(("127.0.0.1", 0))
         port = server.getsockname()[1]
 
-    async with asking(port) as asker:
+    with Asker(port) as asker:
         assert await asker.ask(NAME, "A") is None
+
+
+async def test_many_questions_at_a_time_each_get_their_own_answer():
+    """In whatever order they come, and from one socket, which is open until nobody needs it."""
+    names = [f"plan-{number:06d}.{NAME}" for number in range(1, 21)]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(0)
+        loop = asyncio.get_running_loop()
+        asker = Asker(server.getsockname()[1])
+        with asker, asker:
+            waiting = [asyncio.create_task(asker.ask(name, "TXT")) for name in names]
+            asked = [await loop.sock_recvfrom(server, 512) for _ in names]
+            for data, addr in reversed(asked):
+                query = dns.message.from_wire(data)
+                reply = dns.message.make_response(query)
+                name = query.question[0].name
+                reply.answer.append(dns.rrset.from_text(name, 5, "IN", "TXT", f'"{name}"'))
+                await loop.sock_sendto(server, reply.to_wire(), addr)
+
+            assert await asyncio.gather(*waiting) == [(f'"{name}"',) for name in names]
+        assert len({addr for _, addr in asked}) == 1
+
+
+async def test_question_that_is_not_answered_in_time_is_given_up_alone():
+    """Who asks at the same time, and is answered, has that answer."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(0)
+        loop = asyncio.get_running_loop()
+        with Asker(server.getsockname()[1]) as asker:
+            lost = asyncio.create_task(asker.ask(NAME, "A"))
+            await loop.sock_recvfrom(server, 512)
+            answered = asyncio.create_task(asker.ask(NAME, "A"))
+            data, addr = await loop.sock_recvfrom(server, 512)
+            reply = dns.message.make_response(dns.message.from_wire(data))
+            reply.answer.append(dns.rrset.from_text(NAME, 5, "IN", "A", "127.1.2.3"))
+            await loop.sock_sendto(server, reply.to_wire(), addr)
+
+            assert await asyncio.gather(lost, answered) == [None, ("127.1.2.3",)]

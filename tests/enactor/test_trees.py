@@ -13,9 +13,8 @@ from fencepost.batch import (
     MAX_VALUE_CHARACTERS,
     Action,
     Limits,
-    record_elements,
+    size_of,
     upsert,
-    value_characters,
 )
 from fencepost.names import generation_of, manifest_name, rollback_name, tree_name
 from fencepost.records import RecordSet, address, alias
@@ -60,8 +59,9 @@ def check_batches(record_sets):
     assert [found for part in parts for found in part] == record_sets
     for part in parts:
         assert part
-        assert sum(record_elements(upsert(r)) for r in part) + RESERVED_ELEMENTS <= MAX_RECORD_ELEMENTS
-        assert sum(value_characters(upsert(r)) for r in part) + RESERVED_CHARACTERS <= MAX_VALUE_CHARACTERS
+        size = size_of([*map(upsert, part)])
+        assert size.elements + RESERVED_ELEMENTS <= MAX_RECORD_ELEMENTS
+        assert size.characters + RESERVED_CHARACTERS <= MAX_VALUE_CHARACTERS
 
 
 trees = st.dictionaries(st.integers(1, 2_000_000), st.tuples(st.integers(0, 600), st.booleans()), max_size=5)
@@ -94,7 +94,7 @@ def test_deletions_of_old_trees_delete_each_manifest_first_and_everything_of_the
         names = [r.name for r in doomed if generation_of(r.name, ZONE) == generation]
         assert manifest_name(ZONE, generation) not in names[1:]
     for batch in batches:
-        assert sum(map(record_elements, batch)) + RESERVED_ELEMENTS <= MAX_RECORD_ELEMENTS
+        assert size_of(batch).elements + RESERVED_ELEMENTS <= MAX_RECORD_ELEMENTS
 
 
 def test_older_trees_leave_the_oldest_that_is_to_be_kept():

@@ -15,9 +15,8 @@ from fencepost.batch import (
     delete,
     failed_change,
     limit_failures,
-    record_elements,
+    size_of,
     swap,
-    value_characters,
 )
 from fencepost.batch import upsert as put
 from fencepost.records import RecordSet, alias, decode, encode, txt
@@ -38,7 +37,7 @@ TWO = RecordSet(ZONE, "A", 5, ("127.1.0.1", "127.1.0.22"))
 )
 def test_change_counts_values_and_their_characters_twice_for_upsert(change, elements, characters):
     """Source: Route 53 quotas, ResourceRecord elements and characters; an alias counts as one element."""
-    assert (record_elements(change), value_characters(change)) == (elements, characters)
+    assert size_of([change]) == (elements, characters)
 
 
 def test_limits_exceeded_together_are_told_together():

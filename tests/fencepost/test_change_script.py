@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from fencepost.batch import ChangeBatch, create, decode_changes, delete, encode_changes, upsert
-from fencepost.change_script import arguments, commits_kept, static_failures, texts_in
+from fencepost.change_script import arguments, commits_kept, texts_in
+from fencepost.record_rules import static_failures
 from fencepost.records import RecordSet, address, alias, encode, txt
 from fencepost.stores import Actor
 
@@ -27,7 +28,9 @@ def test_changes_are_lines_with_the_canonical_text_where_the_script_takes_it_fro
 def arguments_of(*changes):
     """Return the arguments of a batch of some changes."""
     batch = ChangeBatch(ZONE, changes)
-    return arguments(batch, static_failures(batch), Actor("one"), processing_us=0, stream_limit=100, creating=False)
+    return arguments(
+        batch, static_failures(ZONE, changes), Actor("one"), processing_us=0, stream_limit=100, creating=False
+    )
 
 
 def runs_of(*changes):
