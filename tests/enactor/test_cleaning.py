@@ -139,7 +139,7 @@ def test_sweep_takes_its_time_where_there_are_many_zones_and_leaves_none_out(wor
     pace, zones, found = SweepPace(5.0), [f"{n:04d}" for n in range(1000)], []
 
     while len(found) < 2 * len(zones):
-        swept = pace.turns(zones, world.clock.now_s)
+        swept = pace.turns(zones, world.clock.now_s, lambda _: 0)
         assert len(swept) <= SLICE
         found += [(zone, world.clock.now_s) for zone in swept]
         world.clock.now_s += 0.02
