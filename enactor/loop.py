@@ -50,7 +50,8 @@ class EnactorService:
             events=self._context.events,
         )
         enactor, settings = PROTOCOLS[self._settings.protocol](tools), self._settings
-        self._rounds = Rounds(enactor, settings, self._plans, clock=self._clock, events=self._context.events)
+        events = self._context.events
+        self._rounds = Rounds(enactor, settings, self._plans, clock=self._clock, events=events, turns=tools.turns)
 
     async def run(self) -> None:
         """See `Service.run`."""
