@@ -12,6 +12,7 @@ from fencepost.fence import Fence, fence_key
 from fencepost.guards import Guard
 from fencepost.names import generation_of, top_label, tree_name
 from fencepost.records import RecordKey, RecordSet
+from fencepost.stores import MAX_PAGE
 
 TREES_BEGIN: Final = "plan-0"
 TREES_END: Final = "plan-:"
@@ -46,9 +47,10 @@ class OldTrees:
         self._checks = Guard.CLEANER_CHECK in settings.guards
         self._one_batch = Guard.THROTTLING in settings.guards
 
-    async def find(self, zone: str, latest: int, *, thorough: bool) -> Doomed:
+    async def find(self, zone: str, latest: int, *, thorough: bool, about: int = MAX_PAGE) -> Doomed:
         """Return what may go from a zone, given the latest plan's generation; with throttling enough for one batch.
 
+        `about`: as in `ControlApi.listing`, for each of its trees.
         Root, rollback and fence are read at one serial, before the trees are: a flip since then breaks the proof.
         """
         # Nothing is older by the fence that is not by the latest plan: as a rule this one look is all.
@@ -63,11 +65,11 @@ class OldTrees:
         if fence is not None and self._checks:
             before, proof = Fence.parse(zone, fence).generation - self._keep, swap(fence, fence)
             spared = referenced_trees(zone, found.values())
-        batches = await self._deletions(zone, before, spared, thorough=thorough)
+        batches = await self._deletions(zone, before, spared, about, thorough=thorough)
         return Doomed(found.get(lock_key(zone)), proof, batches)
 
     async def _deletions(
-        self, zone: str, before: int, spared: set[int], *, thorough: bool
+        self, zone: str, before: int, spared: set[int], about: int, *, thorough: bool
     ) -> tuple[tuple[Change, ...], ...]:
         listing: list[RecordSet] = []
         trees: list[int] = []
@@ -77,7 +79,7 @@ class OldTrees:
             if tree in spared:
                 continue
             trees.append(tree)
-            listing += await self._api.listing(zone, tree_key(zone, tree), within=tree_name(zone, tree))
+            listing += await self._api.listing(zone, tree_key(zone, tree), within=tree_name(zone, tree), about=about)
             if self._one_batch and len(in_batches(listing)) > 1:
                 break
         return deletions(zone, listing, trees)

@@ -367,7 +367,9 @@ class FixedEnactor:
         hand, end_turn = self._tools.hand(endpoint), self._pace.unused
         try:
             thorough = self._pace.is_thorough(endpoint)
-            doomed = await self._old_trees.find(endpoint, plan.generation, thorough=thorough)
+            # Its trees are about as large as this plan's, and each has its manifest.
+            about = len(plan.content(endpoint).targets) + 1
+            doomed = await self._old_trees.find(endpoint, plan.generation, thorough=thorough, about=about)
             if not doomed.batches or not hand.reach(doomed.lock):
                 # Who has the lock is at work there; what is left the next flip or sweep finds.
                 end_turn(endpoint)

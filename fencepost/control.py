@@ -9,7 +9,7 @@ from fencepost.clock import Clock
 from fencepost.errors import ChangeRefused, StoreUnavailable, Throttling
 from fencepost.events import Events
 from fencepost.records import RecordKey, RecordSet
-from fencepost.stores import Commit, ZonePage, ZoneRead, ZoneStore
+from fencepost.stores import MAX_PAGE, Commit, ZonePage, ZoneRead, ZoneStore
 from fencepost.throttle import TokenBucket
 
 T = TypeVar("T")
@@ -77,29 +77,30 @@ class ControlApi:
         return self._ahead_s is not None
 
     async def listing(
-        self, zone: str, start: RecordKey | None = None, *, within: str | None = None
+        self, zone: str, start: RecordKey | None = None, *, within: str | None = None, about: int = MAX_PAGE
     ) -> tuple[RecordSet, ...]:
         """Return every record set of a zone from `start` on. Its pages may be of different serials: prove, then act.
 
-        `within`: only what has this name, or a name below it, which all follow each other in a listing.
+        `within`: only what has this name, or a name below it, which all follow each other in a listing; `start` is not
+        before them. `about`: how many these are as a rule, so that no more has to be read.
         """
-        page = await self._page(zone, start)
+        size = min(about + 1, MAX_PAGE)  # one more: what follows shows that there are no others
+        page = await self._page(zone, start, size)
         found = list(page.record_sets)
         while page.next_key is not None and _is_within(page.next_key.name, within):
-            page = await self._page(zone, page.next_key)
+            page = await self._page(zone, page.next_key, size)
             found += page.record_sets
-        # As they follow each other, the last one speaks for those behind the first.
-        if found and _is_within(found[0].name, within) and _is_within(found[-1].name, within):
-            return tuple(found)
-        return tuple(record_set for record_set in found if _is_within(record_set.name, within))
+        while found and not _is_within(found[-1].name, within):
+            found.pop()
+        return tuple(found)
 
     async def first(self, zone: str, start: RecordKey) -> RecordSet | None:
         """Return the first record set of a zone from `start` on, None if none follows. Costs one small read."""
         found = (await self._patient(zone, lambda: self._zones.page(zone, start, 1))).record_sets
         return found[0] if found else None
 
-    async def _page(self, zone: str, start: RecordKey | None) -> ZonePage:
-        return await self._patient(zone, lambda: self._zones.page(zone, start))
+    async def _page(self, zone: str, start: RecordKey | None, size: int) -> ZonePage:
+        return await self._patient(zone, lambda: self._zones.page(zone, start, size))
 
     async def _patient(self, zone: str, call: Callable[[], Awaitable[T]]) -> T:
         for tries in range(1, MAX_TRIES + 1):
