@@ -62,10 +62,8 @@ class TreeVerifier:
 
     async def damage(self, zone: str, plan: Plan) -> str | None:
         """Read a tree back; return what is wrong with it in words, None if it is exactly the plan's."""
-        listing = await self._api.listing(
-            zone, tree_key(zone, plan.generation), within=tree_name(zone, plan.generation)
-        )
         name, whole = tree_name(zone, plan.generation), tree_records(zone, plan.generation, plan.content(zone))
+        listing = await self._api.listing(zone, tree_key(zone, plan.generation), within=name)
         # Both are in order as a rule, and the manifest comes last.
         if listing[: len(whole)] == whole and name not in {r.name for r in listing[len(whole) :]}:
             return None

@@ -25,7 +25,7 @@ def open_zone_store(settings: Settings, actor: Actor, *, link: Link | None = Non
         processing_s=network.processing_s if link else 0.0,
         requests_per_s=network.requests_per_s if link else 0.0,
     )
-    return RemoteZoneStore(bare, link) if link else bare
+    return RemoteZoneStore(bare, link) if link and not link.spec.is_free else bare
 
 
 def open_zone_feed(settings: Settings) -> ZoneFeed:
@@ -36,7 +36,7 @@ def open_zone_feed(settings: Settings) -> ZoneFeed:
 def open_plan_store(settings: Settings, *, link: Link | None = None) -> PlanStore:
     """Return the plans; with a link, at its distance."""
     bare = RedisPlanStore(open_client(settings.redis_url), replicas=settings.replicas)
-    return RemotePlanStore(bare, link) if link else bare
+    return RemotePlanStore(bare, link) if link and not link.spec.is_free else bare
 
 
 def control_link(settings: Settings, clock: Clock | None = None) -> Link:

@@ -81,17 +81,17 @@ class ControlApi:
     ) -> tuple[RecordSet, ...]:
         """Return every record set of a zone from `start` on. Its pages may be of different serials: prove, then act.
 
-        `within`: only what has this name, or a name below it, which all follow each other in a listing.
+        `within`: only what has this name, or a name below it, which all follow each other in a listing; `start` is not
+        before them.
         """
         page = await self._page(zone, start, within)
         found = list(page.record_sets)
         while page.next_key is not None and _is_within(page.next_key.name, within):
             page = await self._page(zone, page.next_key, within)
             found += page.record_sets
-        # As they follow each other, the last one speaks for those behind the first.
-        if found and _is_within(found[0].name, within) and _is_within(found[-1].name, within):
-            return tuple(found)
-        return tuple(record_set for record_set in found if _is_within(record_set.name, within))
+        while found and not _is_within(found[-1].name, within):
+            found.pop()
+        return tuple(found)
 
     async def first(self, zone: str, start: RecordKey) -> RecordSet | None:
         """Return the first record set of a zone from `start` on, None if none follows. Costs one small read."""

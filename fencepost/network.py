@@ -48,6 +48,11 @@ class LinkSpec(msgspec.Struct, frozen=True):
         """The log-normal's shape."""
         return math.log(self.p99_s / self.median_s) / P99_Z if self.median_s > 0 else 0.0
 
+    @property
+    def is_free(self) -> bool:
+        """Whether calls over it are as if there were no link: no delay, no loss, no stalls."""
+        return self.median_s <= 0 and not self.loss and not self.stall
+
     def draw_s(self, rng: random.Random) -> float:
         """Return one round trip in seconds. Draws the same count of numbers every time."""
         body = self.median_s * math.exp(self.sigma * rng.gauss(0.0, 1.0))
