@@ -33,10 +33,10 @@ async def live_zone(api: ControlApi, zone: str) -> LiveZone:
     roots = [RecordKey(zone, kind) for kind in ADDRESS_TYPES]
     try:
         found = (await api.read(zone, [*roots, fence_key(zone), capacity_key(zone), frozen_key(zone)])).records
-        leaves: set[RecordSet] = set()
+        leaves: dict[RecordSet, None] = {}
         for target in sorted({found[key].alias or "" for key in roots if key in found}):
             listing = await api.listing(zone, RecordKey(target, ADDRESS_TYPES[0]))
-            leaves |= {r for r in listing if r.name == target and RecordKey(zone, r.type) in found}
+            leaves |= {r: None for r in listing if r.name == target and RecordKey(zone, r.type) in found}
     except NoSuchHostedZone:
         return LiveZone()
     return LiveZone(

@@ -73,7 +73,8 @@ class RandomWalk:
         self._spread, self._haste = rng.choice(SPREADS), rng.choice(HASTE)
         # What is under way may take as long as others need for a whole plan, and so may who publishes.
         self._slowness = math.log2(WORK * endpoints)
-        self._speeds = {name: self._draw(self._slowness) for name in restless}
+        # In order: a set has another one in each process, and with it each of them would get another draw.
+        self._speeds = {name: self._draw(self._slowness) for name in sorted(restless)}
 
     def _draw(self, spread: float) -> float:
         return math.exp2(-self._rng.uniform(0.0, spread))
