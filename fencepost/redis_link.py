@@ -1,52 +1,39 @@
-"""One connection to Redis on which replies are taken as they arrive: for who reads it all the time.
-
-redis-py opens it (addresses, passwords, TLS) and hiredis parses it, as everywhere else. But a reply goes through no
-coroutine, time-out and stream of its own: behind redis-py's, each costs more than all that the resolver does with it.
-"""
+"""One connection to Redis on which replies are kept as they arrive: for who reads it all the time."""
 
 import asyncio
 from collections.abc import Iterable
 from typing import Any, Final
 
-from hiredis import Reader, pack_command
+from hiredis import pack_command
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as LostConnection
-from redis.exceptions import InvalidResponse, RedisError, ResponseError
+from redis.exceptions import RedisError
+
+from fencepost.redis_wire import Wire, connect
 
 MOST_KEPT: Final = 4096
 """Replies that nobody has taken yet, at most about: then the server has to wait."""
 
 
-class RedisLink(asyncio.Protocol):
-    """A connection of its own; `open` makes one. For one user at a time, who closes it after any error.
-
-    Attributes:
-        lost: why nothing can arrive any more; None while the connection is there.
-    """
+class RedisLink(Wire):
+    """A connection of its own; `open` makes one. For one user at a time, who closes it after any error."""
 
     def __init__(self, connection: AbstractConnection) -> None:
-        assert connection._writer is not None, "it is connected"  # noqa: SLF001  -- redis-py has no other way to it
-        self.lost: RedisError | None = None
-        self._connection = connection
-        self._transport: asyncio.Transport = connection._writer.transport  # type: ignore[assignment]  # noqa: SLF001
-        self._reader = Reader(protocolError=InvalidResponse, replyError=ResponseError)
+        super().__init__(connection)
         self._replies: list[Any] = []
         self._wanted = 0
         self._waiter: asyncio.Future[None] | None = None
-        self._transport.set_protocol(self)
 
     @classmethod
     async def open(cls, client: Redis) -> "RedisLink":
         """Connect as a client's own connections do. Raises: RedisError, OSError."""
-        connection = client.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's
-        await connection.connect()
-        return cls(connection)
+        return cls(await connect(client))
 
     async def close(self) -> None:
         """Give up the connection."""
-        self._lose(LostConnection("this connection was closed"))
-        await self._connection.disconnect(nowait=True)
+        self.end(LostConnection("this connection was closed"))
+        await self.closed()
 
     def send(self, commands: Iterable[tuple[Any, ...]]) -> None:
         """Send commands, which are answered in order."""
@@ -69,7 +56,7 @@ class RedisLink(asyncio.Protocol):
     async def _wait(self, wait_s: float, wanted: int) -> None:
         loop = asyncio.get_running_loop()
         self._waiter, self._wanted = loop.create_future(), wanted
-        timer = loop.call_later(wait_s, self._wake)
+        timer = loop.call_later(wait_s, self._tell)
         try:
             if self.lost is None:
                 await self._waiter
@@ -77,30 +64,15 @@ class RedisLink(asyncio.Protocol):
             timer.cancel()
             self._waiter = None
 
-    def _wake(self) -> None:
+    def _tell(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _lose(self, error: RedisError) -> None:
-        if self.lost is None:
-            self.lost = error
-        self._wake()
-
-    def data_received(self, data: bytes) -> None:
-        """Take what has arrived; see `asyncio.Protocol`."""
-        self._reader.feed(data)
-        try:
-            while (reply := self._reader.gets()) is not False:
-                self._replies.append(reply)
-        except InvalidResponse as error:
-            self._lose(error)
-            self._transport.abort()
-            return
-        if len(self._replies) >= self._wanted:
-            self._wake()
+    def _take(self, replies: list[Any], fault: RedisError | None) -> None:
+        self._replies += replies
+        if fault is not None:
+            self.end(fault)
+        elif len(self._replies) >= self._wanted:
+            self._tell()
             if len(self._replies) >= MOST_KEPT:
                 self._transport.pause_reading()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """Tell who waits; see `asyncio.Protocol`."""
-        self._lose(LostConnection(f"the connection was lost: {error or 'the server has closed it'}"))

@@ -12,6 +12,7 @@ from redis.exceptions import BusyLoadingError, DataError, NoScriptError, ReadOnl
 from redis.exceptions import ConnectionError as LostConnection
 
 from fencepost.redis_line import Call, Line
+from fencepost.redis_wire import connect
 
 TOGETHER: Final = frozenset({"EVALSHA", "HGET", "HMGET", "HGETALL", "EXISTS", "XRANGE", "XREVRANGE"})
 """Commands that never wait in the server and leave nothing behind in a connection: only these share one."""
@@ -110,9 +111,7 @@ class PipedRedis(Redis):
         line.send(calls)
 
     async def _open(self) -> Line:
-        connection = self.connection_pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py's
-        await connection.connect()
-        return Line(connection, self._timeout_s, self._at_rest)
+        return Line(await connect(self), self._timeout_s, self._at_rest)
 
     def _opened(self, opening: asyncio.Task[Line]) -> None:
         calls = self._opening.pop(opening)
@@ -136,7 +135,7 @@ class PipedRedis(Redis):
 
     def _at_rest(self, line: Line) -> None:
         self._busy.discard(line)
-        if line.ended:
+        if line.lost is not None:
             self._idle = [other for other in self._idle if other is not line]
         else:
             self._idle.append(line)

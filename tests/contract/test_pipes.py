@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 import pytest
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, DataError, NoScriptError, ReadOnlyError, ResponseError
 from redis.exceptions import ConnectionError as LostConnection
-from redis.exceptions import DataError, NoScriptError, ReadOnlyError, ResponseError
 from redis.exceptions import TimeoutError as LateAnswer
 
 from fencepost.batch import ChangeBatch, create
@@ -163,6 +163,18 @@ async def test_connection_lost_in_mid_pipeline_fails_what_was_not_answered(tmp_p
 
     assert found[:2] == [b"a", b"b"]
     assert [type(error) for error in found[2:]] == [LostConnection] * 2
+
+
+async def test_server_that_gives_up_the_connection_fails_what_was_not_answered_with_its_reason(tmp_path):
+    """That answer is of the connection, not of the call that it comes for: what comes behind it is nobody's."""
+    refused = b"-NOAUTH Authentication required.\r\n$1\r\nc\r\n"
+    async with scripted(tmp_path, answering(b"$1\r\na\r\n", refused)) as url:
+        client = open_client(url)
+        found = await asyncio.gather(*(client.hget("h", name) for name in "abc"), return_exceptions=True)
+        await client.aclose()
+
+    assert found[0] == b"a"
+    assert [type(error) for error in found[1:]] == [AuthenticationError] * 2
 
 
 async def test_writes_under_way_on_a_lost_connection_are_unknown(tmp_path):
