@@ -27,8 +27,6 @@ FRESH_S: Final = 2 * REPORT_S
 
 Word = tuple[int, str]
 """A fence as far as it counts for others: generation and digest, as in `Report.fences`."""
-LONGEST: Final = 10
-"""A head start is as long as our own round took, which tells how much there is to do, up to so many `head_start_s`."""
 NEVER: Final[Word] = (0, "")
 """Stands for an endpoint of which nobody has said anything."""
 
@@ -41,12 +39,8 @@ class Division(NamedTuple):
 
 
 class HeadStart(NamedTuple):
-    """An endpoint that was found behind at `since_s` is left to others until `until_s`, who last said `word` of it.
+    """An endpoint is left to others until `until_s` (monotonic; None: not counted yet), who last said `word` of it."""
 
-    Instants are monotonic; `until_s` is None in the round that found it.
-    """
-
-    since_s: float
     until_s: float | None
     word: Word
 
@@ -54,9 +48,8 @@ class HeadStart(NamedTuple):
 class Turns:
     """Says which endpoints are left to others for now, by what the other enactors have said of themselves.
 
-    Invariant: an endpoint that nobody moves is begun one head start after the round that found it behind, for each
-    enactor before this one in the endpoint's order; at once by who goes first there, or knows of no others. A head
-    start is as long as that round took: at least `head_start_s`, and at most `LONGEST` times that.
+    Invariant: an endpoint that nobody moves is begun `head_start_s` after the round that found it behind, once for each
+    enactor before this one in the endpoint's order; at once by who goes first there, or knows of no others.
 
     Args:
         name: this enactor's.
@@ -147,13 +140,11 @@ class Turns:
             return False
         start = self._left.get(zone)
         word = max([*self._words(zone), start.word if start else NEVER])
-        now_s = self._clock.monotonic()
         if start is None or start.word != word:
-            start = HeadStart(now_s, None, word)
+            # It counts from the next round on: what is to be done before takes the others' time as it does ours.
+            start = HeadStart(None, word)
         elif start.until_s is None:
-            # Others have as much to do as we had in the round before.
-            took_s = min(max(self._head_start_s, now_s - start.since_s), LONGEST * self._head_start_s)
-            start = start._replace(until_s=now_s + self.place(zone) * took_s)
+            start = HeadStart(self._clock.monotonic() + self.place(zone) * self._head_start_s, word)
         self._left[zone] = start
         return self._is_early(start)
 

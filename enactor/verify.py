@@ -24,8 +24,6 @@ LONGER_S: Final = 0.02
 """The plan is not looked at again around shorter pauses than this: it is before the flip in any case."""
 FIRST_S: Final = 0.001
 """The first pauses are shorter, and double: a server that follows its zones knows a tree within a few milliseconds."""
-LINE_S: Final = 0.1
-"""Nobody waits longer than this because of others' trees, however many they are."""
 
 NO_ANSWER: Final = "the resolver does not answer"
 
@@ -57,7 +55,6 @@ class TreeVerifier:
         self._verified: dict[str, tuple[int, str]] = {}
         self._silent = False
         self._owed: tuple[str, Plan] | None = None
-        self._line: dict[str, None] = {}
 
     def knows(self, zone: str, plan: Plan) -> bool:
         """Say whether a plan's tree was found right already."""
@@ -86,17 +83,8 @@ class TreeVerifier:
         A server that does not answer at all, or not yet, says nothing about the tree. The lock is kept meanwhile.
         Raises: TreeRejected for a tree that is answered otherwise after all this time; as `ZoneHand.commit`.
         """
-        self._line[hand.zone] = None
-        try:
-            return await self._resolved(hand, plan, superseded)
-        finally:
-            del self._line[hand.zone]
-
-    async def _resolved(self, hand: ZoneHand, plan: Plan, superseded: Callable[[], Awaitable[bool]]) -> bool:
         zone, deadline_s, silences = hand.zone, self._clock.monotonic() + self._wait_s, 0
         lags, pause_s, longest_s = await self._lags(), FIRST_S, max(LONGER_S, self._wait_s / LOOKS)
-        if (turn_s := self._turn_s(zone)) > 0.0:
-            await self._clock.sleep(turn_s)
         while (look := await self._look(zone, plan)).verdict is not Verdict.RIGHT:
             silences = silences + 1 if look.verdict is Verdict.SILENT else 0
             over = self._clock.monotonic() >= deadline_s
@@ -111,7 +99,7 @@ class TreeVerifier:
             if over:
                 self._events.emit("enactor.tree_rejected", zone=zone, generation=plan.generation, reason=look.problem)
                 raise TreeRejected(zone, generation=plan.generation, problem=look.problem)
-            await self._clock.sleep(max(pause_s, self._turn_s(zone)))
+            await self._clock.sleep(pause_s)
             pause_s = min(2 * pause_s, longest_s)
             if pause_s >= LONGER_S and await superseded():
                 return False
@@ -119,10 +107,6 @@ class TreeVerifier:
         self._silent, self._owed = False, None
         self._verified[zone] = (plan.generation, plan.digests[zone])
         return True
-
-    def _turn_s(self, zone: str) -> float:
-        """Return how long a server needs for the trees that were built here before a zone's, and wait with it."""
-        return min(FIRST_S * list(self._line).index(zone), LINE_S)
 
     async def _lags(self) -> bool:
         """Say whether the server still owes the answer about a tree that went live without it.
