@@ -62,7 +62,7 @@ class FixedEnactor:
         self._glances = Glances(tools.api, self._held, tools.clock, self._pauses.sweep_s, tools.settings.api_rate)
         self._plan: Plan | None = None
         self._reader = PlanReader(tools.plans)
-        self._starts, self._turns = Starts(), tools.turns
+        self._starts = Starts(tools.settings.name)
         self._told = 0
         self._streaks: dict[str, int] = {}
         self._dropped: set[str] = set()
@@ -72,8 +72,8 @@ class FixedEnactor:
         """Install the latest plan on every endpoint, then clean; an endpoint in trouble holds up no other."""
         plan = await self._read_plan()
         began_s = self._tools.clock.monotonic()
-        swept = self._sweep.turns(plan.digests, began_s, self._turns.place) if plan else []
-        due = self._due(plan, swept) if plan else []
+        swept = self._sweep.turns(plan.digests, began_s) if plan else []
+        due = [e for e in plan.digests if e in swept or self._held.is_due(e, plan)] if plan else []
         if plan is None or not (due or self._pace.called):
             await self._glances.go_on(list(plan.digests) if plan else [])
             return self._outcome("nothing is due: each zone has the latest plan, or is left alone for a moment")
@@ -86,7 +86,7 @@ class FixedEnactor:
         self._told = plan.generation if due else self._told
         if news:
             self._events.emit("enactor.pass_started", generation=plan.generation)
-        await self._each(self._turns.order(due), self._install)
+        await self._each(self._starts.order(due), self._install)
         await self._glances.go_on(list(plan.digests))
         await self._each(await self._to_clean(plan), lambda endpoint: self._clean(endpoint, plan))
         took_ms = (self._tools.clock.monotonic() - began_s) * 1000
@@ -95,15 +95,6 @@ class FixedEnactor:
         if news:
             self._events.emit("enactor.pass_completed", generation=plan.generation, took_ms=took_ms, reason=reason)
         return outcome
-
-    def _due(self, plan: Plan, swept: Sequence[str]) -> list[str]:
-        """Return the endpoints to be begun: swept, or behind the plan, but for those that are left to others."""
-        behind = dict.fromkeys(e for e in plan.digests if self._held.is_due(e, plan))
-        left, told = self._turns.divide(plan, behind, self._held.reasons)
-        for endpoint, fence in told.items():
-            self._held.told(endpoint, plan, fence)
-            self._streaks.pop(endpoint, None)
-        return [e for e in plan.digests if (e in swept or e in behind) and e not in left and e not in told]
 
     def _outcome(self, text: str) -> Outcome:
         held = self._held.reasons
@@ -183,7 +174,7 @@ class FixedEnactor:
         if plan is None or hand.zone not in plan.digests:
             return True
         if arrived := await self._act(hand, plan):
-            self._turns.arrived(hand.zone, self._held.arrived(hand.zone, plan))
+            self._held.arrived(hand.zone, plan)
             hand.streak = 0
         return arrived
 
@@ -215,7 +206,6 @@ class FixedEnactor:
     async def _move(self, hand: ZoneHand, plan: Plan, view: ZoneView) -> bool:
         """Move a zone to a plan that is newer than what it has, as soon as its lock is ours or free."""
         zone = hand.zone
-        self._turns.moves(zone)
         if view.fence is None and await self._moved_by_hand(zone, plan, view):
             return False
         if not hand.reach(view.lock):
@@ -366,8 +356,7 @@ class FixedEnactor:
 
     async def _to_clean(self, plan: Plan) -> list[str]:
         """Return the endpoints whose turn it is to be cleaned; a newer plan that waits goes before, if it can."""
-        called = [] if self._turns.tells_first() else self._pace.called
-        thawed = [zone for zone in called if zone in plan.digests and not self._held.is_frozen(zone)]
+        thawed = [zone for zone in self._pace.called if zone in plan.digests and not self._held.is_frozen(zone)]
         if Guard.THROTTLING not in self._guards or not thawed:
             return thawed
         latest = await self._current()
@@ -384,10 +373,9 @@ class FixedEnactor:
                 end_turn(endpoint)
             else:
                 end_turn = self._pace.done
-                batches = doomed.batches[:1] if Guard.THROTTLING in self._guards else doomed.batches
-                for batch in batches:
-                    trees, last = trees_in(endpoint, batch), batch is batches[-1]
-                    await hand.commit(None, f"clean {trees[0]} to {trees[-1]}", *doomed.proof, *batch, last=last)
+                for batch in doomed.batches[:1] if Guard.THROTTLING in self._guards else doomed.batches:
+                    trees = trees_in(endpoint, batch)
+                    await hand.commit(None, f"clean {trees[0]} to {trees[-1]}", *doomed.proof, *batch)
                     self._events.emit("enactor.trees_cleaned", zone=endpoint, trees=trees)
         except OutcomeUnknown as error:
             self._events.emit("enactor.outcome_unknown", zone=endpoint, reason=str(error))

@@ -134,21 +134,15 @@ class Held:
         """Note that a zone's fence was moved to a plan."""
         self._fences[zone] = _mark(plan.generation, short(plan.digests[zone]))
 
-    def told(self, zone: str, plan: Plan, fence: Fence) -> None:
-        """Note that another enactor has seen a zone at a fence that has a plan: as good as a look of our own."""
-        self._fences[zone] = fence
-        self.arrived(zone, plan)
-
-    def arrived(self, zone: str, plan: Plan) -> Fence:
-        """Note that a zone has a plan, or an equal one, and that nothing holds it; return its fence as far as known."""
+    def arrived(self, zone: str, plan: Plan) -> None:
+        """Note that a zone has a plan, or an equal one: nothing holds it."""
         fence = self._fences.get(zone)
         known = fence is not None and fence.has(plan, zone)
-        at = self._at[zone] = fence if fence and known else _mark(plan.generation, short(plan.digests[zone]))
+        self._at[zone] = fence if fence and known else _mark(plan.generation, short(plan.digests[zone]))
         self._seen[zone] = plan.generation
         self._stands.discard(zone)
         for noted in (self._reasons, self._trouble, self._waits, self._standstills):
             noted.pop(zone, None)
-        return at
 
     def glance(self, zone: str, fence: Fence | None) -> None:
         """Take note of a zone's fence: if it is not what is known, the zone is due to be looked at."""

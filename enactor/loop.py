@@ -50,8 +50,7 @@ class EnactorService:
             events=self._context.events,
         )
         enactor, settings = PROTOCOLS[self._settings.protocol](tools), self._settings
-        events = self._context.events
-        self._rounds = Rounds(enactor, settings, self._plans, clock=self._clock, events=events, turns=tools.turns)
+        self._rounds = Rounds(enactor, settings, self._plans, clock=self._clock, events=self._context.events)
 
     async def run(self) -> None:
         """See `Service.run`."""

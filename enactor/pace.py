@@ -1,6 +1,6 @@
 """How fast the cleaner and the sweep may go, and in whose turn: never so that an install waits long for either."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Final
 
 from fencepost.throttle import TokenBucket
@@ -17,26 +17,18 @@ def sweep_span_s(zones: int, sweep_s: float) -> float:
 
 
 class SweepPace:
-    """Says which zones are to be looked at though no plan changes them: each within `sweep_span_s`, a few at a time.
-
-    Where other enactors go first, it is after so many spans more.
-    """
+    """Says which zones are to be looked at though no plan changes them: each within `sweep_span_s`, a few at a time."""
 
     def __init__(self, sweep_s: float) -> None:
         self._sweep_s = sweep_s
         self._swept_s: dict[str, float] = {}
 
-    def turns(self, zones: Iterable[str], now_s: float, place: Callable[[str], int]) -> list[str]:
-        """Return the zones whose turn it is now; `place`: how many others go first at a zone."""
+    def turns(self, zones: Iterable[str], now_s: float) -> list[str]:
+        """Return the zones whose turn it is now."""
         all_of_them = list(zones)
         span_s = sweep_span_s(len(all_of_them), self._sweep_s)
-        self._swept_s |= {
-            zone: now_s + (before - 1) * span_s
-            for zone in all_of_them
-            if zone not in self._swept_s and (before := place(zone))
-        }
         late = [zone for zone in all_of_them if now_s >= self._swept_s.get(zone, float("-inf")) + span_s][:SLICE]
-        self._swept_s |= {zone: now_s + place(zone) * span_s for zone in late}
+        self._swept_s |= dict.fromkeys(late, now_s)
         return late
 
 

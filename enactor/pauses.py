@@ -14,7 +14,6 @@ class Pauses:
     backoff_cap_s: float = 0.5
     sweep_s: float = 5.0
     verify_wait_s: float = 0.5
-    head_start_s: float = 0.05
 
     def backoff_s(self, losses: int, rng: random.Random) -> float:
         """Return the pause after the nth loss in a row (n >= 1): exponential, capped, from the upper half."""

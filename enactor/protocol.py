@@ -9,11 +9,9 @@ from enactor.check import Protection
 from enactor.hand import ZoneHand
 from enactor.lock import ZoneLock
 from enactor.settings import EnactorSettings
-from enactor.turns import Turns
 from fencepost.clock import Clock
 from fencepost.control import ControlApi
 from fencepost.events import Events
-from fencepost.guards import Guard
 from fencepost.safety import known_addresses
 from fencepost.stores import PlanStore, ZoneStore
 from fencepost.throttle import TokenBucket
@@ -54,7 +52,6 @@ class Tools:
     lock_ttl_s: float
     protection: Protection
     cleaning: TokenBucket
-    turns: Turns
 
     @classmethod
     def of(
@@ -84,20 +81,8 @@ class Tools:
         known = known_addresses(region)
         protection = Protection(settings, known, plans=plans, api=api, events=events)
         cleaning = TokenBucket(cleans, max(1.0, cleans), clock)
-        # Who works on one endpoint after the other does not leave any to others meanwhile.
-        head_start_s = pauses.head_start_s if Guard.FAIRNESS in settings.guards else 0.0
         return cls(
-            settings,
-            plans,
-            api,
-            clock,
-            rng,
-            events,
-            int(clock.epoch_s()),
-            pauses.lock_ttl_s,
-            protection,
-            cleaning,
-            Turns(settings.name, clock, events, head_start_s),
+            settings, plans, api, clock, rng, events, int(clock.epoch_s()), pauses.lock_ttl_s, protection, cleaning
         )
 
     def hand(self, zone: str) -> ZoneHand:

@@ -23,8 +23,6 @@ class EnactorSettings(Settings):
         backoff_base_s, backoff_cap_s: first and longest pause after a lost lock (None: 50 and 200 medians of a round
             trip, at least 0.01 and 0.5); the pause doubles with each loss and is drawn from its upper half.
         max_tries: after so many lost locks, or refusals, in a row fixed says that an endpoint is held.
-        head_start_s: how long fixed leaves an endpoint to each enactor that goes before it there; 0: not at all (None:
-            10 medians of a round trip, which is what the calls of one install take, at least 0.05).
         verify_port: loopback port of the authoritative server that trees are resolved at before they go live (None: of
             none; then what is read back from the zone suffices).
         verify_wait_s: for how long a tree may take to be answered there (None: 3 times the 99th percentile of
@@ -43,7 +41,6 @@ class EnactorSettings(Settings):
     backoff_base_s: Annotated[float, Field(gt=0)] | None = None
     backoff_cap_s: Annotated[float, Field(gt=0)] | None = None
     max_tries: Annotated[int, Field(ge=1)] = 8
-    head_start_s: Annotated[float, Field(ge=0)] | None = None
     verify_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
     verify_wait_s: Annotated[float, Field(gt=0)] | None = None
     api_requests_per_s: Annotated[float, Field(ge=0)] | None = None
@@ -60,7 +57,6 @@ class EnactorSettings(Settings):
             backoff_cap_s=self.backoff_cap_s or max(0.5, 200 * link.median_s),
             sweep_s=self.sweep_s or max(5.0, 500 * link.median_s),
             verify_wait_s=self.verify_wait_s or max(0.5, 3 * self.network.propagation.p99_s),
-            head_start_s=max(0.05, 10 * link.median_s) if self.head_start_s is None else self.head_start_s,
         )
 
     @property

@@ -44,7 +44,6 @@ EVENT_NAMES: Final[dict[str, str]] = {
     "enactor.zone_thawed": "the zone is not frozen any more",
     "enactor.damage_found": "what a zone serves is not what its fence says, or is not there",
     "enactor.endpoint_repaired": "a damaged zone serves what it should again; `reason` says what was done",
-    "enactor.others_late": "an endpoint was left to others that go first there, and none of them moved it in time",
     "enactor.report_failed": "the enactor's word of itself did not get to the plan store",
     "enactor.trees_cleaned": "old trees were deleted",
     "enactor.clean_refused": "the zone refused a delete batch: something moved since the trees were chosen",

@@ -83,7 +83,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         generation: the last one published (planner); the last one that every endpoint that can be moved has (enactor).
         text: what it does, one sentence.
         held: endpoint -> why it cannot be moved: refused, frozen, locked by somebody else ...
-        fences: endpoint -> generation and digest of its fence, where that was lately seen or moved; for other enactors.
         age_s: how long ago it said so, seconds by the store's clock; 0 when it is written.
     """
 
@@ -91,7 +90,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     generation: int
     text: str
     held: Mapping[str, str] = {}
-    fences: Mapping[str, tuple[int, str]] = {}
     age_s: float = 0.0
 
 

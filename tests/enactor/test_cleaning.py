@@ -139,7 +139,7 @@ def test_sweep_takes_its_time_where_there_are_many_zones_and_leaves_none_out(wor
     pace, zones, found = SweepPace(5.0), [f"{n:04d}" for n in range(1000)], []
 
     while len(found) < 2 * len(zones):
-        swept = pace.turns(zones, world.clock.now_s, lambda _: 0)
+        swept = pace.turns(zones, world.clock.now_s)
         assert len(swept) <= SLICE
         found += [(zone, world.clock.now_s) for zone in swept]
         world.clock.now_s += 0.02
@@ -193,26 +193,6 @@ async def test_name_behind_all_trees_ends_the_cleaner_s_look(world):
 
     enactor.store.page = counted
     found = await OldTrees(enactor.tools.api, enactor.settings).find(ZONE, 100, thorough=True)
-
-    assert found.batches == ()
-    assert len(calls) == 1
-
-
-async def test_thorough_look_at_a_zone_whose_trees_are_all_kept_is_one_call(world):
-    """Behind a tree of six digits that may stay none is older, so a sweep does not go through them all."""
-    await world.add_zones(ZONE)
-    enactor = world.enactor("fixed", "one")
-    for weight in range(1, 6):
-        await world.publish(b=world.targets(weight=weight))
-        await world.install(enactor)
-    page, calls = enactor.store.page, []
-
-    async def counted(zone, *args):
-        calls.append(args)
-        return await page(zone, *args)
-
-    enactor.store.page = counted
-    found = await OldTrees(enactor.tools.api, enactor.settings).find(ZONE, 5, thorough=True)
 
     assert found.batches == ()
     assert len(calls) == 1

@@ -1,4 +1,4 @@
-"""How many endpoints an enactor begins with at a time."""
+"""With which endpoints an enactor begins, and with how many at a time."""
 
 import asyncio
 
@@ -13,9 +13,19 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+def test_orders_of_two_enactors_differ_and_leave_no_zone_out():
+    """Each is its own, and the same every time: whatever order the zones were given in."""
+    one, two = Starts("one"), Starts("two")
+
+    assert one.order(ZONES) == one.order(ZONES[::-1]) == Starts("one").order(ZONES)
+    assert one.order(ZONES) != two.order(ZONES)
+    assert sorted(one.order(ZONES)) == sorted(two.order(ZONES)) == ZONES
+    assert set(one.order(ZONES)[:AT_ONCE]) != set(two.order(ZONES)[:AT_ONCE])
+
+
 async def test_no_more_zones_are_inside_than_allowed_and_leaving_twice_lets_one_in():
     """A zone leaves with its tree, and again at its end: that makes no room for another."""
-    starts, inside = Starts(), []
+    starts, inside = Starts("one"), []
 
     async def begin(zone):
         await starts.enter(zone)
@@ -40,7 +50,7 @@ async def test_no_more_zones_are_inside_than_allowed_and_leaving_twice_lets_one_
 
 async def test_zone_that_is_cancelled_while_it_waits_leaves_no_hole():
     """Its `leave` gives back nothing, since it took nothing: as many are inside as ever."""
-    starts = Starts()
+    starts = Starts("one")
     for zone in ZONES[:AT_ONCE]:
         await starts.enter(zone)
     gone = asyncio.create_task(starts.enter("gone.test."))
