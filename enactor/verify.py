@@ -21,6 +21,7 @@ SILENT_TRIES: Final = 3
 LOOKS: Final = 60
 """Into so many pauses the wait for an answer is cut, unless they would be shorter than `LONGER_S`."""
 LONGER_S: Final = 0.02
+"""The plan is not looked at again around shorter pauses than this: it is before the flip in any case."""
 FIRST_S: Final = 0.001
 """The first pauses are shorter, and double: a server that follows its zones knows a tree within a few milliseconds."""
 
@@ -100,7 +101,7 @@ class TreeVerifier:
                 raise TreeRejected(zone, generation=plan.generation, problem=look.problem)
             await self._clock.sleep(pause_s)
             pause_s = min(2 * pause_s, longest_s)
-            if await superseded():
+            if pause_s >= LONGER_S and await superseded():
                 return False
             await hand.keep()
         self._silent, self._owed = False, None
