@@ -16,6 +16,8 @@ from fencepost.records import RecordKey, RecordSet
 TREES_BEGIN: Final = "plan-0"
 TREES_END: Final = "plan-:"
 """Between these two are the labels of all trees, in the order of a listing: ":" is next to "9"."""
+SORTED_TO: Final = 999_999
+"""Up to here names have six digits, and sort as numbers do."""
 
 
 class Doomed(NamedTuple):
@@ -38,7 +40,8 @@ NOTHING = Doomed(None, (), ())
 class OldTrees:
     """Goes from one tree of a zone to the next, oldest first, and reads only those that may go.
 
-    Names sort as generations do as long as these have equally many digits; a `thorough` look goes on where they do not.
+    Names sort as generations do up to `SORTED_TO`; a `thorough` look goes on where they do not. Behind a tree up to
+    there that may stay none is older: of as many digits none is, and those of more are newer.
     """
 
     def __init__(self, api: ControlApi, settings: EnactorSettings) -> None:
@@ -94,7 +97,7 @@ class OldTrees:
                 start = RecordKey(f"~.{label}.{zone}", "")
             elif tree < before:
                 return tree
-            elif thorough:
+            elif thorough and tree > SORTED_TO:
                 start = beyond(zone, tree)
             else:
                 return None

@@ -198,6 +198,26 @@ async def test_name_behind_all_trees_ends_the_cleaner_s_look(world):
     assert len(calls) == 1
 
 
+async def test_thorough_look_at_a_zone_whose_trees_are_all_kept_is_one_call(world):
+    """Behind a tree of six digits that may stay none is older, so a sweep does not go through them all."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one")
+    for weight in range(1, 6):
+        await world.publish(b=world.targets(weight=weight))
+        await world.install(enactor)
+    page, calls = enactor.store.page, []
+
+    async def counted(zone, *args):
+        calls.append(args)
+        return await page(zone, *args)
+
+    enactor.store.page = counted
+    found = await OldTrees(enactor.tools.api, enactor.settings).find(ZONE, 5, thorough=True)
+
+    assert found.batches == ()
+    assert len(calls) == 1
+
+
 @pytest.mark.parametrize(("batch_is_refused", "tokens"), [(True, 4), (False, 5)])
 async def test_turn_that_is_refused_costs_the_bucket_a_token_only_if_a_batch_was_sent(
     world, *, batch_is_refused, tokens
