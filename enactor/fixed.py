@@ -373,9 +373,10 @@ class FixedEnactor:
                 end_turn(endpoint)
             else:
                 end_turn = self._pace.done
-                for batch in doomed.batches[:1] if Guard.THROTTLING in self._guards else doomed.batches:
-                    trees = trees_in(endpoint, batch)
-                    await hand.commit(None, f"clean {trees[0]} to {trees[-1]}", *doomed.proof, *batch)
+                batches = doomed.batches[:1] if Guard.THROTTLING in self._guards else doomed.batches
+                for batch in batches:
+                    trees, last = trees_in(endpoint, batch), batch is batches[-1]
+                    await hand.commit(None, f"clean {trees[0]} to {trees[-1]}", *doomed.proof, *batch, last=last)
                     self._events.emit("enactor.trees_cleaned", zone=endpoint, trees=trees)
         except OutcomeUnknown as error:
             self._events.emit("enactor.outcome_unknown", zone=endpoint, reason=str(error))

@@ -48,12 +48,16 @@ class ZoneHand:
     async def commit(self, generation: int | None, comment: str, *changes: Change, last: bool = False) -> Commit:
         """Commit changes behind the lock, which is taken if it is only within reach, and given back with the `last`.
 
+        With both in one batch a lock that has expired still is taken, since it cannot be deleted twice: it stays ours.
+
         Raises: ChangeRefused, StoreError; after both the lock may be gone.
         """
-        takes, gives = not self.holds, last and self.holds
+        takes, gives = not self.holds, last and (self.holds or self._existing is None)
         assert self.holds or self._reached, f"the lock of {self.zone} is out of reach"
-        begin = self._lock.taking(self._existing) if takes else self._lock.renewing()
-        begin = self._lock.releasing() if gives else begin
+        if takes:
+            begin = self._lock.passing() if gives else self._lock.taking(self._existing)
+        else:
+            begin = self._lock.releasing() if gives else self._lock.renewing()
         try:
             commit = await self._api.change(ChangeBatch(self.zone, (*begin, *changes), generation, comment))
         except InvalidChangeBatch as error:

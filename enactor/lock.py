@@ -52,6 +52,11 @@ class ZoneLock:
         """Return the changes that take a lock which `may_take`."""
         return swap(existing, self._offer())
 
+    def passing(self) -> tuple[Change, ...]:
+        """Return the changes that take a lock that nobody has, and give it back: for work of one batch."""
+        offered = self._offer()
+        return (create(offered), delete(offered))
+
     def renewing(self) -> tuple[Change, ...]:
         """Return what every batch of the holder begins with."""
         assert self.held is not None, f"{self.holder} does not hold {self.zone}"

@@ -452,9 +452,9 @@ async def test_cleaner_deletes_what_is_old_manifest_first_and_never_root_s_or_ro
 
 @pytest.mark.parametrize("executed", [True, False])
 async def test_install_that_loses_the_answer_to_any_one_write_ends_with_the_plan_and_a_free_lock(world, executed):
-    """Both batches of a tree, flip, cleaning, release: each write in turn is lost before or after it happened."""
+    """Both batches of a tree, flip, cleaning: each write in turn is lost before or after it happened."""
     longest = 0
-    for lost in range(1, 20):  # the tree's two batches, the flip, the cleaner's batch, and that one's release
+    for lost in range(1, 20):
         zone, name = f"z{lost}.test.", f"z{lost}"
         await world.add_zones(zone)
         enactor = world.enactor("fixed", f"one-{lost}", keep=1)
@@ -476,6 +476,6 @@ async def test_install_that_loses_the_answer_to_any_one_write_ends_with_the_plan
         if lost > longest:
             break
         unknown = enactor.saw("enactor.outcome_unknown", zone) + enactor.saw("enactor.clean_refused", zone)
-        assert len(unknown) + (lost == 5) >= 1, f"write {lost} was not lost"
-    assert longest >= 5
+        assert unknown, f"write {lost} was not lost"
+    assert longest >= 4
     assert await world.violations() == ()

@@ -6,8 +6,9 @@ import pytest
 
 from enactor.lock import ZoneLock, lock_key
 from enactor.pauses import Pauses
-from fencepost.batch import create, delete
+from fencepost.batch import Action, create, delete
 from fencepost.errors import InvalidChangeBatch, OutcomeUnknown, Throttling
+from fencepost.records import txt
 
 ZONE = "a.test."
 
@@ -136,6 +137,38 @@ async def test_hand_after_an_unknown_taking_takes_the_lock_at_once(world, execut
     await hand.release()
 
     assert await world.text(lock_key(ZONE).name, ZONE) is None
+
+
+async def test_hand_whose_only_batch_takes_a_free_lock_gives_it_back_in_the_same_one(world):
+    """One write where it were two; somebody's lock refuses it whole, one that has expired is given back after it."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one")
+    note = txt(f"note.{ZONE}", "by one")
+
+    hand = enactor.tools.hand(ZONE)
+    assert hand.reach(await hand.read_lock())
+    theirs = await world.foreign_lock(ZONE, 60)
+    await world.operate(ZONE, create(theirs))
+    with pytest.raises(InvalidChangeBatch) as caught:
+        await hand.commit(None, "noted", create(note), last=True)
+    assert caught.value.concerns(theirs.name)
+    assert hand.streak == 1
+
+    await world.operate(ZONE, delete(theirs))
+    assert hand.reach(await hand.read_lock())
+    commit = await hand.commit(None, "noted", create(note), last=True)
+    assert [change.action for change in commit.changes] == [Action.CREATE, Action.DELETE, Action.CREATE]
+    assert not hand.holds
+    assert lock_key(ZONE) not in await world.records(ZONE)
+
+    expired = await world.foreign_lock(ZONE, -60)
+    await world.operate(ZONE, create(expired))
+    assert hand.reach(await hand.read_lock())
+    await hand.commit(None, "noted no more", delete(note), last=True)
+    assert hand.holds
+    await hand.release()
+    assert lock_key(ZONE) not in await world.records(ZONE)
+    assert await world.violations() == ()
 
 
 async def test_call_that_is_throttled_is_made_again_and_gives_up_after_some_tries(world):
