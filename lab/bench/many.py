@@ -43,7 +43,12 @@ class Many:
     @property
     def fleet(self) -> int:
         """How many load balancers there are."""
-        return self.members * self.turns
+        return self._stride * self.turns
+
+    @property
+    def _stride(self) -> int:
+        """How far one turn is from the next, so that no endpoint comes to what another one had before."""
+        return max(self.members, self.endpoints)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -54,18 +59,21 @@ class Many:
         """Return what an endpoint answers at a turn; the member `odd_one` has a weight that differs by one."""
         return self._from(turn * self.members, weight, odd_one)
 
-    def own(self, number: int, turn: int, *, weight: int = WEIGHT, odd_one: int | None = None) -> Content:
-        """Return a content that only the endpoint with a number has at a turn, as long as the fleet is large enough."""
-        return self._from(turn * self.members + number, weight, odd_one)
+    def own(
+        self, number: int, turn: int, *, weight: int = WEIGHT, odd_one: int | None = None, odd_by: int = 1
+    ) -> Content:
+        """Return a content that only the endpoint with a number has, at one turn; `odd_by`: by how much one differs."""
+        return self._from(turn * self._stride + number, weight, odd_one, odd_by)
 
     def all(self, turn: int, *, weight: int = WEIGHT) -> dict[str, Content]:
         """Return what every endpoint answers at a turn if each has its own content."""
         return {name: self.own(number, turn, weight=weight) for number, name in enumerate(self.names)}
 
-    def _from(self, first: int, weight: int, odd_one: int | None) -> Content:
+    def _from(self, first: int, weight: int, odd_one: int | None, odd_by: int = 1) -> Content:
         places = ((place, (first + place) % self.fleet) for place in range(self.members))
         targets = [
-            Target(balancer(number), "A", address(number), weight + (place == odd_one)) for place, number in places
+            Target(balancer(number), "A", address(number), weight + odd_by * (place == odd_one))
+            for place, number in places
         ]
         return content(TTL_S, targets)
 

@@ -31,7 +31,7 @@ METRICS: Final[Mapping[str, str]] = {
     START: "resolver start",
     CLEAN: "clean",
 }
-TURNS: Final = 4
+TURNS: Final = 8
 KEEP: Final = 1
 """Generations whose trees enactors keep here: fewer than the usual 10, so that there is something to clean early."""
 REST_S: Final = 1.0
@@ -104,7 +104,7 @@ class _Measuring:
         for number in range(1, rounds + 1):
             turned = {name: many.own(place, number) for place, name in enumerate(many.names[:moved])}
             await self._install(system, PERCENT, turned)
-            odd = many.own(many.endpoints - 1, 0, odd_one=number % many.members)
+            odd = many.own(many.endpoints - 1, 0, odd_one=0, odd_by=number)
             await self._install(system, RECORD, {many.names[-1]: odd})
         for _ in range(rounds):
             await self._start_resolver(system)
