@@ -122,6 +122,9 @@ def _malformed_alias(record_set: RecordSet) -> str | None:
         return "expected exactly one of AliasTarget, or TTL and ResourceRecords, but found more than one"
     if record_set.type not in ALIAS_TYPES:
         return f"an alias of type {record_set.type} is not supported"
+    assert record_set.alias is not None, "who has none is looked at as a record set of values"
+    if not _is_name(record_set.alias):
+        return f"alias target {record_set.alias!r} is not a name"
     return None
 
 

@@ -68,7 +68,7 @@ end
 local function why_not_put(action, key, existing, target)
   local there, missing
   -- An alias to itself would be an alias to nothing once it replaces what is there.
-  if target ~= '' and (target == kind or numbers[target] == 0) then
+  if target ~= '' and (target == kind or (numbers[target] or 0) == 0) then
     there, missing = 'target_missing', 'target_missing'
   end
   if numbers[kind] > 0 and (key == simple_key or is_simple()) then missing = 'policy_conflict' end
@@ -94,10 +94,13 @@ local function next_text()
   return text
 end
 
-local refused, last = {'refused'}, 0
+-- The runs say of each change what it is about: those that leave any out, or speak of more, are of another batch.
+local NOT_COVERED = 'ERR the runs do not cover exactly the changes; nothing was written'
+local refused, last, given = {'refused'}, 0, #ARGV - AT - 1
 for count, action, earlier, reason, target in string.gmatch(runs, '(%d+) (%u+) (%d+) ([%l_]*) ([^\n]*)\n') do
   local first, key, step = last + 1, ARGV[AT + last + 1], 0
   last, earlier = last + tonumber(count), tonumber(earlier)
+  if last < first or last > given then return redis.error_reply(NOT_COVERED) end
   look_at(key)
   local existing = existing_texts[first]
   if earlier > 0 then existing, overtaken[earlier] = texts[earlier], true end
@@ -129,6 +132,7 @@ for count, action, earlier, reason, target in string.gmatch(runs, '(%d+) (%u+) (
     if key == simple_key then has_simple[kind] = step > 0 end
   end
 end
+if last ~= given or line_at ~= #changes + 1 then return redis.error_reply(NOT_COVERED) end
 if #refused > 1 then return refused end
 
 -- What the batch has made of it, by one command of each kind; what is as it was is not written.

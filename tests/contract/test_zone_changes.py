@@ -5,9 +5,13 @@ Source: Route 53 API Reference, ChangeResourceRecordSets (abbreviated CRRS below
 
 import msgspec
 import pytest
+from redis.exceptions import ResponseError
 
-from fencepost.batch import create, delete, swap, upsert
+from fencepost.batch import ChangeBatch, create, delete, swap, upsert
+from fencepost.change_script import arguments
 from fencepost.records import RecordKey, RecordSet, address, alias, ns, soa, txt
+from fencepost.redis_client import load_script, open_client
+from fencepost.stores import Actor
 
 ZONE = "dynamodb.us-east-1.fencepost.test."
 TREE = f"plan-000145.{ZONE}"
@@ -15,8 +19,25 @@ WEB = address(f"www.{ZONE}", "A", "127.1.0.1", ttl=5)
 LEAF = address(TREE, "A", "127.1.0.1", ttl=5, set_identifier="use1-az1-lb-001", weight=10)
 OTHER_LEAF = address(TREE, "A", "127.1.0.2", ttl=5, set_identifier="use1-az1-lb-002", weight=10)
 ROOT = alias(ZONE, "A", TREE)
+RUNS = 8
+"""Where the runs are in the arguments of the script."""
 LEAF_ID = f"[name='{TREE}', type='A', set-identifier='use1-az1-lb-001']"
 WEB_ID = f"[name='www.{ZONE}', type='A']"
+
+
+def script_arguments(batch):
+    """Return the arguments of a batch for the script, as nobody has looked at what can never be valid."""
+    return arguments(batch, {}, Actor("one"), processing_us=0, stream_limit=100, creating=False)
+
+
+async def answer_of_the_script(redis_url, args):
+    """Return what the script answers to such arguments."""
+    client = open_client(redis_url)
+    keys = [f"{{{ZONE}}}:{part}" for part in ("records", "order", "counts", "meta", "stream")]
+    try:
+        return await client.eval(load_script("change_batch"), len(keys), *keys, *args)
+    finally:
+        await client.aclose()
 
 
 def altered(record_set, **fields):
@@ -168,6 +189,48 @@ async def test_alias_before_its_target_in_one_batch_is_refused(refused, verb):
     text = f"Tried to create an alias that targets {TREE}, type A in zone {ZONE}, but that target was not found"
 
     assert await refused(verb(ROOT), create(LEAF)) == [(0, "target_missing", text)]
+
+
+@pytest.mark.parametrize("target", ["nope\nx", "x\n0 UPSERT 1 x y", "x\n0 UPSERT 1  ", "plan\t", "a b", "UP", "", "-x"])
+async def test_alias_to_what_is_no_name_is_malformed(refused, target):
+    """CRRS, AliasTarget: a DNS name; any other text, of several lines even, is refused and touches no other change."""
+    name = f"{target}.{ZONE}"
+
+    text = f"Invalid record set [name='{ZONE}', type='A']: alias target {name!r} is not a name"
+    assert await refused(create(WEB), create(alias(ZONE, "A", name))) == [(1, "malformed", text)]
+
+
+async def test_alias_to_a_target_of_which_the_counts_know_nothing_is_refused(redis_url, zones):
+    """The script takes a target that its fields do not name for one that is not there."""
+    batch = ChangeBatch(ZONE, (create(ROOT),))
+    args = script_arguments(batch)
+    args[RUNS] = args[RUNS].replace("plan-000145", "plan-000999")
+
+    assert await answer_of_the_script(redis_url, args) == [b"refused", 0, b"target_missing"]
+    assert (await zones.read(ZONE, [ROOT.key])) == (1, {})
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        "",
+        "1 CREATE 0  \n",
+        "1 CREATE 0  \n0 UPSERT 1 x \n1 CREATE 0  \n",
+        "1 CREATE 0  \n1 CREATE 0  \n1 CREATE 0  \n",
+        "3 CREATE 0  \n",
+        "no run\n",
+    ],
+)
+async def test_runs_that_do_not_cover_exactly_the_changes_write_nothing(redis_url, zones, runs):
+    """Whoever calls the script with them: fewer, more or empty ones are an error before anything is written."""
+    args = script_arguments(ChangeBatch(ZONE, (create(LEAF), create(OTHER_LEAF))))
+    args[RUNS] = runs
+
+    with pytest.raises(ResponseError, match="the runs do not cover exactly the changes; nothing was written"):
+        await answer_of_the_script(redis_url, args)
+
+    assert (await zones.read(ZONE, [LEAF.key, OTHER_LEAF.key])) == (1, {})
+    assert len(await zones.commits(ZONE)) == 1
 
 
 async def test_alias_to_target_of_other_type_is_refused(change, refused):
