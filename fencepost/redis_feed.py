@@ -1,7 +1,7 @@
 """The data plane's feed over Redis: every call costs what it returns, however many zones there are."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -42,10 +42,12 @@ class RedisZoneFeed:
         self._asking: RedisLink | None = None
         self._listening: RedisLink | None = None
         self._turn = asyncio.Lock()
+        self._is_closed = False
         self._heard_s = self._pinged_s = 0.0
 
     async def page(self, zone: str, start: RecordKey | None = None) -> FeedPage:
         """Read a page; see `ZoneFeed.page`."""
+        self._check_open()
         redis_keys = [f"{{{zone}}}:{part}" for part in ("records", "order", "meta")]
         first = order_key(*start) if start else ""
         reply = await self._scripts.read("feed_page", redis_keys, (first, PAGE + 1))
@@ -85,7 +87,8 @@ class RedisZoneFeed:
         return None
 
     async def close(self) -> None:
-        """Close the client."""
+        """Close the client; calls from now on, and those under way, raise StoreUnavailable."""
+        self._is_closed = True
         await self._stop_listening()
         await self._stop_asking()
         await self._client.aclose()
@@ -106,9 +109,22 @@ class RedisZoneFeed:
     async def _asked(self, commands: Sequence[tuple[Argument, ...]]) -> list[Any]:
         if self._asking is None or self._asking.lost is not None:
             await self._stop_asking()
-            self._asking = await RedisLink.open(self._client)
+            self._asking = await self._open()
         self._asking.send(commands)
         return checked(await self._asking.replies(ANSWER_TIMEOUT_S, len(commands)), len(commands))
+
+    async def _open(self) -> RedisLink:
+        """Open a connection. Raises: StoreUnavailable if the feed is closed, or was while it opened."""
+        self._check_open()
+        link = await RedisLink.open(self._client)
+        if self._is_closed:  # nobody else would close it
+            await link.close()
+        self._check_open()
+        return link
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise StoreUnavailable("the feed is closed")
 
     async def _stop_asking(self) -> None:
         link, self._asking = self._asking, None
@@ -116,7 +132,7 @@ class RedisZoneFeed:
             await link.close()
 
     async def _listen(self) -> None:
-        self._listening = await RedisLink.open(self._client)
+        self._listening = await self._open()
         self._listening.send([("SUBSCRIBE", CHANNEL)])
         (reply,) = checked(await self._listening.replies(ANSWER_TIMEOUT_S, most=1), 1)
         assert reply[0] == b"subscribe", reply
@@ -133,7 +149,7 @@ class RedisZoneFeed:
             self._heard_s = asyncio.get_running_loop().time()
         else:
             self._ask_for_life(link)
-        return dict(hint for reply in replies if (hint := hint_of(reply)) is not None)
+        return _highest(hint for reply in replies if (hint := hint_of(reply)) is not None)
 
     def _ask_for_life(self, link: RedisLink) -> None:
         """Ask a silent connection for an answer. Raises: StoreUnavailable if it has given none for too long."""
@@ -162,6 +178,14 @@ def hint_of(reply: Sequence[bytes]) -> tuple[str, int] | None:
         return None
     zone, _, serial = reply[2].decode(errors="replace").rpartition(" ")
     return (zone, int(serial)) if len(serial) <= MAX_DIGITS and serial.isascii() and serial.isdecimal() else None
+
+
+def _highest(hints: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Return the highest serial by zone: a hint of another database's zone of that name must not hide one of ours."""
+    highest: dict[str, int] = {}
+    for zone, serial in hints:
+        highest[zone] = max(serial, highest.get(zone, serial))
+    return highest
 
 
 async def _since(zone: str, serial: int, entries: Sequence[tuple[bytes, Sequence[bytes]]], slices: Slices) -> Since:

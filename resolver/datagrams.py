@@ -14,17 +14,20 @@ TURN: Final = 512
 """Datagrams that are read in one turn of the loop, at most about; then others have theirs. Some milliseconds."""
 WORK: Final = 16
 """What is spent in one turn on queries that had to wait: each costs 1 if it is answered by the table, about 20 us."""
+MADE_COST: Final = 5
+"""What it costs besides to prepare all answers to a question; about 0.1 ms."""
 OTHER_COST: Final = 10
 """What any other costs, as its answer is made by other means; about 0.2 ms."""
 MAX_WAITING: Final = 2048
-"""Queries whose answer is not prepared, and that may wait at one time; more are dropped, as a full network would."""
+"""Queries that may wait at one time in each of the two queues; more are dropped, as a full network would."""
 
 
 class Datagrams:
     """Reads a UDP socket whenever it has something, and answers.
 
-    Known queries are answered at once. All others wait in a queue, of which each turn of the loop does a part, so that
-    strangers with endless names hold up each other, and nobody else.
+    Known queries are answered at once. All others wait in one of two queues, of which each turn of the loop does
+    a part: first those that were asked before, whose answers a commit has dropped, and that are known again once one of
+    them is answered. So strangers with endless names hold up each other, and nobody else.
 
     Args:
         udp: bound and not blocking; `close` closes it.
@@ -44,7 +47,8 @@ class Datagrams:
     ) -> None:
         self._udp, self._hot, self._other, self._batch = udp, hot, other, make_batch(udp)
         self._trouble = trouble
-        self._waiting: deque[tuple[bytes, Address]] = deque()
+        self._known_before: deque[tuple[bytes, Address]] = deque()
+        self._strangers: deque[tuple[bytes, Address]] = deque()
         self._is_working = False
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(udp, self._read)
@@ -52,7 +56,8 @@ class Datagrams:
     def close(self) -> None:
         """Stop answering."""
         self._loop.remove_reader(self._udp)
-        self._waiting.clear()
+        self._known_before.clear()
+        self._strangers.clear()
         self._udp.close()
 
     def _read(self) -> None:
@@ -60,7 +65,7 @@ class Datagrams:
         while left > 0 and (queries := self._batch.receive()):
             self._wait(self._answer_known(queries))
             left -= len(queries)
-        if self._waiting and not self._is_working:
+        if (self._known_before or self._strangers) and not self._is_working:
             self._work()
 
     def _answer_known(self, queries: list[bytes]) -> Sequence[int]:
@@ -87,33 +92,52 @@ class Datagrams:
         return [slot for slot, known in enumerate(found) if known is None]
 
     def _wait(self, slots: Sequence[int]) -> None:
-        """Put some slots' queries into the queue, as far as there is room."""
-        room = max(0, MAX_WAITING - len(self._waiting))
-        self._waiting.extend((self._batch.message(slot), self._batch.sender(slot)) for slot in slots[:room])
-        if len(slots) > room:
-            self._trouble.unsent(OVERLOADED, len(slots) - room)
+        """Put some slots' queries into the queues, as far as there is room."""
+        dropped = 0
+        for slot in slots:
+            message = self._batch.message(slot)
+            queue = self._known_before if self._is_awaited(message) else self._strangers
+            if len(queue) < MAX_WAITING:
+                queue.append((message, self._batch.sender(slot)))
+            else:
+                dropped += 1
+        if dropped:
+            self._trouble.unsent(OVERLOADED, dropped)
+
+    def _is_awaited(self, message: bytes) -> bool:
+        try:
+            return self._hot is not None and self._hot.is_awaited(message)
+        except Exception as error:  # noqa: BLE001  -- it waits with the others
+            self._trouble.failed(message, error)
+        return False
 
     def _work(self) -> None:
         """Answer queries that have waited; leave to the next turn what is too much for this one."""
         left = WORK
-        while left > 0 and self._waiting:
-            message, sender = self._waiting.popleft()
+        while left > 0 and (queue := self._known_before or self._strangers):
+            message, sender = queue.popleft()
             try:
                 left -= self._answer(message, sender)
             except Exception as error:  # noqa: BLE001  -- whatever it was, the others wait
                 self._trouble.failed(message, error)
                 left -= OTHER_COST
-        self._is_working = bool(self._waiting)
+        self._is_working = bool(self._known_before or self._strangers)
         if self._is_working:
             self._loop.call_soon(self._work)
 
     def _answer(self, message: bytes, sender: Address) -> int:
         """Answer one query; return what it cost."""
-        if (wire := self._by_table(message)) is None:
+        made = self._made()
+        wire = self._by_table(message)
+        cost = 0 if self._made() == made else MADE_COST
+        if wire is None:
             self._other(message, lambda answer: self._send(answer, sender))
-            return OTHER_COST
+            return cost + OTHER_COST
         self._send(wire, sender)
-        return 1
+        return cost + 1
+
+    def _made(self) -> int:
+        return 0 if self._hot is None else self._hot.made
 
     def _by_table(self, message: bytes) -> bytes | None:
         """Return the answer if it is prepared by now, or can be made."""

@@ -1,12 +1,14 @@
 """Queries whose answer is prepared: a look-up by the query's bytes, one draw of chance, and no DNS message in between.
 
 A query that was answered here before is found by all of its bytes but the ID: name, type, RD, OPT record and whatever
-else it has. One that differs from such a query only in the case of its name (RFC 5452 section 9.2; draft-vixie-dnsext-
-dns0x20) or in options of its OPT record (a cookie, say) is found by a second look-up. Any other gets an answer of its
-own, if it is of the usual kind, or all answers to it are prepared (`resolver.prepare`).
+else it has. One that differs from such a query only in what its answer does not depend on is found by a second look-up:
+the case of its name (RFC 5452 section 9.2; draft-vixie-dnsext-dns0x20), options of its OPT record (a cookie, say), the
+payload that it offers, flags that mean nothing in a query. So a name and type have at most six queries that differ, by
+RD, EDNS and DO, and for each of them the one beside it that made it known. Any other gets an answer of its own, if it
+is of the usual kind, or all answers to it are prepared (`resolver.prepare`).
 
 Whatever strangers ask, what is kept is bounded, and goes a little at a time: answers of names that are there, those
-without records apart, for each a few shapes of query of a few hundred bytes, and which names were asked for once.
+without records apart, for each a few queries of a few hundred bytes, and what was asked for once.
 
 Prepared answers are those of one state of the zones. Each knows the names that it was made from; a commit drops those
 whose names it touches, and all that carry the zone's serial. So what a commit costs follows the commit.
@@ -25,7 +27,7 @@ import dns.rcode
 from fencepost.stores import Commit
 from resolver.message import UDP_PAYLOAD
 from resolver.mmsg import Batch, gathered, piece, pieces
-from resolver.prepare import Prepared, every, find, one
+from resolver.prepare import REFUSED, Found, Prepared, every, find, is_large, one, zone_of
 from resolver.query import HEADER_SIZE
 from resolver.usual import ID_SIZE, OPT_SIZE, Asked, read, usual
 from resolver.zone import ZoneImage
@@ -35,13 +37,12 @@ MAX_EMPTY: Final = 4096
 """Names and types with prepared answers at one time, with records and without; for more the oldest make room.
 
 So many with records are remembered as asked for, too."""
-MAX_SHAPES: Final = 8
-"""Queries for one name and type that are known at one time; for one more the oldest makes room."""
 ROOM: Final = 16
 """How many make room at one time."""
 MAX_CELLS: Final = 2048
 """Up to this sum of weights each has as many cells of a table, so that a draw is one look-up."""
 
+_NAME_AT: Final = HEADER_SIZE - ID_SIZE
 _RD: Final = 0x0100
 _HEAD: Final = Struct("!5H")
 
@@ -143,6 +144,7 @@ class HotTable:
 
     Attributes:
         prepared: the look-up of a query by all its bytes behind the ID; None if it is not known.
+        made: how often all answers to a question were prepared so far, or tried to be.
     """
 
     def __init__(self, zones: Mapping[str, ZoneImage], rng: random.Random, awaited: Collection[str] = ()) -> None:
@@ -151,7 +153,9 @@ class HotTable:
         self._queries: dict[bytes, Hot] = {}
         self._ready: dict[Key, _Ready] = {}
         self._empty: dict[Key, _Ready] = {}
-        self._asked: dict[Key, None] = {}
+        self._asked: dict[bytes, None] = {}
+        self._asked_empty: dict[bytes, None] = {}
+        self.made = 0
         self._users: defaultdict[str, set[Key]] = defaultdict(set)
         self._serial_users: defaultdict[str, set[Key]] = defaultdict(set)
         self._heads: dict[bytes, bytes] = {}
@@ -161,14 +165,25 @@ class HotTable:
         self.prepared = self._queries.get
 
     def known(self, message: bytes) -> Hot | None:
-        """Return the answers to a query that `prepared` may not know, but was asked in another case or with options."""
+        """Return the answers to a query that `prepared` may not know, but was asked in another shape."""
         return None if (key := usual(message)) is None else self._queries.get(key)
+
+    def is_awaited(self, message: bytes) -> bool:
+        """Say whether a query that is not known will be once it is answered, as its like was asked before.
+
+        What is never kept is not: whoever sends that again and again would be before all others every time.
+        """
+        if (key := usual(message)) is None:
+            return False
+        question = key[_NAME_AT:-OPT_SIZE] if key[_NAME_AT - 1] else key[_NAME_AT:]
+        return (question in self._asked or question in self._asked_empty) and read(key) is not None
 
     def reply(self, message: bytes) -> bytes | None:
         """Return the answer to one query, whole; None if it is none of those that are made here.
 
         The first time a name is asked for it gets one answer, as nobody else may ever ask; from the second time on all
-        its answers are prepared, after any commit at once. Names that are not there get one answer every time.
+        its answers are prepared, after any commit at once. Names that are not there, or in no zone, get one answer
+        every time.
         """
         if (key := usual(message)) is None:
             return None
@@ -178,11 +193,11 @@ class HotTable:
             return None
         ready = self._ready.get((asked.name, asked.type)) or self._empty.get((asked.name, asked.type))
         if ready is None:
-            made = self._make(message, asked)
+            made = self._make(message, asked, key[_NAME_AT : _NAME_AT + asked.size])
             if made is None or isinstance(made, bytes):
                 return made
             ready = made
-        return self._whole(message, self._admit(key, asked, ready))
+        return self._whole(message, self._admit(message, key, asked, ready))
 
     def answer(self, batch: Batch, found: Sequence[Hot | None], others: Sequence[int]) -> int:
         """Choose and send the answers to a batch of queries; return how many the system did not take.
@@ -236,26 +251,33 @@ class HotTable:
         question = message[HEADER_SIZE : HEADER_SIZE + hot.size]
         return message[:ID_SIZE] + gathered((hot.head,)) + question + gathered((tail, hot.opt))
 
-    def _make(self, message: bytes, asked: Asked) -> bytes | _Ready | None:
+    def _make(self, message: bytes, asked: Asked, question: bytes) -> bytes | _Ready | None:
         """Return an answer to a query, or prepare all of them; None if neither can be done."""
-        if (found := find(self._zones, asked, self._awaited)) is None:
+        if (name := zone_of(self._zones, asked.name, self._awaited)) is None:
+            return self._alone(message, asked, REFUSED)
+        found = find(self._zones[name], asked) if name in self._zones else None
+        if found is not None and found.is_there and not is_large(found, asked):
+            if self._is_first(question, found) and (answer := one(found, asked, self._rng)) is not None:
+                return self._alone(message, asked, answer)
+            self.made += 1
+            if (prepared := every(self._zones, found, asked, message, self._rng)) is not None:
+                return self._prepare(asked, prepared)
+        self._asked.pop(question, None)
+        self._asked_empty.pop(question, None)
+        if found is None or found.is_there or (answer := one(found, asked, self._rng)) is None:
             return None
-        is_alone = not found.is_there or (bool(found.candidates) and self._is_first(asked))
-        if is_alone and (answer := one(found, asked, self._rng)) is not None:
-            return self._alone(message, asked, answer)
-        prepared = every(self._zones, found, asked, message, self._rng)
-        return None if prepared is None else self._prepare(asked, prepared)
+        return self._alone(message, asked, answer)
 
-    def _is_first(self, asked: Asked) -> bool:
-        """Say whether a name and type were not asked for before, as far as is remembered."""
-        key = asked.name, asked.type
-        if key in self._asked:
+    def _is_first(self, question: bytes, found: Found) -> bool:
+        """Note what is asked for; say whether it has records and was not asked for before, as far as is remembered."""
+        table, most = (self._asked, MAX_PREPARED) if found.candidates else (self._asked_empty, MAX_EMPTY)
+        if question in table:
             return False
-        if len(self._asked) >= MAX_PREPARED:
-            for oldest in tuple(islice(self._asked, ROOM)):
-                del self._asked[oldest]
-        self._asked[key] = None
-        return True
+        if len(table) >= most:
+            for oldest in tuple(islice(table, ROOM)):
+                del table[oldest]
+        table[question] = None
+        return bool(found.candidates)
 
     def _alone(self, message: bytes, asked: Asked, answer: Prepared) -> bytes:
         """Put an answer on the wire that is not kept."""
@@ -266,21 +288,18 @@ class HotTable:
         question = message[HEADER_SIZE : HEADER_SIZE + asked.size]
         return b"".join((message[:ID_SIZE], _head(asked, answer), question, *answer.tails, _OPTS[asked.dnssec_ok]))
 
-    def _admit(self, key: bytes, asked: Asked, ready: _Ready) -> Hot:
-        """Return what a query is answered from now on, and keep it unless it is large."""
+    def _admit(self, message: bytes, key: bytes, asked: Asked, ready: _Ready) -> Hot:
+        """Return what a query is answered from now on, and keep it unless it is large, in its own shape as well."""
         head = self._heads.get(made := _head(asked, ready.prepared))
         if head is None:  # there are few, and they live as long as the table
             head = self._heads[made] = piece(made)
         hot = Hot(head, asked.size, _OPT_PIECES[asked.dnssec_ok], ready.tails, ready.total)
-        if len(key) <= HEADER_SIZE - ID_SIZE + hot.size + OPT_SIZE:
-            self._keep(key, hot, ready.queries)
+        is_lower = message[HEADER_SIZE : HEADER_SIZE + hot.size] == key[_NAME_AT : _NAME_AT + hot.size]
+        for query in (key, message[ID_SIZE:]) if is_lower else (key,):
+            if len(query) <= _NAME_AT + hot.size + OPT_SIZE and query not in self._queries:
+                self._queries[query] = hot
+                ready.queries.append(query)
         return hot
-
-    def _keep(self, usual: bytes, hot: Hot, shapes: list[bytes]) -> None:
-        if len(shapes) >= MAX_SHAPES:
-            del self._queries[shapes.pop(0)]
-        self._queries[usual] = hot
-        shapes.append(usual)
 
     def _prepare(self, asked: Asked, prepared: Prepared) -> _Ready:
         key = asked.name, asked.type

@@ -23,6 +23,9 @@ from resolver.wire import DATA, one_each, records, soa_record
 from resolver.zone import ZoneImage
 
 _FLAGS: Final = int(dns.flags.QR | dns.flags.AA)
+_LEAST: Final[dict[int, int]] = {dns.rdatatype.A: 16, dns.rdatatype.AAAA: 28}
+_LEAST_OF_OTHERS: Final = 13
+"""Bytes of the smallest record of a type."""
 _RCODE: Final = 0xF
 _NO_ALIAS: Final = frozenset((None,))
 
@@ -76,15 +79,22 @@ class Prepared(NamedTuple):
         return dns.rcode.Rcode(self.flags & _RCODE)
 
 
-def find(zones: Mapping[str, ZoneImage], asked: Asked, awaited: Collection[str] = ()) -> Found | None:
-    """Return where a question leads; None outside of the zones, and by way of CNAMEs or of weighted aliases.
+REFUSED: Final = Prepared("", (), int(dns.flags.QR) | dns.rcode.REFUSED, 0, 0, ())
+"""What is answered outside of the zones."""
 
-    Args:
-        zones: by name.
-        asked: what is asked.
-        awaited: names of zones of which nothing is said before they are in `zones`.
-    """
-    if (zone := _zone_of(zones, asked.name, awaited)) is None or zone.sets(asked.name, "CNAME"):
+
+def zone_of(zones: Collection[str], name: str, awaited: Collection[str]) -> str | None:
+    """Return the longest name of a zone that a name lies in, be it there or awaited; None if it lies in none."""
+    while name:
+        if name in zones or name in awaited:
+            return name
+        name = name.partition(".")[2]
+    return None
+
+
+def find(zone: ZoneImage, asked: Asked) -> Found | None:
+    """Return where a question leads in its zone; None by way of CNAMEs or of weighted aliases."""
+    if zone.sets(asked.name, "CNAME"):
         return None
     names: tuple[str, ...] = (asked.name,)
     kind = type_text(asked.type)
@@ -98,8 +108,14 @@ def find(zones: Mapping[str, ZoneImage], asked: Asked, awaited: Collection[str] 
     return None
 
 
+def is_large(found: Found, asked: Asked) -> bool:
+    """Say whether there are so many values that some answer cannot be small; it costs next to nothing to say."""
+    values = max((len(candidate.values) for candidate in found.candidates), default=0)
+    return HEADER_SIZE + asked.size + values * _LEAST.get(asked.type, _LEAST_OF_OTHERS) > UDP_PAYLOAD_WITHOUT_EDNS
+
+
 def one(found: Found, asked: Asked, rng: random.Random) -> Prepared | None:
-    """Return one answer, by chance; None if it is not of the kinds that are put on the wire here."""
+    """Return one answer, by chance; None if it is not of the kinds that are put on the wire here, or is large."""
     if not found.candidates:
         return _negative(found, asked)
     chosen = choose(found.candidates, rng)
@@ -130,7 +146,11 @@ def every(
         return None
     if len(found.candidates) > 1:
         return _weighted(found, asked)
-    return one(found, asked, rng) or _rendered(zones, found, asked, message, rng)
+    if (answer := one(found, asked, rng)) is not None:
+        return answer
+    if found.candidates and asked.type in DATA and records(asked.type, found.candidates[0]):
+        return None  # it is large, and others would make it only to find the same
+    return _rendered(zones, found, asked, message, rng)
 
 
 def _weighted(found: Found, asked: Asked) -> Prepared | None:
@@ -192,17 +212,6 @@ def _rendered(
     return Prepared(
         found.zone.name, found.names, flags, answers, authorities, (tail,), by_serial=by_serial, empty=sent.empty
     )
-
-
-def _zone_of(zones: Mapping[str, ZoneImage], name: str, awaited: Collection[str]) -> ZoneImage | None:
-    """Return the zone with the longest name that a name lies in, None if it lies in none, or in one that is awaited."""
-    while name:
-        if (zone := zones.get(name)) is not None:
-            return zone
-        if name in awaited:
-            return None
-        name = name.partition(".")[2]
-    return None
 
 
 def _fits(asked: Asked, tail: bytes) -> bool:

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 import dns.rdatatype
 
+from resolver.message import UDP_PAYLOAD
 from resolver.query import HEADER_SIZE, MAX_LABEL, MAX_NAME, are_options
 
 ID_SIZE: Final = 2
@@ -17,6 +18,7 @@ OPT_SIZE: Final = 11
 MAX_OPTIONS: Final = 128
 """Bytes of options that are left out of what is usual; a cookie has at most 44. Source: RFC 7873 section 4."""
 
+_COUNTS_AT: Final = 4
 _NAME_AT: Final = HEADER_SIZE - ID_SIZE
 _QR_AND_OPCODE: Final = 0xF8
 _RD: Final = 0x01
@@ -26,6 +28,15 @@ _COUNTS: Final = {bytes((0, 1, 0, 0, 0, 0, 0, 0)): False, bytes((0, 1, 0, 0, 0, 
 _ONLY_ADDITIONAL: Final = bytes((0, 0, 0, 0, 0, 1))
 _OPT_START: Final = b"\0\0\x29"
 _OPT_VERSION, _OPT_FLAGS = 6, 7
+_USUAL_OPTS: Final = {
+    dnssec_ok: _OPT_START + UDP_PAYLOAD.to_bytes(2) + b"\0\0" + bytes((dnssec_ok, 0)) + b"\0\0"
+    for dnssec_ok in (0, _DO)
+}
+"""What OPT records of version 0 have in common by their DO bit: the payload matters to answers over 512 bytes alone."""
+_FLAGS: Final = tuple(bytes((first & (_QR_AND_OPCODE | _RD), 0)) for first in range(256))
+"""By a header's first byte of flags, what matters of both: AA, TC, RA, Z, AD, CD and the code mean nothing in a query.
+
+`resolver.query` reads neither those nor an OPT record's extended code and other flags."""
 _CLASS_IN: Final = b"\0\1"
 _DOT: Final = ord(".")
 _OTHER_TYPES: Final = frozenset((dns.rdatatype.OPT, *range(128, 256)))
@@ -51,13 +62,16 @@ class Asked(NamedTuple):
 
 
 def usual(message: bytes) -> bytes | None:
-    """Return what queries with the same answers have in common, as bytes behind the ID; None if it is no query."""
+    """Return what queries with the same answers have in common, as bytes behind the ID; None if it is no query.
+
+    It is a query itself. Answers that are the same are those of up to 512 bytes.
+    """
     if (end := _name_end(message)) is None:
         return None
     rest = message[end:]
-    if QUESTION_TAIL + OPT_SIZE < len(rest) <= QUESTION_TAIL + OPT_SIZE + MAX_OPTIONS:
-        rest = _without_options(message, rest)
-    return message[ID_SIZE:HEADER_SIZE] + message[HEADER_SIZE:end].lower() + rest
+    if QUESTION_TAIL + OPT_SIZE <= len(rest) <= QUESTION_TAIL + OPT_SIZE + MAX_OPTIONS:
+        rest = _with_usual_opt(message, rest)
+    return _FLAGS[message[ID_SIZE]] + message[_COUNTS_AT:HEADER_SIZE] + message[HEADER_SIZE:end].lower() + rest
 
 
 def read(query: bytes) -> Asked | None:
@@ -94,13 +108,11 @@ def _is_opt(record: bytes) -> bool:
     )
 
 
-def _without_options(message: bytes, rest: bytes) -> bytes:
-    """Return a question's tail and its OPT record without options, of which we know none; else all as it is."""
+def _with_usual_opt(message: bytes, rest: bytes) -> bytes:
+    """Return a question's tail and the usual OPT record, without options, of which we know none; else all as it is."""
     opt = rest[QUESTION_TAIL:]
-    size, options = opt[OPT_SIZE - 2 : OPT_SIZE], opt[OPT_SIZE:]
-    is_only = message[HEADER_SIZE - len(_ONLY_ADDITIONAL) : HEADER_SIZE] == _ONLY_ADDITIONAL
-    if is_only and opt.startswith(_OPT_START) and int.from_bytes(size) == len(options) and are_options(options):
-        return rest[: QUESTION_TAIL + OPT_SIZE - 2] + b"\0\0"
+    if message[HEADER_SIZE - len(_ONLY_ADDITIONAL) : HEADER_SIZE] == _ONLY_ADDITIONAL and _is_opt(opt):
+        return rest[:QUESTION_TAIL] + _USUAL_OPTS[opt[_OPT_FLAGS] & _DO]
     return rest
 
 

@@ -10,6 +10,7 @@ from fencepost.feed import FeedPage, Since
 from fencepost.records import ns, soa, txt
 from fencepost.redis_client import open_client
 from fencepost.redis_feed import CHANNEL, MAX_HINTS, RedisZoneFeed
+from fencepost.redis_link import RedisLink
 from fencepost.redis_zones import RedisZoneStore
 from fencepost.stores import Actor, Position
 
@@ -246,6 +247,52 @@ async def test_hints_that_are_none_are_passed_over(client, feed, change):
     while ZONE not in heard:
         heard |= await feed.hints(2)
     assert heard[ZONE] == commit.serial
+
+
+async def test_hints_of_one_zone_are_the_highest_one(client, feed):
+    """All databases share the channel: what another one says of a zone of that name hides no commit of ours."""
+    await feed.hints(0)
+    pipeline = client.pipeline(transaction=True)  # so that one call hears them all
+    for serial in (5, 8, 6):
+        pipeline.publish(CHANNEL, f"{ZONE} {serial}")
+    await pipeline.execute()
+
+    heard = {}
+    while not heard:
+        heard = await feed.hints(2)
+    assert heard == {ZONE: 8}
+
+
+async def test_calls_after_close_are_errors_and_open_nothing(redis_url, client, zones):
+    """A follower's last call may come late: nobody would close what it opened."""
+    feed = RedisZoneFeed(open_client(redis_url))
+    await feed.heads([ZONE])
+    await feed.close()
+    before = len(await client.client_list())
+
+    for late in (feed.heads([ZONE]), feed.since({ZONE: 1}), feed.hints(0), feed.page(ZONE)):
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await late
+
+    assert len(await client.client_list()) == before
+
+
+@pytest.mark.parametrize("call", [lambda feed: feed.heads([ZONE]), lambda feed: feed.hints(0)], ids=["heads", "hints"])
+async def test_connection_that_opens_while_the_feed_is_closed_is_closed_too(redis_url, monkeypatch, call):
+    """Whichever comes first, the end or the connection: none is left."""
+    feed, opened, open_link = RedisZoneFeed(open_client(redis_url)), [], RedisLink.open
+
+    async def open_and_close_the_feed(client):
+        opened.append(await open_link(client))
+        await feed.close()
+        return opened[0]
+
+    monkeypatch.setattr(RedisLink, "open", open_and_close_the_feed)
+
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await call(feed)
+
+    assert opened[0].lost is not None
 
 
 async def test_hints_after_a_lost_connection_say_that_listening_began_again(client, feed, change):

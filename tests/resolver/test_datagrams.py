@@ -211,7 +211,7 @@ async def test_queries_that_are_not_known_hold_up_no_known_one(serving, monkeypa
 
 async def test_name_prepared_while_its_queries_wait_is_prepared_once(serving, monkeypatch) -> None:
     """After a flip all ask for the same name at once: who waited gets what was prepared for the first of them."""
-    monkeypatch.setattr(datagrams, "WORK", 51)
+    monkeypatch.setattr(datagrams, "WORK", 51 + datagrams.MADE_COST)
     for number in range(51):
         serving.client.send(query(number))
 
@@ -219,6 +219,39 @@ async def test_name_prepared_while_its_queries_wait_is_prepared_once(serving, mo
 
     assert len([serving.client.recv(4096) for _ in range(51)]) == 51
     assert serving.table.take_counts().total() == 51
+    assert not serving.slow
+
+
+async def test_turn_ends_after_what_was_prepared(serving, monkeypatch) -> None:
+    """To prepare all answers costs more than one answer: a turn does less of that."""
+    monkeypatch.setattr(datagrams, "WORK", 1 + datagrams.MADE_COST)
+    names = (ZONE, f"plan-000145.{ZONE}")
+    await serving.ask(*(query(0, name) for name in names), answers=2)
+    serving.table.take_counts()
+    for name in names:
+        serving.client.send(query(1, name))
+
+    serving.listener._read()
+
+    assert serving.table.take_counts().total() == 1
+    assert len(await serving.ask(answers=2)) == 2
+
+
+async def test_name_that_was_asked_before_goes_before_strangers(serving, monkeypatch) -> None:
+    """A commit drops a popular name's answers while strangers wait, and fill their queue: its next query is first."""
+    monkeypatch.setattr(datagrams, "WORK", 1)
+    monkeypatch.setattr(datagrams, "MAX_WAITING", 50)
+    await serving.ask(query(0), query(0), answers=2)
+    serving.table.changed(ZONE, serving.zones[ZONE], ())
+    for number in range(1, 61):
+        serving.client.send(query(number, f"no-{number}.example.com."))
+    serving.client.send(query(100))
+
+    serving.listener._read()
+
+    assert int.from_bytes(serving.client.recv(4096)[:2]) == 100
+    assert serving.unsent == {"overloaded": 10}
+    assert len(await serving.ask(answers=50)) == 50
     assert not serving.slow
 
 
@@ -251,7 +284,7 @@ async def test_error_with_one_query_is_told_and_harms_no_other(serving, monkeypa
     assert [type(error) for error in serving.failed] == [ArithmeticError]
 
 
-@pytest.mark.parametrize("broken", ["known", "reply", "answer", "_whole"])
+@pytest.mark.parametrize("broken", ["known", "is_awaited", "reply", "answer", "_whole"])
 async def test_error_of_the_table_leaves_queries_to_the_slow_path(serving, monkeypatch, broken: str) -> None:
     """Prepared answers may be lost, answers are not."""
 

@@ -16,6 +16,7 @@ from fencepost.batch import Change, create, delete, upsert
 from fencepost.records import RecordSet
 from fencepost.stores import Actor, Commit
 from resolver import hot as hot_module
+from resolver import prepare as prepare_module
 from resolver.answer import reply
 from resolver.hot import Hot, HotTable, Outcome
 from resolver.message import Transport
@@ -71,7 +72,7 @@ def queries(draw: st.DrawFn) -> bytes:
     message = dns.message.make_query(
         name, draw(st.sampled_from(TYPES)), draw(st.sampled_from(("IN", "IN", "IN", "ANY", "CH")))
     )
-    message.flags = draw(st.sampled_from((0x0000, 0x0100, 0x0120, 0x0110, 0x0130, 0x0070, 0x2900)))
+    message.flags = draw(st.sampled_from((0x0000, 0x0100, 0x0120, 0x0110, 0x0130, 0x0070, 0x2900, 0x07FF)))
     if draw(st.booleans()):
         options = [dns.edns.GenericOption(10, b"12345678")] if draw(st.booleans()) else []
         payload = draw(st.sampled_from((0, 512, 1232, 4096)))
@@ -196,15 +197,17 @@ def test_query_of_a_usual_shape_is_prepared(table, name: str, record_type: str, 
 
 @pytest.mark.parametrize(
     ("name", "record_type"),
-    [("example.com.", "A"), (ZONE, "ANY"), (ZONE, "AXFR"), (f"www.{ZONE}", "A"), (f"no.ns1.{ZONE}", "A"), (".", "A")],
+    [(ZONE, "ANY"), (ZONE, "AXFR"), (f"www.{ZONE}", "A"), (f"no.ns1.{ZONE}", "A"), (".", "A"), (f"many.{ZONE}", "A")],
 )
 def test_query_of_another_kind_is_left_to_the_slow_path(image, name: str, record_type: str) -> None:
-    """Refusals, ANY, CNAMEs, and what is compressed in another way, are not made here."""
-    table = HotTable({ZONE: image(RecordSet(f"www.{ZONE}", "CNAME", 60, (ZONE,)))}, random.Random(1))
+    """ANY, CNAMEs, what is large, and what is compressed in another way, are not made here, nor awaited."""
+    more = (r for r in POOL if r.name in {f"www.{ZONE}", f"many.{ZONE}"})
+    table = HotTable({ZONE: image(*more)}, random.Random(1))
 
     query = dns.message.make_query(name, record_type).to_wire()
 
     assert [table.reply(query) for _ in range(3)] == [None] * 3
+    assert not table.is_awaited(query)
 
 
 @pytest.mark.parametrize(
@@ -217,6 +220,8 @@ def test_query_of_another_kind_is_left_to_the_slow_path(image, name: str, record
         (TREES[0], "A", dns.rcode.NOERROR),
         (ZONE, "AAAA", dns.rcode.NOERROR),
         (ZONE, "SOA", dns.rcode.NOERROR),
+        ("example.com.", "A", dns.rcode.REFUSED),
+        ("fencepost.test.", "TYPE65280", dns.rcode.REFUSED),
     ],
 )
 @pytest.mark.parametrize("shape", [{}, {"use_edns": 0, "options": [dns.edns.GenericOption(10, b"12345678")]}])
@@ -376,16 +381,89 @@ def test_large_query_is_answered_and_not_kept(image) -> None:
     assert all(len(query) < 300 for query in table._queries)
 
 
-def test_shapes_of_one_name_make_room_for_each_other(table) -> None:
-    """However many payload sizes somebody offers, a name has a few queries, the last ones."""
-    sizes = range(512, 612)
-    queries = [dns.message.make_query(ZONE, "A", use_edns=0, payload=size).to_wire() for size in sizes]
+def test_shapes_of_one_name_push_out_none_of_each_other(image) -> None:
+    """Whatever payloads and flags somebody sends, a name has a few queries, and each is answered as it should be."""
+    zones, chance = {ZONE: image()}, random.Random()
+    table = HotTable(zones, chance)
+    usual = dns.message.make_query(ZONE, "A", use_edns=0).to_wire()
+    before = find(table, usual)
+    flags = [1 << bit for bit in range(11)]
+    shapes = [{"use_edns": 0, "payload": size} for size in range(0, 5000, 100)]
+    shapes += [{"use_edns": 0, "ednsflags": 1 << bit} for bit in (*range(16), *range(24, 32))]
 
-    for query in (queries[0], *queries):
-        assert table.reply(query) is not None
+    for shape, flag in product(({}, *shapes), (0, *flags)):
+        message = dns.message.make_query(ZONE, "A", **shape)
+        message.flags = flag
+        query = message.to_wire()
+        for seed in range(2):
+            assert assert_answered_as_by_the_slow_path(table, zones, chance, query, seed)
+        assert table.known(query) is not None
 
-    assert set(table._queries) == {query[2:] for query in queries[-hot_module.MAX_SHAPES :]}
+    assert table.prepared(usual[2:]) is before
+    assert len(table._queries) <= 12
     assert len(table._ready) == 1
+
+
+@pytest.mark.parametrize(("name", "record_type"), [(ZONE, "A"), (ZONE, "AAAA"), (ZONE, "NS")])
+def test_query_whose_answers_a_commit_dropped_is_awaited(image, name: str, record_type: str) -> None:
+    """Popular before, in whatever shape, so popular now; a shape that is never kept is not."""
+    zones = {ZONE: image(leaf(TREES[1], 77, 1))}
+    table = HotTable(zones, random.Random(1))
+    query, shaped, padded, other = (
+        dns.message.make_query(name.upper(), record_type, **shape).to_wire()
+        for shape in (
+            {},
+            {"use_edns": 0, "payload": 4096},
+            {"use_edns": 0, "options": [dns.edns.GenericOption(12, bytes(300))]},
+            {"use_edns": 1},
+        )
+    )
+    assert not table.is_awaited(query)
+    find(table, query)
+
+    moved_on(zones, table, [upsert(records.alias(ZONE, "A", TREES[1]))])
+
+    assert [table.is_awaited(message) for message in (query, shaped, padded, other)] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("name", [f"large.{ZONE}", f"many.{ZONE}"])
+def test_large_answer_is_not_put_on_the_wire_to_find_that_out(image, monkeypatch, name: str) -> None:
+    """It is made once, by who sends it."""
+    table = HotTable({ZONE: image(*(r for r in POOL if r.name == name))}, random.Random(1))
+    rendered = []
+    monkeypatch.setattr(prepare_module, "render", lambda *_, **__: rendered.append(name))
+
+    query = dns.message.make_query(name, "A" if "many" in name else "TXT").to_wire()
+
+    assert [table.reply(query) for _ in range(3)] == [None] * 3
+    assert not rendered
+
+
+def test_name_that_is_gone_is_not_awaited_after_it_was_asked_for(image) -> None:
+    """It is answered by itself every time, so whoever asks for it waits with the strangers."""
+    zones = {ZONE: image(records.txt(f"gone.{ZONE}", "x"))}
+    table = HotTable(zones, random.Random(1))
+    query = dns.message.make_query(f"gone.{ZONE}", "TXT").to_wire()
+    find(table, query)
+
+    moved_on(zones, table, [delete(records.txt(f"gone.{ZONE}", "x"))])
+    table.reply(query)
+
+    assert not table.is_awaited(query)
+
+
+def test_names_outside_the_zones_are_refused_and_not_kept(image) -> None:
+    """Strangers' names leave nothing behind; an awaited zone's are not refused."""
+    table = HotTable({ZONE: image()}, random.Random(1), awaited=("s3.test.",))
+    inside = dns.message.make_query("x.s3.test.", "A").to_wire()
+
+    for number in range(100):
+        assert find(table, dns.message.make_query(f"no-{number}.test.", "A").to_wire()) is None
+
+    assert table.take_counts()[Outcome(dns.rcode.REFUSED)] == 200
+    assert not table._queries
+    assert not table._asked
+    assert table.reply(inside) is None
 
 
 def test_names_that_are_not_there_are_not_kept(table) -> None:
