@@ -4,8 +4,8 @@ A query that was answered here before is found by all of its bytes but the ID: n
 else it has. One that differs from such a query only in what its answer does not depend on is found by a second look-up:
 the case of its name (RFC 5452 section 9.2; draft-vixie-dnsext-dns0x20), options of its OPT record (a cookie, say), the
 payload that it offers, flags that mean nothing in a query. So a name and type have at most six queries that differ, by
-RD, EDNS and DO, and for each of them the one beside it that made it known. Any other gets an answer of its own, if it
-is of the usual kind, or all answers to it are prepared (`resolver.prepare`).
+RD, EDNS and DO, and a few in other shapes beside them, those that came first. Any other gets an answer of its own, if
+it is of the usual kind, or all answers to it are prepared (`resolver.prepare`).
 
 Whatever strangers ask, what is kept is bounded, and goes a little at a time: answers of names that are there, those
 without records apart, for each a few queries of a few hundred bytes, and what was asked for once.
@@ -37,6 +37,8 @@ MAX_EMPTY: Final = 4096
 """Names and types with prepared answers at one time, with records and without; for more the oldest make room.
 
 So many with records are remembered as asked for, too."""
+MAX_QUERIES: Final = 12
+"""Queries for one name and type that are known at one time, besides those in which the answers differ: six at most."""
 ROOM: Final = 16
 """How many make room at one time."""
 MAX_CELLS: Final = 2048
@@ -151,6 +153,7 @@ class HotTable:
         self._awaited = awaited
         self._zones, self._rng, self._draw = zones, rng, rng.random
         self._queries: dict[bytes, Hot] = {}
+        self._shapes: dict[bytes, list[bytes]] = {}
         self._ready: dict[Key, _Ready] = {}
         self._empty: dict[Key, _Ready] = {}
         self._asked: dict[bytes, None] = {}
@@ -166,7 +169,11 @@ class HotTable:
 
     def known(self, message: bytes) -> Hot | None:
         """Return the answers to a query that `prepared` may not know, but was asked in another shape."""
-        return None if (key := usual(message)) is None else self._queries.get(key)
+        if (key := usual(message)) is None or (hot := self._queries.get(key)) is None:
+            return None
+        if len(message) == ID_SIZE + len(key) and len(queries := self._shapes[key]) < MAX_QUERIES:
+            self._keep_shape(message, key, hot, queries)
+        return hot
 
     def is_awaited(self, message: bytes) -> bool:
         """Say whether a query that is not known will be once it is answered, as its like was asked before.
@@ -294,12 +301,19 @@ class HotTable:
         if head is None:  # there are few, and they live as long as the table
             head = self._heads[made] = piece(made)
         hot = Hot(head, asked.size, _OPT_PIECES[asked.dnssec_ok], ready.tails, ready.total)
-        is_lower = message[HEADER_SIZE : HEADER_SIZE + hot.size] == key[_NAME_AT : _NAME_AT + hot.size]
-        for query in (key, message[ID_SIZE:]) if is_lower else (key,):
-            if len(query) <= _NAME_AT + hot.size + OPT_SIZE and query not in self._queries:
-                self._queries[query] = hot
-                ready.queries.append(query)
+        if len(key) <= _NAME_AT + hot.size + OPT_SIZE:
+            self._queries[key], self._shapes[key] = hot, ready.queries
+            ready.queries.append(key)
+            self._keep_shape(message, key, hot, ready.queries)
         return hot
+
+    def _keep_shape(self, message: bytes, key: bytes, hot: Hot, queries: list[bytes]) -> None:
+        """Have a query found by all its bytes from now on, unless it may have any case, or has options."""
+        query = message[ID_SIZE:]
+        is_lower = query[_NAME_AT : _NAME_AT + hot.size] == key[_NAME_AT : _NAME_AT + hot.size]
+        if is_lower and len(query) == len(key) and query not in self._queries:
+            self._queries[query] = hot
+            queries.append(query)
 
     def _prepare(self, asked: Asked, prepared: Prepared) -> _Ready:
         key = asked.name, asked.type
@@ -325,6 +339,7 @@ class HotTable:
             ready = self._ready.pop(key, None) or self._empty.pop(key)
             for query in ready.queries:
                 del self._queries[query]
+                self._shapes.pop(query, None)
             for name in ready.prepared.names:
                 _discard(self._users, name, key)
             if ready.prepared.by_serial:
