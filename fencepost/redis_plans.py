@@ -178,8 +178,8 @@ class RedisPlanStore:
     async def reports(self) -> Mapping[str, Report]:
         """Read every process's word; see `PlanStore.reports`."""
         now_ms, *flat = await self._scripts.read("read_reports", (REPORTS,), ())
-        said = {name.decode(): _report(text, int(now_ms)) for name, text in zip(flat[::2], flat[1::2], strict=True)}
-        return {name: report for name, report in sorted(said.items()) if report}
+        said = (_report(name, text, int(now_ms)) for name, text in zip(flat[::2], flat[1::2], strict=True))
+        return dict(sorted(filter(None, said)))
 
     async def close(self) -> None:
         """Close the client."""
@@ -263,13 +263,13 @@ def _notices(flat: Sequence[bytes]) -> dict[str, Notice]:
     return {endpoint: Notice.parse(text) for endpoint, text in sorted(_pairs(flat).items())}
 
 
-def _report(text: bytes, now_ms: int) -> Report | None:
-    """Return what a process said, None if it cannot be read: one of another version must not stop the others."""
+def _report(name: bytes, text: bytes, now_ms: int) -> tuple[str, Report] | None:
+    """Return who said what, None if it cannot be read: one of another version must not stop the others."""
     at_ms, _, words = text.partition(b" ")
     try:
         said = msgspec.json.decode(words, type=Report)
-        return msgspec.structs.replace(said, age_s=max(0, now_ms - int(at_ms)) / 1000)
-    except ValueError:  # msgspec's errors are ValueErrors, too
+        return name.decode(), msgspec.structs.replace(said, age_s=max(0, now_ms - int(at_ms)) / 1000)
+    except ValueError:  # msgspec's errors and those of UTF-8 are ValueErrors, too
         return None
 
 

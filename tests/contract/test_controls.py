@@ -109,6 +109,7 @@ async def test_report_of_another_version_hides_no_other_and_stops_nobody(plans, 
         "no-json": "5 idle",
         "no-time": "idle",
         "bytes": b"5 \xff",
+        b"no-utf-8 \xff": '5 {"role":"enactor","generation":7,"text":"idle"}',
     }
     await client.hset(REPORTS, mapping=strange)
     await client.aclose()
