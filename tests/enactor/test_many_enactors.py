@@ -68,13 +68,14 @@ async def enactors(redis_url: str) -> AsyncIterator[list[Running]]:
 
 
 async def publish_plans(world) -> int:
-    """Publish plan after plan; each changes one zone, the others only move on. Returns the last generation."""
+    """Publish plan after plan; each changes one zone, the last one all: then none may stay behind. Returns its number."""
     clock, generation = SystemClock(), 0
     start_s = clock.monotonic()
     first = {zone.partition(".")[0]: world.targets(4) for zone in world.zones}
     for number in range(PLANS):
-        changed = {world.zones[number % len(world.zones)].partition(".")[0]: world.targets(4, weight=2 + number)}
-        generation = await world.publish(**(changed if number else first))
+        value = world.targets(4, weight=2 + number)
+        moved = [[*first][number % len(first)]] if number < PLANS - 1 else first
+        generation = await world.publish(**(dict.fromkeys(moved, value) if number else first))
         await clock.sleep(max(0.0, start_s + (number + 1) / PLANS_PER_S - clock.monotonic()))
     return generation
 
