@@ -68,7 +68,7 @@ async def enactors(redis_url: str) -> AsyncIterator[list[Running]]:
 
 
 async def publish_plans(world) -> int:
-    """Publish plan after plan; each changes one zone, the last one all: then none may stay behind. Returns its number."""
+    """Publish plan after plan; each changes one zone, the last one all, so that none may stay behind."""
     clock, generation = SystemClock(), 0
     start_s = clock.monotonic()
     first = {zone.partition(".")[0]: world.targets(4) for zone in world.zones}
