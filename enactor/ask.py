@@ -11,7 +11,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 from fencepost.settings import LOOPBACK
 
@@ -24,21 +24,45 @@ ANSWERED_FOR_ZONE: Final = (0, 3)
 """NOERROR and NXDOMAIN; any other code says nothing of the zone."""
 
 HEADER: Final = struct.Struct("!6H")
+RESPONSE: Final = 0x8000
 RESOURCE: Final = struct.Struct("!2HIH")
 POINTER: Final = 0xC0
+IP_RECVERR: Final = 11
+"""Keep with an error the datagram that it is of; `socket` has no name for it. Source: ip(7)."""
 _numbers: Final = itertools.count(1)
+
+
+class Asked(NamedTuple):
+    """A question under way: its bytes behind the header, names in lower case, and who waits for the reply."""
+
+    text: bytes
+    answer: "asyncio.Future[bytes | None]"
+
+    def is_answered_by(self, reply: bytes) -> bool:
+        """Say whether a datagram is a response to this question, and not to another one of the same number."""
+        if len(reply) < HEADER.size:
+            return False
+        _, flags, questions, *_ = HEADER.unpack_from(reply)
+        repeated = reply[HEADER.size : HEADER.size + len(self.text)].lower()
+        return bool(flags & RESPONSE) and questions == 1 and repeated == self.text
+
+    def give_up(self) -> None:
+        """Let it end without an answer, if it has none."""
+        if not self.answer.done():
+            self.answer.set_result(None)
 
 
 class Asker:
     """Asks the server on a port of loopback, many questions at a time on one connected socket.
 
-    Nobody else can answer there. The socket is open while anybody is inside (`with asker:`), and shared by all who are.
+    Nobody else can answer there. A reply is taken for a question only if it repeats it: numbers recur while the socket
+    lives, and replies may come late. It is open while anybody is inside (`with asker:`), and shared by all who are.
     """
 
     def __init__(self, port: int) -> None:
         self._port, self._inside = port, 0
         self._sock: socket.socket | None = None
-        self._waiting: dict[int, asyncio.Future[bytes | None]] = {}
+        self._waiting: dict[int, Asked] = {}
 
     def __enter__(self) -> Self:
         """Have the socket open."""
@@ -60,11 +84,12 @@ class Asker:
         """Return the values of a name, None if the server did not answer for the zone; a TXT value has its quotes."""
         assert self._sock is not None, "somebody is inside"
         number, loop = next(_numbers) & 0xFFFF, asyncio.get_running_loop()
-        answer = self._waiting[number] = loop.create_future()
-        patience = loop.call_later(ASK_TIMEOUT_S, _give_up, answer)
+        query = question(number, name, kind)
+        asked = self._waiting[number] = Asked(query[HEADER.size :].lower(), loop.create_future())
+        patience = loop.call_later(ASK_TIMEOUT_S, asked.give_up)
         try:
-            self._sock.send(question(number, name, kind))
-            reply = await answer
+            self._send(query)
+            reply = await asked.answer
             return None if reply is None else values(reply, kind)
         except (OSError, ValueError):
             return None
@@ -72,30 +97,45 @@ class Asker:
             patience.cancel()
             del self._waiting[number]
 
+    def _send(self, query: bytes) -> None:
+        assert self._sock is not None, "somebody is inside"
+        try:
+            self._sock.send(query)
+        except ConnectionRefusedError:  # an earlier question was: this one was not sent, and the error is told once
+            self._sock.send(query)
+
     def _receive(self) -> None:
         """Hand out the replies that are there; one that is late, and was given up already, nobody waits for."""
         assert self._sock is not None, "it is closed only after it is no longer looked at"
+        found = False
         try:
             while True:
                 reply = self._sock.recv(LARGEST)
-                answer = self._waiting.get(int.from_bytes(reply[:2]))
-                if answer is not None and not answer.done():
-                    answer.set_result(reply)
+                found = True
+                asked = self._waiting.get(int.from_bytes(reply[:2]))
+                if asked is not None and asked.is_answered_by(reply) and not asked.answer.done():
+                    asked.answer.set_result(reply)
         except BlockingIOError:
+            if not found:  # what woke us is an error that a send was told already
+                self._give_up_refused(self._sock)
+        except OSError:
+            self._give_up_refused(self._sock)
+
+    def _give_up_refused(self, sock: socket.socket) -> None:
+        """Give up the questions that came back as nobody listened, and only those; the port may be served again."""
+        try:
+            while True:
+                query, *_ = sock.recvmsg(LARGEST, 0, socket.MSG_ERRQUEUE)
+                if asked := self._waiting.get(int.from_bytes(query[:2])):
+                    asked.give_up()
+        except OSError:  # there are no more
             return
-        except OSError:  # nobody listens on that port
-            for answer in self._waiting.values():
-                _give_up(answer)
-
-
-def _give_up(answer: "asyncio.Future[bytes | None]") -> None:
-    if not answer.done():
-        answer.set_result(None)
 
 
 def _connected(port: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.settimeout(0)
+    sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
     sock.connect((LOOPBACK, port))
     return sock
 

@@ -14,6 +14,20 @@ from enactor.ask import Asker, question, values
 NAME = "plan-000145.dynamodb.us-east-1.fencepost.test."
 
 
+@pytest.fixture
+def patient(monkeypatch):
+    """Have questions given up so late that no busy machine is that slow."""
+    monkeypatch.setattr("enactor.ask.ASK_TIMEOUT_S", 10.0)
+
+
+def answered(query, address):
+    """Return a reply to a query with one address."""
+    reply = dns.message.make_response(dns.message.from_wire(query))
+    kind = reply.question[0].rdtype
+    reply.answer.append(dns.rrset.from_text(reply.question[0].name, 5, "IN", kind, "::ffff:" * (kind == 28) + address))
+    return reply
+
+
 @pytest.mark.parametrize("kind", ["A", "AAAA", "TXT"])
 def test_question_is_what_dnspython_would_ask(kind):
     """Name, type and class, and nothing else is said."""
@@ -83,6 +97,79 @@ async def test_reply_to_an_earlier_question_is_passed_over():
                 await loop.sock_sendto(server, reply.to_wire(), addr)
 
             assert await waiting == ("127.1.2.3",)
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("wrong", ["name", "type", "no response", "no question", "two questions", "header", "nothing"])
+async def test_reply_that_does_not_repeat_the_question_is_passed_over(wrong):
+    """A number alone says little: it recurs, while a socket lives for long. The right reply behind it is taken."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(0)
+        loop = asyncio.get_running_loop()
+        with Asker(server.getsockname()[1]) as asker:
+            waiting = asyncio.create_task(asker.ask(NAME, "A"))
+            data, addr = await loop.sock_recvfrom(server, 512)
+            right, other = answered(data, "127.1.2.3"), answered(data, "127.6.6.6")
+            odd = {
+                "name": answered(dns.message.make_query("x." + NAME, "A", id=other.id).to_wire(), "127.6.6.6"),
+                "type": answered(dns.message.make_query(NAME, "AAAA", id=other.id).to_wire(), "127.6.6.6"),
+            }.get(wrong, other)
+            if wrong == "no response":
+                odd.flags &= ~dns.flags.QR
+            elif wrong == "no question":
+                odd.question = []
+            elif wrong == "two questions":
+                odd.question = odd.question * 2
+            sent = odd.to_wire()[: {"header": 7, "nothing": 0}.get(wrong)]
+            await loop.sock_sendto(server, sent, addr)
+            await loop.sock_sendto(server, right.to_wire(), addr)
+
+            assert await waiting == ("127.1.2.3",)
+
+
+@pytest.mark.usefixtures("patient")
+async def test_reply_that_spells_the_name_otherwise_is_taken():
+    """Case is no part of a name. Source: RFC 4343."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(0)
+        loop = asyncio.get_running_loop()
+        with Asker(server.getsockname()[1]) as asker:
+            waiting = asyncio.create_task(asker.ask(NAME, "A"))
+            data, addr = await loop.sock_recvfrom(server, 512)
+            reply = answered(data, "127.1.2.3").to_wire()
+            await loop.sock_sendto(server, reply.replace(b"dynamodb", b"DynamoDB", 1), addr)
+
+            assert await waiting == ("127.1.2.3",)
+
+
+@pytest.mark.usefixtures("patient")
+async def test_question_that_is_refused_ends_no_other():
+    """What the server took before it went away it may answer yet; who asks when it is back is not told of that."""
+    loop = asyncio.get_running_loop()
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as before,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as after,
+    ):
+        before.bind(("127.0.0.1", 0))
+        before.settimeout(0)
+        after.settimeout(0)
+        address = before.getsockname()
+        with Asker(address[1]) as asker:
+            early = asyncio.create_task(asker.ask(NAME, "A"))
+            query, addr = await loop.sock_recvfrom(before, 512)
+            before.close()
+            refused = asyncio.create_task(asker.ask(f"x.{NAME}", "A"))
+            await asyncio.sleep(0)  # it is sent
+            after.bind(address)
+            late = asyncio.create_task(asker.ask(NAME, "A"))
+            later, _ = await loop.sock_recvfrom(after, 512)
+
+            assert await refused is None
+            for asked, found in ((query, "127.1.2.3"), (later, "127.1.2.4")):
+                await loop.sock_sendto(after, answered(asked, found).to_wire(), addr)
+            assert await asyncio.gather(early, late) == [("127.1.2.3",), ("127.1.2.4",)]
 
 
 async def test_server_that_is_gone_is_no_answer():
