@@ -22,6 +22,14 @@ def link():
     return Link(PROFILES["none"].control_api, SystemClock(), stream(1, "contract"))
 
 
+@pytest.fixture
+async def client(redis_url):
+    """A client of the real server, beside any adapter."""
+    opened = open_client(redis_url)
+    yield opened
+    await opened.aclose()
+
+
 @pytest.fixture(params=ADAPTERS)
 async def open_zones(request, redis_url):
     """Return an opener of zone stores, all of one adapter on one server; they are closed after the test."""

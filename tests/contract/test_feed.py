@@ -20,14 +20,6 @@ APEX = (soa(OTHER, ttl=1, minimum=1), ns(OTHER))
 
 
 @pytest.fixture
-async def client(redis_url):
-    """A client that looks at the server from outside."""
-    opened = open_client(redis_url)
-    yield opened
-    await opened.aclose()
-
-
-@pytest.fixture
 async def feed(redis_url):
     """The feed of an adapter; it is closed after the test."""
     opened = RedisZoneFeed(open_client(redis_url))

@@ -6,18 +6,9 @@ import pytest
 from redis.exceptions import RedisError, ResponseError
 
 from fencepost import redis_link
-from fencepost.redis_client import open_client
 from fencepost.redis_link import RedisLink
 
 CHANNEL = "links"
-
-
-@pytest.fixture
-async def client(redis_url):
-    """A client of the server."""
-    opened = open_client(redis_url)
-    yield opened
-    await opened.aclose()
 
 
 @pytest.fixture

@@ -22,14 +22,6 @@ ACTOR = Actor("use1-az1-enactor")
 WAITING = 6
 
 
-@pytest.fixture
-async def client(redis_url):
-    """A client of the real server."""
-    opened = open_client(redis_url)
-    yield opened
-    await opened.aclose()
-
-
 async def batches_read(client):
     """Return how often the server has read from its sockets: a pipeline of small calls is one read."""
     return (await client.info("stats"))["total_reads_processed"]

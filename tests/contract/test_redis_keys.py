@@ -9,21 +9,12 @@ from redis.crc import key_slot
 from fencepost.batch import ChangeBatch, create, delete, swap, upsert
 from fencepost.plan import Draft, Target, content
 from fencepost.records import address, ns, soa, txt
-from fencepost.redis_client import open_client
 from fencepost.redis_plans import RedisPlanStore
 from fencepost.redis_zones import RedisZoneStore
 from fencepost.stores import Actor
 
 ZONE = "dynamodb.us-east-1.fencepost.test."
 SCRIPTS = sorted(path.name for path in (files("fencepost") / "lua").iterdir() if path.name.endswith(".lua"))
-
-
-@pytest.fixture
-async def client(redis_url):
-    """A client that looks at the server from outside."""
-    opened = open_client(redis_url)
-    yield opened
-    await opened.aclose()
 
 
 @pytest.fixture

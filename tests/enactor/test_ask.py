@@ -20,6 +20,15 @@ def patient(monkeypatch):
     monkeypatch.setattr("enactor.ask.ASK_TIMEOUT_S", 10.0)
 
 
+@pytest.fixture
+def server():
+    """A socket in the server's place."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+        opened.bind(("127.0.0.1", 0))
+        opened.settimeout(0)
+        yield opened
+
+
 def answered(query, address):
     """Return a reply to a query with one address."""
     reply = dns.message.make_response(dns.message.from_wire(query))
@@ -81,67 +90,58 @@ def test_reply_that_is_cut_short_anywhere_is_refused():
             values(whole[:end], "A")
 
 
-async def test_reply_to_an_earlier_question_is_passed_over():
+async def test_reply_to_an_earlier_question_is_passed_over(server):
     """One that comes late, after its question was given up, is not taken for the next one's."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind(("127.0.0.1", 0))
-        server.settimeout(0)
-        loop = asyncio.get_running_loop()
-        with Asker(server.getsockname()[1]) as asker:
-            waiting = asyncio.create_task(asker.ask(NAME, "A"))
-            data, addr = await loop.sock_recvfrom(server, 512)
-            for number, address in ((1, "127.6.6.6"), (0, "127.1.2.3")):
-                reply = dns.message.make_response(dns.message.from_wire(data))
-                reply.id = (reply.id - number) & 0xFFFF
-                reply.answer.append(dns.rrset.from_text(NAME, 5, "IN", "A", address))
-                await loop.sock_sendto(server, reply.to_wire(), addr)
+    loop = asyncio.get_running_loop()
+    with Asker(server.getsockname()[1]) as asker:
+        waiting = asyncio.create_task(asker.ask(NAME, "A"))
+        data, addr = await loop.sock_recvfrom(server, 512)
+        for number, address in ((1, "127.6.6.6"), (0, "127.1.2.3")):
+            reply = dns.message.make_response(dns.message.from_wire(data))
+            reply.id = (reply.id - number) & 0xFFFF
+            reply.answer.append(dns.rrset.from_text(NAME, 5, "IN", "A", address))
+            await loop.sock_sendto(server, reply.to_wire(), addr)
 
-            assert await waiting == ("127.1.2.3",)
+        assert await waiting == ("127.1.2.3",)
 
 
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("wrong", ["name", "type", "no response", "no question", "two questions", "header", "nothing"])
-async def test_reply_that_does_not_repeat_the_question_is_passed_over(wrong):
+async def test_reply_that_does_not_repeat_the_question_is_passed_over(server, wrong):
     """A number alone says little: it recurs, while a socket lives for long. The right reply behind it is taken."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind(("127.0.0.1", 0))
-        server.settimeout(0)
-        loop = asyncio.get_running_loop()
-        with Asker(server.getsockname()[1]) as asker:
-            waiting = asyncio.create_task(asker.ask(NAME, "A"))
-            data, addr = await loop.sock_recvfrom(server, 512)
-            right, other = answered(data, "127.1.2.3"), answered(data, "127.6.6.6")
-            odd = {
-                "name": answered(dns.message.make_query("x." + NAME, "A", id=other.id).to_wire(), "127.6.6.6"),
-                "type": answered(dns.message.make_query(NAME, "AAAA", id=other.id).to_wire(), "127.6.6.6"),
-            }.get(wrong, other)
-            if wrong == "no response":
-                odd.flags &= ~dns.flags.QR
-            elif wrong == "no question":
-                odd.question = []
-            elif wrong == "two questions":
-                odd.question = odd.question * 2
-            sent = odd.to_wire()[: {"header": 7, "nothing": 0}.get(wrong)]
-            await loop.sock_sendto(server, sent, addr)
-            await loop.sock_sendto(server, right.to_wire(), addr)
+    loop = asyncio.get_running_loop()
+    with Asker(server.getsockname()[1]) as asker:
+        waiting = asyncio.create_task(asker.ask(NAME, "A"))
+        data, addr = await loop.sock_recvfrom(server, 512)
+        right, other = answered(data, "127.1.2.3"), answered(data, "127.6.6.6")
+        odd = {
+            "name": answered(dns.message.make_query("x." + NAME, "A", id=other.id).to_wire(), "127.6.6.6"),
+            "type": answered(dns.message.make_query(NAME, "AAAA", id=other.id).to_wire(), "127.6.6.6"),
+        }.get(wrong, other)
+        if wrong == "no response":
+            odd.flags &= ~dns.flags.QR
+        elif wrong == "no question":
+            odd.question = []
+        elif wrong == "two questions":
+            odd.question = odd.question * 2
+        sent = odd.to_wire()[: {"header": 7, "nothing": 0}.get(wrong)]
+        await loop.sock_sendto(server, sent, addr)
+        await loop.sock_sendto(server, right.to_wire(), addr)
 
-            assert await waiting == ("127.1.2.3",)
+        assert await waiting == ("127.1.2.3",)
 
 
 @pytest.mark.usefixtures("patient")
-async def test_reply_that_spells_the_name_otherwise_is_taken():
+async def test_reply_that_spells_the_name_otherwise_is_taken(server):
     """Case is no part of a name. Source: RFC 4343."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind(("127.0.0.1", 0))
-        server.settimeout(0)
-        loop = asyncio.get_running_loop()
-        with Asker(server.getsockname()[1]) as asker:
-            waiting = asyncio.create_task(asker.ask(NAME, "A"))
-            data, addr = await loop.sock_recvfrom(server, 512)
-            reply = answered(data, "127.1.2.3").to_wire()
-            await loop.sock_sendto(server, reply.replace(b"dynamodb", b"DynamoDB", 1), addr)
+    loop = asyncio.get_running_loop()
+    with Asker(server.getsockname()[1]) as asker:
+        waiting = asyncio.create_task(asker.ask(NAME, "A"))
+        data, addr = await loop.sock_recvfrom(server, 512)
+        reply = answered(data, "127.1.2.3").to_wire()
+        await loop.sock_sendto(server, reply.replace(b"dynamodb", b"DynamoDB", 1), addr)
 
-            assert await waiting == ("127.1.2.3",)
+        assert await waiting == ("127.1.2.3",)
 
 
 @pytest.mark.usefixtures("patient")
@@ -182,41 +182,35 @@ async def test_server_that_is_gone_is_no_answer():
         assert await asker.ask(NAME, "A") is None
 
 
-async def test_many_questions_at_a_time_each_get_their_own_answer():
+async def test_many_questions_at_a_time_each_get_their_own_answer(server):
     """In whatever order they come, and from one socket, which is open until nobody needs it."""
     names = [f"plan-{number:06d}.{NAME}" for number in range(1, 21)]
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind(("127.0.0.1", 0))
-        server.settimeout(0)
-        loop = asyncio.get_running_loop()
-        asker = Asker(server.getsockname()[1])
-        with asker, asker:
-            waiting = [asyncio.create_task(asker.ask(name, "TXT")) for name in names]
-            asked = [await loop.sock_recvfrom(server, 512) for _ in names]
-            for data, addr in reversed(asked):
-                query = dns.message.from_wire(data)
-                reply = dns.message.make_response(query)
-                name = query.question[0].name
-                reply.answer.append(dns.rrset.from_text(name, 5, "IN", "TXT", f'"{name}"'))
-                await loop.sock_sendto(server, reply.to_wire(), addr)
-
-            assert await asyncio.gather(*waiting) == [(f'"{name}"',) for name in names]
-        assert len({addr for _, addr in asked}) == 1
-
-
-async def test_question_that_is_not_answered_in_time_is_given_up_alone():
-    """Who asks at the same time, and is answered, has that answer."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind(("127.0.0.1", 0))
-        server.settimeout(0)
-        loop = asyncio.get_running_loop()
-        with Asker(server.getsockname()[1]) as asker:
-            lost = asyncio.create_task(asker.ask(NAME, "A"))
-            await loop.sock_recvfrom(server, 512)
-            answered = asyncio.create_task(asker.ask(NAME, "A"))
-            data, addr = await loop.sock_recvfrom(server, 512)
-            reply = dns.message.make_response(dns.message.from_wire(data))
-            reply.answer.append(dns.rrset.from_text(NAME, 5, "IN", "A", "127.1.2.3"))
+    loop = asyncio.get_running_loop()
+    asker = Asker(server.getsockname()[1])
+    with asker, asker:
+        waiting = [asyncio.create_task(asker.ask(name, "TXT")) for name in names]
+        asked = [await loop.sock_recvfrom(server, 512) for _ in names]
+        for data, addr in reversed(asked):
+            query = dns.message.from_wire(data)
+            reply = dns.message.make_response(query)
+            name = query.question[0].name
+            reply.answer.append(dns.rrset.from_text(name, 5, "IN", "TXT", f'"{name}"'))
             await loop.sock_sendto(server, reply.to_wire(), addr)
 
-            assert await asyncio.gather(lost, answered) == [None, ("127.1.2.3",)]
+        assert await asyncio.gather(*waiting) == [(f'"{name}"',) for name in names]
+    assert len({addr for _, addr in asked}) == 1
+
+
+async def test_question_that_is_not_answered_in_time_is_given_up_alone(server):
+    """Who asks at the same time, and is answered, has that answer."""
+    loop = asyncio.get_running_loop()
+    with Asker(server.getsockname()[1]) as asker:
+        lost = asyncio.create_task(asker.ask(NAME, "A"))
+        await loop.sock_recvfrom(server, 512)
+        answered = asyncio.create_task(asker.ask(NAME, "A"))
+        data, addr = await loop.sock_recvfrom(server, 512)
+        reply = dns.message.make_response(dns.message.from_wire(data))
+        reply.answer.append(dns.rrset.from_text(NAME, 5, "IN", "A", "127.1.2.3"))
+        await loop.sock_sendto(server, reply.to_wire(), addr)
+
+        assert await asyncio.gather(lost, answered) == [None, ("127.1.2.3",)]

@@ -180,18 +180,24 @@ async def test_name_that_only_looks_like_a_tree_s_stops_no_cleaner_and_stays(wor
     assert len(enactor.saw("enactor.trees_cleaned", ZONE)) >= 5
 
 
-async def test_name_behind_all_trees_ends_the_cleaner_s_look(world):
-    """What follows is not looked through, however much there is."""
-    await world.add_zones(ZONE)
-    enactor = world.enactor("fixed", "one", keep=1)
-    await world.operate(ZONE, *(create(txt(f"plan-b-{n}.{ZONE}", "by hand")) for n in range(9)))
-    page, calls = enactor.store.page, []
+def pages_of(store):
+    """Return a list of the calls of a store's `page` from now on."""
+    page, calls = store.page, []
 
     async def counted(zone, *args):
         calls.append(args)
         return await page(zone, *args)
 
-    enactor.store.page = counted
+    store.page = counted
+    return calls
+
+
+async def test_name_behind_all_trees_ends_the_cleaner_s_look(world):
+    """What follows is not looked through, however much there is."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one", keep=1)
+    await world.operate(ZONE, *(create(txt(f"plan-b-{n}.{ZONE}", "by hand")) for n in range(9)))
+    calls = pages_of(enactor.store)
     found = await OldTrees(enactor.tools.api, enactor.settings).find(ZONE, 100, thorough=True)
 
     assert found.batches == ()
@@ -205,13 +211,7 @@ async def test_thorough_look_at_a_zone_whose_trees_are_all_kept_is_one_call(worl
     for weight in range(1, 6):
         await world.publish(b=world.targets(weight=weight))
         await world.install(enactor)
-    page, calls = enactor.store.page, []
-
-    async def counted(zone, *args):
-        calls.append(args)
-        return await page(zone, *args)
-
-    enactor.store.page = counted
+    calls = pages_of(enactor.store)
     found = await OldTrees(enactor.tools.api, enactor.settings).find(ZONE, 5, thorough=True)
 
     assert found.batches == ()

@@ -6,16 +6,27 @@ import random
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
 
 import dns.flags
 import dns.message
 import pytest
+import redis.asyncio
 
 from fencepost import records
-from fencepost.batch import Change, create
+from fencepost.batch import Change, ChangeBatch, create, upsert
+from fencepost.clock import Clock, SystemClock
+from fencepost.connect import open_zone_store
+from fencepost.events import EventBus, Recorder
+from fencepost.feed import ZoneFeed
+from fencepost.network import LinkSpec
 from fencepost.records import RecordSet
+from fencepost.redis_client import open_client
+from fencepost.redis_feed import RedisZoneFeed
+from fencepost.settings import Settings
 from fencepost.stores import Actor, Commit
 from resolver.answer import reply
+from resolver.follow import Changed, Follower
 from resolver.hot import HotTable
 from resolver.message import Transport
 from resolver.server import DnsServer
@@ -181,3 +192,73 @@ async def serve(image: Callable[..., ZoneImage]) -> AsyncIterator[Callable[..., 
     yield start
     for server in started:
         await server.stop()
+
+
+class Followed:
+    """A follower, what it told, and a store to change its zones through."""
+
+    def __init__(
+        self,
+        url: str,
+        zones: tuple[str, ...] = (ZONE,),
+        *,
+        propagation: LinkSpec | None = None,
+        clock: Clock | None = None,
+        feed: Callable[[redis.asyncio.Redis], ZoneFeed] = RedisZoneFeed,
+        changed: Changed | None = None,
+    ) -> None:
+        settings = Settings(redis_url=url, stream_limit=100)
+        self.events = Recorder()
+        self.feed = feed(open_client(url))
+        self.store = open_zone_store(settings, Actor("writer"))
+        self.follower = Follower(
+            self.feed,
+            zones,
+            events=EventBus(self.events),
+            clock=clock or SystemClock(),
+            propagation=propagation or LinkSpec(),
+            seed=1,
+            name="resolver",
+            **({"changed": changed} if changed else {}),
+        )
+        self.running: asyncio.Task[None] | None = None
+
+    def run(self) -> None:
+        self.running = asyncio.create_task(self.follower.run())
+
+    def served(self, name: str = "n", zone: str = ZONE) -> str | None:
+        """Return the TXT that is served under a name, None if nothing is."""
+        image = self.follower.images.get(zone)
+        found = image.sets(f"{name}.{zone}", "TXT").get("") if image else None
+        return found.text if found else None
+
+    def told(self, name: str) -> list[str]:
+        return [event.reason for event in self.events.events if event.name == name]
+
+    async def close(self) -> None:
+        if self.running is not None:
+            self.running.cancel()
+            with suppress(asyncio.CancelledError):
+                await self.running
+        await self.feed.close()
+        await self.store.close()
+
+    async def make_zone(self, zone: str = ZONE) -> None:
+        await self.store.create_zone(zone, (records.soa(zone, ttl=9, minimum=864), records.ns(zone)))
+
+    async def put(self, text: str, name: str = "n", zone: str = ZONE) -> Commit:
+        return await self.store.change(ChangeBatch(zone, (upsert(records.txt(f"{name}.{zone}", text)),)))
+
+
+@pytest.fixture
+async def follow() -> AsyncIterator[Callable[..., Followed]]:
+    """Follow zones of a server; everything is closed in the end."""
+    made: list[Followed] = []
+
+    def start(*args: object, **options: object) -> Followed:
+        made.append(Followed(*args, **options))
+        return made[-1]
+
+    yield start
+    for followed in made:
+        await followed.close()
