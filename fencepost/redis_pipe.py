@@ -42,7 +42,7 @@ class PipedRedis(Redis):
     and when a connection is lost, every call on it that was not answered yet fails with that. Nothing is sent twice.
     Calls that are made in different turns may overtake each other, as on any client with several connections.
     A call that has waited for longer than the client's time-out is not sent any more: what it asks for was decided on a
-    state that has passed. A client that was closed stays closed.
+    state that has passed; but once it only waits for its connection to open, it is. A closed client stays closed.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
