@@ -8,11 +8,11 @@ from typing import Any, Final
 from enactor.protocol import Outcome, Tools
 from enactor.rounds import PROTOCOLS, Rounds
 from enactor.settings import EnactorSettings
+from enactor.shown import Shown
 from fencepost.cancelling import was_cancelled
 from fencepost.clock import SystemClock, stream
 from fencepost.connect import check_server, control_link, open_plan_store, open_zone_store, store_link
 from fencepost.errors import StoreError
-from fencepost.events import Event
 from fencepost.service import Context, Service
 from fencepost.stores import Actor
 
@@ -30,13 +30,9 @@ class EnactorService:
         self._zones = open_zone_store(settings, Actor(settings.name), link=control_link(settings, self._clock))
         self._plans = open_plan_store(settings, link=store_link(settings, self._clock))
         self._rounds: Rounds | None = None
-        self._streaks = context.gauge("lock_streak", "Lost locks in a row", "zone")
-        self._generations = context.gauge("installed_generation", "Generation last installed by this enactor", "zone")
-        self._holds = context.gauge("endpoint_held", "1 where the endpoint cannot be moved; /state says why", "zone")
+        self._shown = Shown(context)
         self._news = asyncio.Event()
-        self._shown: Mapping[str, str] = {}
-        self._view: dict[str, dict[str, Any]] = {}
-        context.events.add(self._note)
+        context.events.add(self._shown.note)
 
     async def start(self) -> None:
         """See `Service.start`."""
@@ -62,7 +58,7 @@ class EnactorService:
                 outcome = await self._rounds.one()
                 if listening.done():
                     listening.result()
-                self._show_held(outcome.held)
+                self._shown.note_held(outcome.held)
                 if was_cancelled():
                     raise asyncio.CancelledError
                 await self._pause(outcome)
@@ -94,16 +90,6 @@ class EnactorService:
             else:
                 told = None  # the store may have lost plans: what it tells of next is above what it has now
 
-    def _show_held(self, held: Mapping[str, str]) -> None:
-        """Show which endpoints cannot be moved, and that the others can."""
-        if held == self._shown:
-            return
-        for zone in sorted({*held, *self._shown}):
-            if zone in self._view:
-                self._view[zone]["held"] = held.get(zone)
-                self._holds.labels(zone).set(zone in held)
-        self._shown = held
-
     async def stop(self) -> None:
         """See `Service.stop`."""
         await self._zones.close()
@@ -118,26 +104,8 @@ class EnactorService:
         return {
             "protocol": self._settings.protocol,
             "last_round": self._rounds.last.text if self._rounds else "not started",
-            "endpoints": self._view,
+            "endpoints": self._shown.state,
         }
-
-    def _note(self, event: Event) -> None:
-        """Keep what a person on call asks for first: per endpoint the generation, the lock streak, the last trouble."""
-        if event.zone is None:
-            return
-        if event.zone not in self._view:
-            held = self._shown.get(event.zone)
-            self._view[event.zone] = {"installed": None, "held": held, "lock_streak": 0, "last_trouble": None}
-            self._holds.labels(event.zone).set(held is not None)
-        seen = self._view[event.zone]
-        if event.name in {"enactor.flip_committed", "enactor.fence_advanced"}:
-            seen["installed"] = event.generation
-            self._generations.labels(event.zone).set(event.generation or 0)
-        elif event.name in {"enactor.lock_missed", "enactor.lock_acquired"}:
-            seen["lock_streak"] = event.fields["streak"] if event.name == "enactor.lock_missed" else 0
-            self._streaks.labels(event.zone).set(seen["lock_streak"])
-        elif event.reason:
-            seen["last_trouble"] = f"{event.name}: {event.reason}"
 
 
 def build(context: Context) -> Service:
