@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 
 import dns.message
 import dns.rcode
 import dns.rrset
 import pytest
 
+from enactor.lag import FEW
 from fencepost.batch import create, delete
 from fencepost.names import tree_name
 from fencepost.plan import digest, short
@@ -279,3 +281,23 @@ async def test_tree_that_was_found_right_says_nothing_of_another_content_under_i
 
     assert verifier.knows(ZONE, first)
     assert not verifier.knows(ZONE, await world.plans.latest())
+
+
+@pytest.mark.parametrize(("others", "slept_s"), [(FEW - 1, 0), (FEW, 0.015)])
+async def test_tree_in_a_crowd_is_asked_for_later_and_a_lone_one_at_once(world, server, others, slept_s):
+    """By what the last trees took to be known; nothing else is waited for where it is known then."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one", verify_port=server.port)
+    lag = enactor.enactor._verifier._lag
+    for _ in range(40):
+        lag.note(0.02, 0.04)
+    await world.publish(b=world.targets(3))
+
+    with ExitStack() as crowd:
+        for _ in range(others):
+            crowd.enter_context(lag)
+        await world.install(enactor, most=1)
+
+    name = tree_name(ZONE, 1)
+    assert server.asked == [(f"_tree.{name}", "TXT"), (name, "A")]
+    assert world.clock.now_s == pytest.approx(slept_s, rel=0.01)
