@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 
 from enactor.ask import Asker
 from enactor.hand import ZoneHand
-from enactor.lag import Lag
 from enactor.settings import EnactorSettings
 from enactor.tree import MANIFEST, Manifest, manifest_of, tree_key, tree_records
 from fencepost.clock import Clock
@@ -55,7 +54,7 @@ class TreeVerifier:
         self._wait_s, self._keep = settings.pauses.verify_wait_s, settings.keep
         self._whole = Guard.WHOLE_TREES in settings.guards
         self._verified: dict[str, tuple[int, str]] = {}
-        self._silent, self._lag = False, Lag()
+        self._silent = False
         self._owed: tuple[str, Plan] | None = None
 
     def knows(self, zone: str, plan: Plan) -> bool:
@@ -86,19 +85,15 @@ class TreeVerifier:
         Raises: TreeRejected for a tree that is answered otherwise after all this time; as `ZoneHand.commit`.
         """
         # The socket stays open over the pauses: to open one takes longer than to ask.
-        with self._lag, nullcontext() if self._asker is None else self._asker:
+        with nullcontext() if self._asker is None else self._asker:
             return await self._resolved(hand, plan, superseded)
 
     async def _resolved(self, hand: ZoneHand, plan: Plan, superseded: Callable[[], Awaitable[bool]]) -> bool:
-        zone, began_s, silences, unknown_s = hand.zone, self._clock.monotonic(), 0, 0.0
+        zone, deadline_s, silences = hand.zone, self._clock.monotonic() + self._wait_s, 0
         lags, pause_s, longest_s = await self._lags(), FIRST_S, max(LONGER_S, self._wait_s / LOOKS)
-        if (first_s := self._lag.first_s) >= FIRST_S:
-            await self._clock.sleep(first_s)
-            pause_s = max(FIRST_S, first_s / 2)
-        asked_s = self._clock.monotonic() - began_s
         while (look := await self._look(zone, plan)).verdict is not Verdict.RIGHT:
             silences = silences + 1 if look.verdict is Verdict.SILENT else 0
-            over = self._clock.monotonic() >= began_s + self._wait_s
+            over = self._clock.monotonic() >= deadline_s
             if silences and (over or self._silent or silences >= SILENT_TRIES):
                 self._silent = True
                 self._events.emit("enactor.tree_unresolved", zone=zone, generation=plan.generation, reason=look.problem)
@@ -115,8 +110,6 @@ class TreeVerifier:
             if pause_s >= LONGER_S and await superseded():
                 return False
             await hand.keep()
-            unknown_s, asked_s = asked_s, self._clock.monotonic() - began_s
-        self._lag.note(unknown_s, asked_s)
         self._silent, self._owed = False, None
         self._verified[zone] = (plan.generation, plan.digests[zone])
         return True

@@ -2,14 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import ExitStack
 
 import dns.message
 import dns.rcode
 import dns.rrset
 import pytest
 
-from enactor.lag import FEW
 from fencepost.batch import create, delete
 from fencepost.names import tree_name
 from fencepost.plan import digest, short
@@ -27,12 +25,14 @@ class NameServer(asyncio.DatagramProtocol):
         silent: gives no answer at all.
         manifest: answers every query for a manifest with this instead.
         asked: the queries so far.
+        askers: the sockets that they came from.
     """
 
     def __init__(self, world) -> None:
         self.world, self.behind, self.lies, self.silent = world, 0, None, False
         self.manifest: str | None = None
         self.asked: list[tuple[str, str]] = []
+        self.askers: set[tuple[str, int]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport) -> None:
@@ -47,6 +47,7 @@ class NameServer(asyncio.DatagramProtocol):
     async def _answer(self, query, addr) -> None:
         name, kind = query.question[0].name.to_text(), query.question[0].rdtype.name
         self.asked.append((name, kind))
+        self.askers.add(addr)
         found = [r for r in (await self.world.records(ZONE)).values() if (r.name, r.type) == (name, kind)]
         values = [value for r in found[:1] for value in r.values]
         if self.lies and kind != "TXT":
@@ -84,6 +85,7 @@ async def test_tree_is_asked_for_under_its_own_name_until_it_is_answered_and_the
 
     name = tree_name(ZONE, 1)
     assert server.asked == [(f"_tree.{name}", "TXT")] * 5 + [(name, "A"), (name, "AAAA")]
+    assert len(server.askers) == 1, "a socket that stays open over the pauses"
     assert await world.root(ZONE) == name
     assert world.clock.now_s >= 0.001 + 0.002 + 0.004 + 0.008
 
@@ -281,23 +283,3 @@ async def test_tree_that_was_found_right_says_nothing_of_another_content_under_i
 
     assert verifier.knows(ZONE, first)
     assert not verifier.knows(ZONE, await world.plans.latest())
-
-
-@pytest.mark.parametrize(("others", "slept_s"), [(FEW - 1, 0), (FEW, 0.015)])
-async def test_tree_in_a_crowd_is_asked_for_later_and_a_lone_one_at_once(world, server, others, slept_s):
-    """By what the last trees took to be known; nothing else is waited for where it is known then."""
-    await world.add_zones(ZONE)
-    enactor = world.enactor("fixed", "one", verify_port=server.port)
-    lag = enactor.enactor._verifier._lag
-    for _ in range(40):
-        lag.note(0.02, 0.04)
-    await world.publish(b=world.targets(3))
-
-    with ExitStack() as crowd:
-        for _ in range(others):
-            crowd.enter_context(lag)
-        await world.install(enactor, most=1)
-
-    name = tree_name(ZONE, 1)
-    assert server.asked == [(f"_tree.{name}", "TXT"), (name, "A")]
-    assert world.clock.now_s == pytest.approx(slept_s, rel=0.01)
