@@ -6,7 +6,7 @@ a plan, and the others find it done. Nobody's word is taken but the zones', and 
 """
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from hashlib import blake2b
 from itertools import compress
 from typing import Final, NamedTuple
@@ -26,6 +26,11 @@ FEWEST: Final = 2
 """One endpoint alone is begun at once."""
 LEAST: Final = 4
 """Who does not come on by so many endpoints within the others' patience is not left alone: shared, it goes faster."""
+
+
+def common_order(generation: int, zones: Iterable[str]) -> tuple[str, ...]:
+    """Return some zones in the order in which every enactor begins a plan; another plan has another order."""
+    return tuple(sorted(zones, key=lambda zone: blake2b(f"{generation} {zone}".encode(), digest_size=8).digest()))
 
 
 class Left(NamedTuple):
@@ -119,7 +124,7 @@ class Openings:
         if len(wanted) < FEWEST:
             self._until_s = None
             return self._starts.order(due)
-        self._ordered = tuple(sorted(wanted, key=lambda zone: _place(plan.generation, zone)))
+        self._ordered = common_order(plan.generation, wanted)
         self._opening, self._behind = self._ordered[0], frozenset(self._ordered[1:])
         self._decided.clear()
         # What is looked at for another reason waits for no opening.
@@ -168,7 +173,3 @@ class Openings:
 
 def _number(plan: Plan) -> tuple[int, int]:
     return plan.generation, plan.published_ms
-
-
-def _place(generation: int, zone: str) -> bytes:
-    return blake2b(f"{generation} {zone}".encode(), digest_size=8).digest()
