@@ -25,7 +25,7 @@ from fencepost.records import RecordKey
 FEWEST: Final = 2
 """One endpoint alone is begun at once."""
 LEAST: Final = 4
-"""Who does not come on by so many endpoints within the others' patience is not left alone: shared, it goes faster."""
+"""Who begins fewer endpoints than that within the others' patience, on the average, is helped: it is in trouble."""
 
 
 def common_order(generation: int, zones: Iterable[str]) -> tuple[str, ...]:
@@ -38,6 +38,7 @@ class Left(NamedTuple):
 
     order: tuple[str, ...]
     furthest: int = 0
+    glances: int = 0
 
     def ahead(self) -> tuple[str, ...]:
         """Return the endpoints to glance at: 1, 2, 4, 8, ... ahead of the furthest, and the last."""
@@ -48,13 +49,13 @@ class Left(NamedTuple):
     def seen(self, begun: Collection[str]) -> "Left | None":
         """Return what is left after a glance that found those endpoints begun; None: it is one's own turn.
 
-        It is if too few more are begun than at the last glance. So it is one glance after the last was: then those
-        that were on their way are done, as a rule.
+        It is if none more is begun than at the last glance, or too few since the first. So it is one glance after the
+        last was: then those that were on their way are done, as a rule.
         """
-        last = len(self.order) - 1
+        last, glances = len(self.order) - 1, self.glances + 1
         furthest = max((at for at, zone in enumerate(self.order) if zone in begun), default=self.furthest)
-        comes_on = furthest >= min(self.furthest + LEAST, last) > self.furthest
-        return self._replace(furthest=furthest) if comes_on else None
+        comes_on = furthest > self.furthest and furthest >= min(LEAST * glances, last)
+        return Left(self.order, furthest, glances) if comes_on else None
 
 
 class Openings:

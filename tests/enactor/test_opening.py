@@ -65,25 +65,27 @@ def test_glances_go_ever_further_ahead_and_to_the_last(count, furthest, ahead):
 
 
 @pytest.mark.parametrize(
-    ("furthest", "begun", "now"),
+    ("left", "begun", "now"),
     [
-        (0, [], None),
-        (0, [LEAST - 1], None),
-        (0, [LEAST], LEAST),
-        (8, [1, 9], None),
-        (8, [9, 16], 16),
-        (17, [19], 19),
-        (0, [19], 19),
-        (19, [19], None),
+        ((0, 0), [], None),
+        ((0, 0), [LEAST - 1], None),
+        ((0, 0), [LEAST], (LEAST, 1)),
+        ((8, 1), [9], (9, 2)),
+        ((8, 2), [9], None),
+        ((8, 2), [9, 16], (16, 3)),
+        ((16, 1), [], None),
+        ((17, 6), [19], (19, 7)),
+        ((0, 0), [19], (19, 1)),
+        ((19, 1), [19], None),
     ],
 )
-def test_plan_is_left_to_who_comes_on_until_one_glance_after_the_last_is_begun(furthest, begun, now):
-    """Less than a few endpoints within a patience is too slow; near the end there are no more than that."""
-    left = Left(tuple(f"{n}." for n in range(20)), furthest)
+def test_plan_is_left_to_who_comes_on_until_one_glance_after_the_last_is_begun(left, begun, now):
+    """Some more at each glance, and on the average a few; near the end there are no more than what is left."""
+    order = tuple(f"{n}." for n in range(20))
 
-    seen = left.seen([f"{n}." for n in begun])
+    seen = Left(order, *left).seen([f"{n}." for n in begun])
 
-    assert seen == (None if now is None else left._replace(furthest=now))
+    assert seen == (None if now is None else Left(order, *now))
 
 
 async def test_enactor_that_wins_the_opening_begins_all_others_once_its_tree_is_there(world):
