@@ -14,6 +14,7 @@ ROUTINE: Final = frozenset(
         "enactor.lock_missed",
         "enactor.pass_completed",
         "enactor.pass_started",
+        "enactor.plan_left",
         "enactor.plan_superseded",
         "enactor.tree_built",
         "resolver.zone_loaded",

@@ -17,10 +17,10 @@ from enactor.cleaning import OldTrees
 from enactor.glance import Glances
 from enactor.hand import ZoneHand
 from enactor.held import Held
+from enactor.opening import Openings
 from enactor.pace import CleanPace, SweepPace
 from enactor.protocol import Outcome, Tools
 from enactor.reader import PlanReader
-from enactor.starts import Starts
 from enactor.tree import flip_rollback, flip_root, manifest_of, root_generation
 from enactor.verify import TreeVerifier
 from enactor.view import ZoneView, view_keys
@@ -62,7 +62,7 @@ class FixedEnactor:
         self._glances = Glances(tools.api, self._held, tools.clock, self._pauses.sweep_s, tools.settings.api_rate)
         self._plan: Plan | None = None
         self._reader = PlanReader(tools.plans)
-        self._starts = Starts(tools.settings.name)
+        self._openings = Openings(tools, self._held)
         self._told = 0
         self._streaks: dict[str, int] = {}
         self._dropped: set[str] = set()
@@ -72,8 +72,10 @@ class FixedEnactor:
         """Install the latest plan on every endpoint, then clean; an endpoint in trouble holds up no other."""
         plan = await self._read_plan()
         began_s = self._tools.clock.monotonic()
-        swept = self._sweep.turns(plan.digests, began_s) if plan else []
-        due = [e for e in plan.digests if e in swept or self._held.is_due(e, plan)] if plan else []
+        left = await self._openings.left_alone(plan)
+        ours = [endpoint for endpoint in plan.digests if endpoint not in left] if plan else []
+        swept = self._sweep.turns(ours, began_s)
+        due = [e for e in ours if e in swept or self._held.is_due(e, plan)] if plan else []
         if plan is None or not (due or self._pace.called):
             await self._glances.go_on(list(plan.digests) if plan else [])
             return self._outcome("nothing is due: each zone has the latest plan, or is left alone for a moment")
@@ -86,21 +88,22 @@ class FixedEnactor:
         self._told = plan.generation if due else self._told
         if news:
             self._events.emit("enactor.pass_started", generation=plan.generation)
-        await self._each(self._starts.order(due), self._install)
+        await self._each(self._openings.order(plan, due), self._install)
         await self._glances.go_on(list(plan.digests))
         await self._each(await self._to_clean(plan), lambda endpoint: self._clean(endpoint, plan))
         took_ms = (self._tools.clock.monotonic() - began_s) * 1000
         outcome = self._outcome(f"plan {plan.generation} or newer is on every endpoint whose lock was free")
         reason = outcome.text if outcome.held else ""
-        if news:
+        if news and not self._openings.leaves:
             self._events.emit("enactor.pass_completed", generation=plan.generation, took_ms=took_ms, reason=reason)
         return outcome
 
     def _outcome(self, text: str) -> Outcome:
         held = self._held.reasons
+        text = self._openings.leaves or text
         text = f"held up: {', '.join(held)}" if held else text
         installed = self._held.installed(self._plan) if self._plan else 0
-        return Outcome(text, self._pauses.poll_s, installed, held, until_news=True)
+        return Outcome(text, self._openings.wait_s(self._pauses.poll_s), installed, held, until_news=True)
 
     async def _each(self, endpoints: Sequence[str], work: Callable[[str], Awaitable[None]]) -> None:
         """Do some work on all endpoints side by side, so that one that waits holds up no other.
@@ -135,12 +138,13 @@ class FixedEnactor:
 
     async def _install(self, endpoint: str) -> None:
         """Move one endpoint to the plan that is the latest when the zone takes it, or note why that cannot be."""
+        if not await self._openings.enter(endpoint):
+            return
         hand, most = self._tools.hand(endpoint), self._tools.settings.max_tries
-        hand.streak = self._streaks.get(endpoint, 0)
+        hand.streak = streak = self._streaks.get(endpoint, 0)
         self._held.begin(endpoint)
         tries = 0
         try:
-            await self._starts.enter(endpoint)
             # Side by side all begin with the plan that was read last, be it by another endpoint before its flip.
             plan = self._plan if Guard.FAIRNESS in self._guards else await self._current()
             while tries < most:
@@ -160,7 +164,7 @@ class FixedEnactor:
             if self._hold(endpoint, str(error), stands=isinstance(error, STANDING)):
                 self._events.emit("enactor.endpoint_skipped", zone=endpoint, reason=str(error))
         finally:
-            self._starts.leave(endpoint)
+            self._openings.leave(endpoint, missed=hand.streak > streak)
             self._streaks[endpoint] = hand.streak
             await hand.release()
 
@@ -200,6 +204,7 @@ class FixedEnactor:
         """Read a zone's control records. Raises: ZoneFrozen."""
         view = ZoneView.of(zone, plan.generation, await self._tools.api.read(zone, view_keys(zone, plan.generation)))
         self._held.look(zone, view)
+        self._openings.look(zone, plan, view)
         await self._auditor.look(zone, view)
         return view
 
@@ -276,7 +281,7 @@ class FixedEnactor:
         if history is None and not self._auditor.is_damaged(zone):
             return await self._flip(hand, plan, "enactor.fence_advanced", flip)
         whole = await self._builder.build(hand, plan, view)
-        self._starts.leave(zone)
+        self._openings.leave(zone)
         if whole is None or not await self._verified(hand, plan, view) or await self._superseded(zone, plan):
             return False
         noted = self._tools.protection.noting(zone, content, view, history) if history is not None else ()

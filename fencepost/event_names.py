@@ -23,6 +23,7 @@ EVENT_NAMES: Final[dict[str, str]] = {
     "planner.floor_raised": "a zone knows a generation that the plan store lost; the next plan is numbered above it",
     "enactor.pass_started": "an enactor took a plan and begins with the first endpoint",
     "enactor.pass_completed": "an enactor is through with all endpoints of a plan",
+    "enactor.plan_left": "another enactor is at a plan already: its endpoints are left alone while that comes on",
     "enactor.pass_failed": "an enactor gave up a pass before its last endpoint",
     "enactor.lock_acquired": "the enactor holds the zone's lock",
     "enactor.lock_missed": "somebody else holds the zone's lock; `streak` counts the losses in a row",

@@ -89,6 +89,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
             lock_ttl_s=self.lock_ttl_s,
             backoff_base_s=self.backoff_base_s,
             backoff_cap_s=self.backoff_cap_s,
+            patience_s=0.0,  # as over any link that is so far
         )
 
 

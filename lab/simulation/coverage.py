@@ -17,6 +17,7 @@ BY_EVENT: Final[Mapping[str, tuple[str, Wants]]] = {
     "stale attempt refused by the fence": ("enactor.flip_refused", lambda e: bool(e.fields.get("stale"))),
     "lock lost to another enactor": ("enactor.lock_missed", lambda _: True),
     "superseded plan dropped": ("enactor.plan_superseded", lambda _: True),
+    "plan left to another enactor": ("enactor.plan_left", lambda _: True),
     "tree batch refused": ("enactor.tree_refused", lambda _: True),
     "tree rejected when read back": ("enactor.tree_rejected", lambda _: True),
     "rollback left out": ("enactor.rollback_left_out", lambda _: True),

@@ -38,6 +38,7 @@ def coarse(scenario: Scenario) -> Scenario:
         backoff_cap_s=STEP_S,
         lock_ttl_s=0.75 * STEP_S,
         sweep_s=1.5 * STEP_S,
+        patience_s=STEP_S,
     )
 
 

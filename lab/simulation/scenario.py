@@ -43,7 +43,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         keep: how many generations' trees the cleaner leaves.
         batch_records: how many record sets of a tree fit into one batch; 0: as many as Route 53's limits allow.
         without: guards that are off, separated by commas.
-        poll_s, lock_ttl_s, backoff_base_s, backoff_cap_s, sweep_s: see `EnactorSettings`.
+        poll_s, lock_ttl_s, backoff_base_s, backoff_cap_s, sweep_s, patience_s: see `EnactorSettings`.
         even: whether every draw of a span is its middle, so that jitter makes no more different instants.
         skew_s: the processes' wall clocks differ by up to so much.
         seed: fixes every draw of the processes.
@@ -71,6 +71,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     backoff_base_s: float = 2.0
     backoff_cap_s: float = 8.0
     sweep_s: float = 30.0
+    patience_s: float = 1.0
     even: bool = False
     skew_s: float = 0.0
     seed: int = 1
@@ -140,6 +141,7 @@ class Scene:
             backoff_base_s=given.backoff_base_s,
             backoff_cap_s=given.backoff_cap_s,
             sweep_s=given.sweep_s,
+            patience_s=given.patience_s,
             api_requests_per_s=0.0,
         )
         settings.use(self.region)

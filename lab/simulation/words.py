@@ -91,6 +91,7 @@ HELD_UNTIL: Final = re.compile(r" [0-9]{9,}$")
 BY_EVENT: Final[Mapping[str, str]] = {
     "enactor.pass_started": "sets out with plan {generation}",
     "enactor.pass_completed": "is through with plan {generation}",
+    "enactor.plan_left": "leaves plan {generation} alone: {reason}",
     "enactor.pass_failed": "gives plan {generation} up",
     "enactor.plan_superseded": "drops plan {generation}, as {reason}",
     "enactor.lock_missed": "does not get the lock: {reason}",

@@ -1,0 +1,176 @@
+"""Who goes first at a plan: enactors that all build the same trees at once are in each other's way.
+
+All begin a plan with the same endpoint, its opening. Who gets the lock there goes on with the others; who does not
+leaves them alone as long as glances at a few of them show that somebody comes on with the plan. So one does the work of
+a plan, and the others find it done. Nobody's word is taken but the zones', and that for no longer than `patience_s`.
+"""
+
+import asyncio
+from collections.abc import Collection, Iterable, Sequence
+from hashlib import blake2b
+from itertools import compress
+from typing import Final, NamedTuple
+
+from enactor.held import Held
+from enactor.protocol import Tools
+from enactor.starts import Starts
+from enactor.view import ZoneView
+from fencepost.errors import ChangeRefused, StoreError
+from fencepost.fence import Fence, fence_key
+from fencepost.guards import Guard
+from fencepost.names import manifest_name
+from fencepost.plan import Plan
+from fencepost.records import RecordKey
+
+FEWEST: Final = 2
+"""One endpoint alone is begun at once."""
+LEAST: Final = 4
+"""Who begins fewer endpoints than that within the others' patience, on the average, is helped: it is in trouble."""
+
+
+def common_order(generation: int, zones: Iterable[str]) -> tuple[str, ...]:
+    """Return some zones in the order in which every enactor begins a plan; another plan has another order."""
+    return tuple(sorted(zones, key=lambda zone: blake2b(f"{generation} {zone}".encode(), digest_size=8).digest()))
+
+
+class Left(NamedTuple):
+    """Endpoints that are left to whoever began with a plan: in which order, and up to which one that is seen to be."""
+
+    order: tuple[str, ...]
+    furthest: int = 0
+    glances: int = 0
+
+    def ahead(self) -> tuple[str, ...]:
+        """Return the endpoints to glance at: 1, 2, 4, 8, ... ahead of the furthest, and the last."""
+        last = len(self.order) - 1
+        steps = (self.furthest + 2**power for power in range(last.bit_length()))
+        return tuple(self.order[at] for at in sorted({*(at for at in steps if at < last), last}))
+
+    def seen(self, begun: Collection[str]) -> "Left | None":
+        """Return what is left after a glance that found those endpoints begun; None: it is one's own turn.
+
+        It is if none more is begun than at the last glance, or too few since the first. So it is one glance after the
+        last was: then those that were on their way are done, as a rule.
+        """
+        last, glances = len(self.order) - 1, self.glances + 1
+        furthest = max((at for at, zone in enumerate(self.order) if zone in begun), default=self.furthest)
+        comes_on = furthest > self.furthest and furthest >= min(LEAST * glances, last)
+        return Left(self.order, furthest, glances) if comes_on else None
+
+
+class Openings:
+    """Lets endpoints begin, and leaves those of a plan alone that others are at.
+
+    Invariant: between two glances that show that somebody comes on there are `patience_s` at most, whatever plans come
+    meanwhile; without such a glance nothing is left to others.
+    """
+
+    def __init__(self, tools: Tools, held: Held) -> None:
+        self._name, self._clock, self._events = tools.settings.name, tools.clock, tools.events
+        self._patience_s = tools.settings.pauses.patience_s if Guard.FAIRNESS in tools.settings.guards else 0.0
+        self._api, self._held = tools.api, held
+        self._starts = Starts(self._name)
+        self._met = (0, 0)
+        self._ordered: tuple[str, ...] = ()
+        self._opening: str | None = None
+        self._behind: frozenset[str] = frozenset()
+        self._decided = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._left: Left | None = None
+        self._until_s: float | None = None
+        self._locked = self._flipped = ""
+
+    async def left_alone(self, plan: Plan | None) -> frozenset[str]:
+        """Return the endpoints that others are at; when the patience with them ends, a glance says whether they are."""
+        if self._left is not None and (plan is None or _number(plan) != self._met):
+            # Whoever began may have turned to the newer plan. It has an opening, but no other patience.
+            self._left = None
+        if self._left is None or plan is None:
+            return frozenset()
+        if self._until_s is not None and self._clock.monotonic() >= self._until_s:
+            zones = self._left.ahead()
+            begun = await asyncio.gather(*(self._is_begun(zone, plan) for zone in zones))
+            self._left = self._left.seen(tuple(compress(zones, begun)))
+            self._until_s = self._clock.monotonic() + self._patience_s if self._left else None
+        return frozenset(self._left.order if self._left else ())
+
+    async def _is_begun(self, zone: str, plan: Plan) -> bool:
+        """Glance at an endpoint: say whether it has a plan, or a tree of it; what cannot be read now shows nothing."""
+        fence, manifest = fence_key(zone), RecordKey(manifest_name(zone, plan.generation), "TXT")
+        try:
+            read = await self._api.glance(zone, (fence, manifest))
+            found = read.records if read is not None else {}
+            return manifest in found or (fence in found and Fence.parse(zone, found[fence]).has(plan, zone))
+        except (ChangeRefused, StoreError):
+            return False
+
+    @property
+    def leaves(self) -> str:
+        """What is left to others, in one sentence; "" if nothing is."""
+        return f"plan {self._met[0]} is left to those who are at it already" if self._left else ""
+
+    def wait_s(self, longest_s: float) -> float:
+        """Return how long to wait before the next round: until the patience with others ends, if they are at it."""
+        if self._left is None or self._until_s is None:
+            return longest_s
+        return max(0.0, self._until_s - self._clock.monotonic())
+
+    def order(self, plan: Plan, due: Sequence[str]) -> list[str]:
+        """Return the endpoints in the order in which they are begun: a plan's, the same everywhere, or one's own."""
+        self._opening, self._behind, self._locked, self._flipped = None, frozenset(), "", ""
+        if not self._patience_s or _number(plan) == self._met:
+            return self._starts.order(due)
+        self._met = _number(plan)
+        wanted = [zone for zone in due if self._held.is_due(zone, plan)]
+        if len(wanted) < FEWEST:
+            self._until_s = None
+            return self._starts.order(due)
+        self._ordered = common_order(plan.generation, wanted)
+        self._opening, self._behind = self._ordered[0], frozenset(self._ordered[1:])
+        self._decided.clear()
+        # What is looked at for another reason waits for no opening.
+        return [*self._starts.order(set(due).difference(wanted)), *self._ordered]
+
+    async def enter(self, zone: str) -> bool:
+        """Wait for an endpoint's turn to begin; say whether it has come, or others are at it."""
+        if zone in self._behind:
+            await self._decided.wait()
+            if self._left is not None:
+                return False
+        await self._starts.enter(zone)
+        if zone == self._opening:
+            # An opening that stalls holds up the others for no longer than one that is lost.
+            self._timer = asyncio.get_running_loop().call_later(self._patience_s, self._open)
+        return True
+
+    def look(self, zone: str, plan: Plan, view: ZoneView) -> None:
+        """Take note of who has the opening's lock, or has flipped it to this very plan."""
+        if zone == self._opening:
+            flips = view.fence if view.fence is not None and view.fence.generation == plan.generation else None
+            by = flips.flip_id.rsplit("-", 2)[0] if flips else self._name
+            self._flipped = f"flipped by {by}" if by != self._name else ""
+            self._locked = f"held by {view.lock.text}" if view.lock else "somebody else was first"
+
+    def leave(self, zone: str, *, missed: bool = False) -> None:
+        """Let the next one begin, if an endpoint has not done so already; `missed`: it did not get its lock."""
+        self._starts.leave(zone)
+        if zone == self._opening:
+            self._open(self._locked if missed else self._flipped)
+
+    def _open(self, others: str = "") -> None:
+        """Let the endpoints behind the opening begin, or leave them to others; those are said, if it is they."""
+        if others:
+            self._left = Left(self._ordered)
+            now_s = self._clock.monotonic()
+            self._until_s = now_s + self._patience_s if self._until_s is None else self._until_s
+            self._events.emit("enactor.plan_left", zone=self._opening, generation=self._met[0], reason=others)
+        else:
+            self._until_s = None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._opening, self._behind, self._timer = None, frozenset(), None
+        self._decided.set()
+
+
+def _number(plan: Plan) -> tuple[int, int]:
+    return plan.generation, plan.published_ms

@@ -1,0 +1,319 @@
+"""Who goes first at a plan: one enactor does its work, the others leave that alone as long as they see it come on."""
+
+import asyncio
+
+import pytest
+
+from enactor.opening import LEAST, Left, common_order
+from fencepost.batch import create, delete
+from fencepost.names import fence_name, frozen_name
+from fencepost.records import txt
+
+ZONES = tuple(f"{name}.test." for name in "abcdefghijkl")
+ORDER = common_order(1, ZONES)
+PATIENCE_S = 60.0
+"""Of virtual time, and so long of real time that no test depends on it."""
+
+
+def contents(world, **given) -> dict:
+    """Return a content for each zone, as `publish` takes them."""
+    return {zone[0]: world.targets(**given) for zone in ZONES}
+
+
+def watched(staged) -> tuple[list[str], list[str]]:
+    """Return the zones that an enactor looks at, and those that it glances at, from now on."""
+    read, looks, glances = staged.store.read, [], []
+
+    async def watching(zone, keys):
+        (glances if len(keys) < 3 else looks).append(zone)
+        return await read(zone, keys)
+
+    staged.store.read = watching
+    return looks, glances
+
+
+async def lead(world, one) -> tuple[asyncio.Task, asyncio.Event]:
+    """Let an enactor begin a plan; it has the opening's lock, and the others' trees go on; it ends with the event."""
+    gate = one.store.hold("flip_committed", ORDER[0])
+    leading = asyncio.create_task(one.tick())
+    await gate.arrived.wait()
+    return leading, gate.opened
+
+
+def test_common_order_is_the_same_for_all_and_another_for_each_plan():
+    """Whatever order the zones came in; so no endpoint is always the first."""
+    assert common_order(1, ZONES) == common_order(1, ZONES[::-1])
+    assert sorted(ORDER) == sorted(ZONES)
+    assert len({common_order(generation, ZONES)[0] for generation in range(1, 100)}) > len(ZONES) / 2
+
+
+@pytest.mark.parametrize(
+    ("count", "furthest", "ahead"),
+    [
+        (2, 0, [1]),
+        (3, 0, [1, 2]),
+        (12, 0, [1, 2, 4, 8, 11]),
+        (12, 8, [9, 10, 11]),
+        (100, 64, [65, 66, 68, 72, 80, 96, 99]),
+    ],
+)
+def test_glances_go_ever_further_ahead_and_to_the_last(count, furthest, ahead):
+    """Few of them find how far somebody is, wherever that may be."""
+    order = tuple(f"{n}." for n in range(count))
+
+    assert Left(order, furthest).ahead() == tuple(f"{n}." for n in ahead)
+
+
+@pytest.mark.parametrize(
+    ("left", "begun", "now"),
+    [
+        ((0, 0), [], None),
+        ((0, 0), [LEAST - 1], None),
+        ((0, 0), [LEAST], (LEAST, 1)),
+        ((8, 1), [9], (9, 2)),
+        ((8, 2), [9], None),
+        ((8, 2), [9, 16], (16, 3)),
+        ((16, 1), [], None),
+        ((17, 6), [19], (19, 7)),
+        ((0, 0), [19], (19, 1)),
+        ((19, 1), [19], None),
+    ],
+)
+def test_plan_is_left_to_who_comes_on_until_one_glance_after_the_last_is_begun(left, begun, now):
+    """Some more at each glance, and on the average a few; near the end there are no more than what is left."""
+    order = tuple(f"{n}." for n in range(20))
+
+    seen = Left(order, *left).seen([f"{n}." for n in begun])
+
+    assert seen == (None if now is None else Left(order, *now))
+
+
+async def test_enactor_that_wins_the_opening_begins_all_others_once_its_tree_is_there(world):
+    """Nothing else is looked at before; then all of it is done in the same round, and nothing is left to anybody."""
+    await world.add_zones(*ZONES)
+    one = world.enactor("fixed", "one", patience_s=PATIENCE_S)
+    looks, _ = watched(one)
+    await world.publish(**contents(world))
+    gate = one.store.hold("tree 1", ORDER[0])
+
+    ticking = asyncio.create_task(one.tick())
+    await gate.arrived.wait()
+    assert looks == [ORDER[0]]
+    gate.opened.set()
+    outcome = await ticking
+
+    assert outcome.installed == 1
+    assert [await world.fenced(zone) for zone in ZONES] == [1] * len(ZONES)
+    assert one.saw("enactor.plan_left") == []
+
+
+async def test_enactor_that_loses_the_opening_leaves_the_plan_alone_and_finds_it_done_by_one_look_each(world):
+    """It glances at a few; a glance after the last was begun it looks at each zone once, and has written nothing."""
+    await world.add_zones(*ZONES)
+    one, two = (world.enactor("fixed", name, patience_s=PATIENCE_S) for name in ("one", "two"))
+    await world.publish(**contents(world))
+    leading, flip = await lead(world, one)
+    looks, glances = watched(two)
+
+    outcome = await two.tick()
+    assert (looks, glances) == ([ORDER[0]], [])
+    assert (outcome.wait_s, outcome.installed) == (PATIENCE_S, 0)
+    assert outcome.text == "plan 1 is left to those who are at it already"
+    told = two.saw("enactor.plan_left")
+    assert [(event.zone, event.generation, event.reason[:11]) for event in told] == [(ORDER[0], 1, "held by one")]
+    assert two.saw("enactor.pass_completed") == []
+
+    flip.set()
+    await leading
+    world.clock.now_s += PATIENCE_S
+    await two.tick()
+    assert (looks, glances) == ([ORDER[0]], [ORDER[at] for at in (1, 2, 4, 8, 11)])
+
+    world.clock.now_s += PATIENCE_S
+    outcome = await two.tick()
+    assert sorted(looks[1:]) == sorted(ZONES)
+    assert (outcome.installed, two.store.writes) == (1, {})
+    assert len(two.saw("enactor.pass_completed")) == 1
+
+
+async def test_enactor_that_finds_the_opening_flipped_by_another_leaves_the_plan_to_that(world):
+    """It came late: the first endpoint is done, and its lock is free again; the others are on their way."""
+    await world.add_zones(*ZONES)
+    one, two = (world.enactor("fixed", name, patience_s=PATIENCE_S) for name in ("use1-az1-one", "two"))
+    await world.publish(**contents(world))
+    gate = one.store.hold("flip_committed", ORDER[1])
+    leading = asyncio.create_task(one.tick())
+    await gate.arrived.wait()
+    while await world.fenced(ORDER[0]) != 1:
+        pass
+
+    await two.tick()
+
+    assert [event.reason for event in two.saw("enactor.plan_left")] == ["flipped by use1-az1-one"]
+    assert two.saw("enactor.lock_missed") == []
+    gate.opened.set()
+    await leading
+
+
+async def test_enactor_that_starts_again_goes_on_with_what_it_had_begun_itself(world):
+    """A flip of its own name is not another's: a lone enactor that was killed waits for nobody."""
+    await world.add_zones(*ZONES)
+    await world.publish(**contents(world))
+    before, after = (world.enactor("fixed", "one", patience_s=PATIENCE_S) for _ in range(2))
+    await before.tick()
+
+    outcome = await after.tick()
+
+    assert outcome.installed == 1
+    assert after.saw("enactor.plan_left") == []
+
+
+async def test_plan_whose_first_enactor_comes_on_no_more_is_everybody_s_after_one_patience(world):
+    """The opening is locked by somebody who is gone: all others are installed in the next round, that one later."""
+    await world.add_zones(*ZONES)
+    two = world.enactor("fixed", "two", patience_s=PATIENCE_S)
+    await world.publish(**contents(world))
+    await world.operate(ORDER[0], create(await world.foreign_lock(ORDER[0], 2 * PATIENCE_S)))
+    await two.tick()
+    assert [await world.fenced(zone) for zone in ZONES] == [None] * len(ZONES)
+
+    world.clock.now_s += PATIENCE_S
+    await two.tick()
+
+    assert [await world.fenced(zone) for zone in ORDER[1:]] == [1] * (len(ZONES) - 1)
+    await world.clock.sleep(2 * PATIENCE_S)
+    await world.install(two, most=1)
+
+
+@pytest.mark.parametrize("trouble", ["frozen", "bad fence", "unsafe"])
+async def test_opening_in_trouble_of_its_own_leaves_the_plan_to_nobody(world, trouble):
+    """Only who is before us at the same plan is waited for: all others are installed in the same round."""
+    await world.add_zones(*ZONES)
+    one = world.enactor("fixed", "one", patience_s=PATIENCE_S)
+    await world.publish(**contents(world, count=10))
+    await world.install(one, most=1)
+    opening, *others = common_order(2, ZONES)
+    if trouble == "frozen":
+        await world.operate(opening, create(txt(frozen_name(opening), "by hand")))
+    elif trouble == "bad fence":
+        found = [r for r in (await world.records(opening)).values() if r.name == fence_name(opening)]
+        await world.operate(opening, delete(found[0]), create(txt(fence_name(opening), "not a fence")))
+    desired = contents(world, count=10, weight=2)
+    if trouble == "unsafe":
+        desired[opening[0]] = world.targets(2)
+    await world.publish(**desired)
+
+    outcome = await one.tick()
+
+    assert outcome.text == f"held up: {opening}"
+    assert [await world.fenced(zone) for zone in others] == [2] * len(others)
+    assert one.saw("enactor.plan_left") == []
+
+
+async def test_newer_plan_has_an_opening_of_its_own(world):
+    """What another was at before is no reason to wait: nobody is at this plan yet."""
+    await world.add_zones(*ZONES)
+    two = world.enactor("fixed", "two", patience_s=PATIENCE_S)
+    await world.publish(**contents(world))
+    await world.operate(ORDER[0], create(await world.foreign_lock(ORDER[0], 30)))
+    await two.tick()
+    await world.publish(**contents(world, weight=2))
+    assert common_order(2, ZONES)[0] != ORDER[0]
+
+    await two.tick()
+
+    assert [await world.fenced(zone) for zone in ORDER[1:]] == [2] * (len(ZONES) - 1)
+
+
+async def test_plans_in_a_row_whose_openings_are_lost_use_up_one_patience_together(world):
+    """Else a stream of plans, each left to somebody who is gone, would keep an enactor from work for ever."""
+    await world.add_zones(*ZONES)
+    two = world.enactor("fixed", "two", patience_s=PATIENCE_S)
+    openings = {common_order(generation, ZONES)[0] for generation in (1, 2, 3)}
+    for zone in openings:
+        await world.operate(zone, create(await world.foreign_lock(zone, 10 * PATIENCE_S)))
+    waits = []
+
+    for weight in (1, 2, 3):
+        await world.publish(**contents(world, weight=weight))
+        waits.append((await two.tick()).wait_s)
+        world.clock.now_s += 0.6 * PATIENCE_S
+    await two.tick()
+
+    assert waits == [PATIENCE_S, pytest.approx(0.4 * PATIENCE_S), 0.0]
+    assert {await world.fenced(zone) for zone in set(ZONES) - openings} == {3}
+
+
+async def test_glances_that_the_own_rate_leaves_no_room_for_show_nobody_who_comes_on(world):
+    """All is done, but it cannot see so much: it looks for itself, at the pace that its rate allows."""
+    await world.add_zones(*ZONES)
+    one = world.enactor("fixed", "one", patience_s=PATIENCE_S)
+    two = world.enactor("fixed", "two", patience_s=PATIENCE_S, api_requests_per_s=1)
+    await world.publish(**contents(world))
+    leading, flip = await lead(world, one)
+    await two.tick()
+    flip.set()
+    await leading
+    looks, glances = watched(two)
+    world.clock.now_s += PATIENCE_S
+
+    outcome = await two.tick()
+
+    assert glances == [ORDER[1]]
+    assert sorted(looks) == sorted(ZONES)
+    assert (outcome.installed, two.store.writes) == (1, {})
+
+
+async def test_opening_that_stalls_holds_up_the_others_for_one_patience(world):
+    """Its batch is on its way for as long as it likes: the others are installed meanwhile."""
+    await world.add_zones(*ZONES)
+    one = world.enactor("fixed", "one", patience_s=0.01)
+    await world.publish(**contents(world))
+    gate = one.store.hold("tree 1", ORDER[0])
+
+    ticking = asyncio.create_task(one.tick())
+    while [await world.fenced(zone) for zone in ORDER[1:]] != [1] * (len(ZONES) - 1):
+        pass
+
+    assert not gate.opened.is_set()
+    gate.opened.set()
+    assert (await ticking).installed == 1
+
+
+async def test_round_that_is_cancelled_while_others_wait_for_the_opening_leaves_nothing_behind(world):
+    """Ctrl-C: the next round, if there is one, does all of it in an order of its own."""
+    await world.add_zones(*ZONES)
+    one = world.enactor("fixed", "one", patience_s=PATIENCE_S)
+    await world.publish(**contents(world))
+    gate = one.store.hold("tree 1", ORDER[0])
+    ticking = asyncio.create_task(one.tick())
+    await gate.arrived.wait()
+
+    ticking.cancel()
+    await asyncio.gather(ticking, return_exceptions=True)
+    outcome = await one.tick()
+
+    assert ticking.cancelled()
+    assert outcome.installed == 1
+
+
+async def test_plan_for_one_endpoint_has_no_opening(world):
+    """Where somebody has its lock, it is waited for as ever."""
+    await world.add_zones(*ZONES)
+    one = world.enactor("fixed", "one", patience_s=PATIENCE_S)
+    await world.publish(**contents(world))
+    await world.install(one, most=1)
+    await world.operate("b.test.", create(await world.foreign_lock("b.test.", 30)))
+    await world.publish(b=world.targets(weight=2))
+
+    outcome = await one.tick()
+
+    assert len(one.saw("enactor.lock_missed")) == 1
+    assert one.saw("enactor.plan_left") == []
+    assert outcome.wait_s == one.settings.pauses.poll_s
+
+
+@pytest.mark.parametrize(("profile", "patience_s"), [("none", 0.03), ("lan", 0.03), ("accelerated", 0), ("region", 0)])
+def test_patience_ends_where_round_trips_are_longer_than_anything_could_be_seen_in(world, profile, patience_s):
+    """There each plan's work is shared as it comes."""
+    assert world.enactor("fixed", "one", profile=profile).settings.pauses.patience_s == patience_s
