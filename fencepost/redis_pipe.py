@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from hiredis import pack_command
 from redis.asyncio import Redis
-from redis.exceptions import BusyLoadingError, DataError, NoScriptError, ReadOnlyError
+from redis.exceptions import BusyLoadingError, DataError, NoScriptError, ReadOnlyError, RedisError
 from redis.exceptions import ConnectionError as LostConnection
 
-from fencepost.redis_line import Call, Line
+from fencepost.redis_line import Call, Line, NotSent
 from fencepost.redis_wire import connect
 
 TOGETHER: Final = frozenset({"EVALSHA", "HGET", "HMGET", "HGETALL", "EXISTS", "XRANGE", "XREVRANGE"})
@@ -27,10 +27,6 @@ MAX_BYTES: Final = 262_144
 CLOSED_MEANWHILE: Final = "the client was closed meanwhile"
 
 
-class NotSent(LostConnection):
-    """A call that never left this process."""
-
-
 NOT_EXECUTED: Final = (BusyLoadingError, ReadOnlyError, NotSent)
 """Refusals before a script begins, by the server or here. Any other error may come from half-way through one."""
 
@@ -42,7 +38,7 @@ class PipedRedis(Redis):
     and when a connection is lost, every call on it that was not answered yet fails with that. Nothing is sent twice.
     Calls that are made in different turns may overtake each other, as on any client with several connections.
     A call that has waited for longer than the client's time-out is not sent any more: what it asks for was decided on a
-    state that has passed; but once it only waits for its connection to open, it is. A closed client stays closed.
+    state that has passed. A closed client stays closed.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -117,16 +113,25 @@ class PipedRedis(Redis):
         calls = self._opening.pop(opening)
         if self._closed:
             # Who waits for an answer is not cancelled because somebody else closes the client.
-            self._fail(calls, LostConnection(CLOSED_MEANWHILE))
+            self._fail(calls, NotSent(CLOSED_MEANWHILE))
         elif opening.cancelled():
             for call in calls:
                 call.future.cancel()
         elif error := opening.exception():
-            self._fail(calls, error)
+            self._fail(calls, _not_sent(error))
             self._send_waiting()
         else:
-            self._send(opening.result(), calls)
-            self._send_waiting()
+            self._begin(opening.result(), calls)
+
+    def _begin(self, line: Line, calls: deque[Call]) -> None:
+        """Use a line for which calls have waited."""
+        if line.lost is not None:
+            self._send(line, calls)
+            return
+        # It may have taken long to open: who was cancelled meanwhile, or is late by now, is left out.
+        self._waiting.extendleft(reversed(calls))
+        self._idle.append(line)
+        self._send_waiting()
 
     @staticmethod
     def _fail(calls: deque[Call], error: BaseException) -> None:
@@ -148,7 +153,7 @@ class PipedRedis(Redis):
         while self._waiting and size < MAX_BYTES:
             call = self._waiting.popleft()
             if self._timeout_s is not None and now_s - call.made_s > self._timeout_s:
-                call.fail(NotSent(f"it waited for others for {now_s - call.made_s:.1f} s, and was not sent any more"))
+                call.fail(NotSent(f"it waited for {now_s - call.made_s:.1f} s, and was not sent any more"))
             elif not call.future.done():
                 calls.append(call)
                 size += len(call.packed)
@@ -169,6 +174,15 @@ class PipedScript:
         except NoScriptError:
             await self._client.script_load(self.script)
             return await self._client.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
+
+
+def _not_sent(error: BaseException) -> BaseException:
+    """Return what became of calls whose connection could not be opened; a fault of our own stays what it is."""
+    if not isinstance(error, RedisError | OSError):
+        return error
+    not_sent = NotSent(str(error))
+    not_sent.__cause__ = error
+    return not_sent
 
 
 def _closed() -> NotSent:
