@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha1
 from typing import Any, Final
 
@@ -24,10 +24,13 @@ MAX_BYTES: Final = 262_144
 """About how much one pipeline sends: all of it must be on its way within the client's time-out."""
 
 
+MAX_LOADS: Final = 2
+"""How often a call has the server told of its script: it may have forgotten again what another call had it told of."""
+
 CLOSED_MEANWHILE: Final = "the client was closed meanwhile"
 
 
-NOT_EXECUTED: Final = (BusyLoadingError, ReadOnlyError, NotSent)
+NOT_EXECUTED: Final = (BusyLoadingError, NoScriptError, ReadOnlyError, NotSent)
 """Refusals before a script begins, by the server or here. Any other error may come from half-way through one."""
 
 
@@ -71,8 +74,21 @@ class PipedRedis(Redis):
             await super().aclose(close_connection_pool)
 
     def register_script(self, script: Any) -> Any:
-        """Return a script that can be called."""
+        """Return a `PipedScript`."""
         return PipedScript(self, script)
+
+    async def prepare(self, scripts: Iterable["PipedScript"]) -> None:
+        """Open all connections, and make scripts known to the server, so that no later call waits for that.
+
+        Raises: NotSent; calls can be made all the same.
+        """
+        missing = MAX_PIPELINES - len(self._idle) - len(self._busy) - len(self._opening)
+        if self._closed:
+            raise _closed()
+        if openings := [self._open_for(deque()) for _ in range(missing)]:
+            # Who cannot have one is told below, where a call needs it.
+            await asyncio.wait(openings)
+        await asyncio.gather(*(script.load() for script in scripts))
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Carry out a command. Raises: RedisError; NotSent if it certainly was not executed."""
@@ -80,6 +96,15 @@ class PipedRedis(Redis):
             raise _closed()
         if args[0] not in TOGETHER:
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # redis-py's
+        return await self.begin(*args)
+
+    def begin(self, *args: Any) -> asyncio.Future[Any]:
+        """Let a command that never waits in the server go out with the others of this turn; return its outcome.
+
+        Raises: DataError, NotSent.
+        """
+        if self._closed:
+            raise _closed()
         try:
             packed = pack_command(args)
         except TypeError as error:
@@ -90,7 +115,7 @@ class PipedRedis(Redis):
         if not self._due:
             self._due = True
             loop.call_soon(self._send_waiting)
-        return await call.future
+        return call.future
 
     def _send_waiting(self) -> None:
         self._due = False
@@ -98,9 +123,14 @@ class PipedRedis(Redis):
             if self._idle:
                 self._send(self._idle.pop(), calls)
                 continue
-            opening = asyncio.get_running_loop().create_task(self._open())
-            self._opening[opening] = calls
-            opening.add_done_callback(self._opened)
+            self._open_for(calls)
+
+    def _open_for(self, calls: deque[Call]) -> asyncio.Task[Line]:
+        """Begin to open a connection for which some calls, or none yet, wait."""
+        opening = asyncio.get_running_loop().create_task(self._open())
+        self._opening[opening] = calls
+        opening.add_done_callback(self._opened)
+        return opening
 
     def _send(self, line: Line, calls: deque[Call]) -> None:
         self._busy.add(line)
@@ -166,14 +196,32 @@ class PipedScript:
     def __init__(self, client: PipedRedis, script: str) -> None:
         self._client, self.script = client, script
         self.sha = sha1(script.encode()).hexdigest()  # noqa: S324  -- the server's name for it
+        self._loading: asyncio.Future[Any] | None = None
 
     async def __call__(self, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
-        """Run it; a server that does not know it, or has forgotten it, is told."""
+        """Run it; a server that does not know it, or has forgotten it, is told: it has done nothing by then."""
+        for _ in range(MAX_LOADS):
+            try:
+                return await self._client.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
+            except NoScriptError:
+                await self.load()
+        return await self._client.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
+
+    async def load(self) -> None:
+        """Tell the server; all who want that before it is done share one load. Raises: NotSent."""
+        if self._loading is None:
+            self._loading = self._client.begin("SCRIPT", "LOAD", self.script)
+            self._loading.add_done_callback(self._loaded)
         try:
-            return await self._client.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
-        except NoScriptError:
-            await self._client.script_load(self.script)
-            return await self._client.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
+            # One of them may be cancelled; the others go on waiting.
+            await asyncio.shield(self._loading)
+        except RedisError as error:
+            raise _not_sent(error) from error
+
+    def _loaded(self, loading: asyncio.Future[Any]) -> None:
+        self._loading = None
+        if not loading.cancelled():
+            loading.exception()  # it may be that nobody waits any more
 
 
 def _not_sent(error: BaseException) -> BaseException:

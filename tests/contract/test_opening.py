@@ -43,7 +43,7 @@ async def slow_to_open(tmp_path):
             writer.close()
 
     async with await asyncio.start_unix_server(talk, place):
-        client = open_client(f"unix://{place}")
+        client = open_client(f"unix://somebody:secret@{place}")  # a connection is open once that is accepted
         yield client, go_on, asked
         await client.aclose()
 
@@ -97,7 +97,7 @@ async def test_calls_for_which_no_connection_could_be_opened_are_not_sent(tmp_pa
     """Nobody listens, or who does ends the connection while it opens: certainly nothing was executed."""
     place = tmp_path / "redis.sock"
     async with await asyncio.start_unix_server(lambda _, writer: writer.close(), place):
-        client = open_client(f"unix://{place if listens else tmp_path / 'nowhere.sock'}")
+        client = open_client(f"unix://somebody:secret@{place if listens else tmp_path / 'nowhere.sock'}")
         zones = RedisZoneStore(client, Actor("use1-az1-enactor"))
         change = zones.change(ChangeBatch("z.test.", (create(txt("x.z.test.", "t")),)))
         found = await asyncio.gather(client.hget("h", "a"), change, return_exceptions=True)
