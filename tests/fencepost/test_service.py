@@ -12,7 +12,6 @@ from fencepost.errors import StartupError
 from fencepost.service import Context, admin_app
 from fencepost.settings import Settings, load_settings
 
-
 SETS_ASIDE = """
 import gc, sys
 from fencepost.service import serve
