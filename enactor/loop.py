@@ -11,7 +11,7 @@ from enactor.settings import EnactorSettings
 from enactor.shown import Shown
 from fencepost.cancelling import was_cancelled
 from fencepost.clock import SystemClock, stream
-from fencepost.connect import check_server, control_link, open_plan_store, open_zone_store, store_link
+from fencepost.connect import check_server, control_link, open_plan_store, open_zone_store, prepare, store_link
 from fencepost.errors import StoreError
 from fencepost.service import Context, Service
 from fencepost.stores import Actor
@@ -37,6 +37,7 @@ class EnactorService:
     async def start(self) -> None:
         """See `Service.start`."""
         await check_server(self._settings.redis_url)
+        await prepare(self._zones, self._plans)
         tools = Tools.of(
             self._settings,
             plans=self._plans,

@@ -1,6 +1,9 @@
 """Opening the stores that the settings name, bare or over a link of the network profile."""
 
+from contextlib import suppress
+
 from fencepost.clock import Clock, SystemClock, stream
+from fencepost.errors import StoreError
 from fencepost.feed import ZoneFeed
 from fencepost.network import Link
 from fencepost.redis_client import check_server, open_client
@@ -11,7 +14,15 @@ from fencepost.remote import RemotePlanStore, RemoteZoneStore
 from fencepost.settings import Settings
 from fencepost.stores import Actor, PlanStore, ZoneStore
 
-__all__ = ["check_server", "control_link", "open_plan_store", "open_zone_feed", "open_zone_store", "store_link"]
+__all__ = [
+    "check_server",
+    "control_link",
+    "open_plan_store",
+    "open_zone_feed",
+    "open_zone_store",
+    "prepare",
+    "store_link",
+]
 
 
 def open_zone_store(settings: Settings, actor: Actor, *, link: Link | None = None) -> ZoneStore:
@@ -37,6 +48,13 @@ def open_plan_store(settings: Settings, *, link: Link | None = None) -> PlanStor
     """Return the plans; with a link, at its distance."""
     bare = RedisPlanStore(open_client(settings.redis_url), replicas=settings.replicas)
     return RemotePlanStore(bare, link) if link and not link.spec.is_free else bare
+
+
+async def prepare(*stores: ZoneStore | PlanStore) -> None:
+    """Let stores do what their first calls would wait for; one whose server is away does that later, call by call."""
+    for store in stores:
+        with suppress(StoreError):
+            await store.prepare()
 
 
 def control_link(settings: Settings, clock: Clock | None = None) -> Link:

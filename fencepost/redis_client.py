@@ -1,20 +1,18 @@
 """What both Redis adapters share: a client that never retries by itself, scripts, and the three outcomes of a write."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 from importlib.resources import files
 from types import TracebackType
 from typing import Any, Final
 
-from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.commands.core import AsyncScript
 from redis.exceptions import NoScriptError, RedisError
 
 from fencepost.errors import OutcomeUnknown, StartupError, StoreUnavailable
-from fencepost.redis_pipe import NOT_EXECUTED, PipedRedis
+from fencepost.redis_pipe import NOT_EXECUTED, PipedRedis, PipedScript
 
 CONNECT_TIMEOUT_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 5.0
@@ -23,22 +21,25 @@ REPLICA_TIMEOUT_MS: Final = 1000
 Argument = str | bytes | int
 
 
-def open_client(url: str) -> Redis:
+def open_client(url: str) -> PipedRedis:
     """Return a client for a URL; it connects when it is first used.
 
     It makes no attempt of its own to call again: a script that may have been executed must not be sent twice.
     Raises: StartupError for a URL that is none.
     """
     try:
-        return PipedRedis.from_url(
+        client = PipedRedis.from_url(
             url,
             retry=Retry(NoBackoff(), 0),
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             socket_timeout=ANSWER_TIMEOUT_S,
             protocol=2,
+            driver_info=None,  # else each connection begins with two commands that tell the server of redis-py
         )
     except ValueError as error:
         raise StartupError(f"bad --redis-url {url!r}: {error}; use redis://HOST:PORT/DB or unix:///PATH") from error
+    assert isinstance(client, PipedRedis), "it was told to be"
+    return client
 
 
 START_IT: Final = "start it, or leave --redis-url out for the embedded one"
@@ -66,9 +67,14 @@ def load_script(name: str) -> str:
 class Scripts:
     """Runs our scripts on one client. `replicas` of the primary must have a write before it counts as done."""
 
-    def __init__(self, client: Redis, replicas: int = 0) -> None:
+    def __init__(self, client: PipedRedis, replicas: int = 0) -> None:
         self._client, self._replicas = client, replicas
-        self._known: dict[str, AsyncScript] = {}
+        self._known: dict[str, PipedScript] = {}
+
+    async def prepare(self, names: Iterable[str]) -> None:
+        """Open the client's connections, and make some scripts known to the server. Raises: StoreUnavailable."""
+        with reading():
+            await self._client.prepare([self._script(name) for name in names])
 
     async def read(self, name: str, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         """Run a script that changes nothing. Raises: StoreUnavailable."""
@@ -82,12 +88,12 @@ class Scripts:
                 return await self._script(name)(keys=list(keys), args=list(args))
             return await self._write_replicated(self._script(name), keys, args)
 
-    def _script(self, name: str) -> AsyncScript:
+    def _script(self, name: str) -> PipedScript:
         if name not in self._known:
             self._known[name] = self._client.register_script(load_script(name))
         return self._known[name]
 
-    async def _write_replicated(self, script: AsyncScript, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+    async def _write_replicated(self, script: PipedScript, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         """WAIT speaks of its own connection's writes: both commands go through one pipeline."""
         for attempt in (1, 2):
             async with self._client.pipeline(transaction=False) as pipeline:
@@ -95,7 +101,7 @@ class Scripts:
                 pipeline.execute_command("WAIT", self._replicas, REPLICA_TIMEOUT_MS)
                 reply, copies = await pipeline.execute(raise_on_error=False)
             if isinstance(reply, NoScriptError) and attempt == 1:
-                await self._client.script_load(script.script)
+                await script.load()
                 continue
             break
         for answer in (reply, copies):

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as NoAnswer
 
@@ -15,6 +14,7 @@ from fencepost.records import RecordKey
 from fencepost.redis_client import ANSWER_TIMEOUT_S, Argument, Scripts, reading
 from fencepost.redis_entries import commit_of, record_sets_of, serial_of
 from fencepost.redis_link import RedisLink
+from fencepost.redis_pipe import PipedRedis
 from fencepost.slices import Slices
 from fencepost.stores import Commit, Position
 
@@ -37,7 +37,7 @@ MAX_DIGITS: Final = 15
 class RedisZoneFeed:
     """The `ZoneFeed` port over Redis or Valkey >= 6.2. `client` does not retry, and is closed by `close`."""
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: PipedRedis) -> None:
         self._client, self._scripts = client, Scripts(client)
         self._asking: RedisLink | None = None
         self._listening: RedisLink | None = None

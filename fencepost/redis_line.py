@@ -6,12 +6,18 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as LostConnection
 from redis.exceptions import InvalidResponse, RedisError
 from redis.exceptions import TimeoutError as LateAnswer
 
 from fencepost.redis_wire import Wire
 
 ANSWERED_UNASKED: Final = "the server answers what it was not asked"
+ENDED_BEFORE: Final = "the connection had ended before the call was sent"
+
+
+class NotSent(LostConnection):
+    """A call that never left this process."""
 
 
 class Call:
@@ -64,15 +70,24 @@ class Line(Wire):
         self._watch: asyncio.TimerHandle | None = None
 
     def send(self, calls: deque[Call]) -> None:
-        """Send calls; nobody else's may be under way."""
+        """Send calls; nobody else's may be under way. They are `NotSent` if the connection has ended already."""
         assert not self._calls, "one pipeline at a time"
-        self._calls, self._heard_s = calls, self._loop.time()
-        if self.lost is not None:
-            self._tell()
+        # Of an end that it has seen the transport tells us only in a later turn.
+        if self.lost is not None or self._transport.is_closing():
+            self._refuse(calls)
             return
+        self._calls, self._heard_s = calls, self._loop.time()
         if self._watch is None and self._timeout_s is not None:
             self._watch = self._loop.call_later(self._timeout_s, self._look)
         self._transport.writelines([call.packed for call in calls])
+
+    def _refuse(self, calls: deque[Call]) -> None:
+        for call in calls:
+            call.fail(NotSent(ENDED_BEFORE))
+        if self.lost is None:
+            self.end(LostConnection(ENDED_BEFORE))
+        else:
+            self._at_rest(self)
 
     def _take(self, replies: list[Any], fault: RedisError | None) -> None:
         calls, self._heard_s = self._calls, self._loop.time()

@@ -2,16 +2,16 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha1
 from typing import Any, Final
 
 from hiredis import pack_command
 from redis.asyncio import Redis
-from redis.exceptions import BusyLoadingError, DataError, NoScriptError, ReadOnlyError
+from redis.exceptions import BusyLoadingError, DataError, NoScriptError, ReadOnlyError, RedisError
 from redis.exceptions import ConnectionError as LostConnection
 
-from fencepost.redis_line import Call, Line
+from fencepost.redis_line import Call, Line, NotSent
 from fencepost.redis_wire import connect
 
 TOGETHER: Final = frozenset({"EVALSHA", "HGET", "HMGET", "HGETALL", "EXISTS", "XRANGE", "XREVRANGE"})
@@ -24,14 +24,13 @@ MAX_BYTES: Final = 262_144
 """About how much one pipeline sends: all of it must be on its way within the client's time-out."""
 
 
+MAX_LOADS: Final = 2
+"""How often a call has the server told of its script: it may have forgotten again what another call had it told of."""
+
 CLOSED_MEANWHILE: Final = "the client was closed meanwhile"
 
 
-class NotSent(LostConnection):
-    """A call that never left this process."""
-
-
-NOT_EXECUTED: Final = (BusyLoadingError, ReadOnlyError, NotSent)
+NOT_EXECUTED: Final = (BusyLoadingError, NoScriptError, ReadOnlyError, NotSent)
 """Refusals before a script begins, by the server or here. Any other error may come from half-way through one."""
 
 
@@ -42,7 +41,7 @@ class PipedRedis(Redis):
     and when a connection is lost, every call on it that was not answered yet fails with that. Nothing is sent twice.
     Calls that are made in different turns may overtake each other, as on any client with several connections.
     A call that has waited for longer than the client's time-out is not sent any more: what it asks for was decided on a
-    state that has passed; but once it only waits for its connection to open, it is. A closed client stays closed.
+    state that has passed. A closed client stays closed.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -75,8 +74,21 @@ class PipedRedis(Redis):
             await super().aclose(close_connection_pool)
 
     def register_script(self, script: Any) -> Any:
-        """Return a script that can be called."""
+        """Return a `PipedScript`."""
         return PipedScript(self, script)
+
+    async def prepare(self, scripts: Iterable["PipedScript"]) -> None:
+        """Open all connections, and make scripts known to the server, so that no later call waits for that.
+
+        Raises: NotSent; calls can be made all the same.
+        """
+        missing = MAX_PIPELINES - len(self._idle) - len(self._busy) - len(self._opening)
+        if self._closed:
+            raise _closed()
+        if openings := [self._open_for(deque()) for _ in range(missing)]:
+            # Who cannot have one is told below, where a call needs it.
+            await asyncio.wait(openings)
+        await asyncio.gather(*(script.load() for script in scripts))
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Carry out a command. Raises: RedisError; NotSent if it certainly was not executed."""
@@ -84,6 +96,15 @@ class PipedRedis(Redis):
             raise _closed()
         if args[0] not in TOGETHER:
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # redis-py's
+        return await self.begin(*args)
+
+    def begin(self, *args: Any) -> asyncio.Future[Any]:
+        """Let a command that never waits in the server go out with the others of this turn; return its outcome.
+
+        Raises: DataError, NotSent.
+        """
+        if self._closed:
+            raise _closed()
         try:
             packed = pack_command(args)
         except TypeError as error:
@@ -94,7 +115,7 @@ class PipedRedis(Redis):
         if not self._due:
             self._due = True
             loop.call_soon(self._send_waiting)
-        return await call.future
+        return call.future
 
     def _send_waiting(self) -> None:
         self._due = False
@@ -102,9 +123,14 @@ class PipedRedis(Redis):
             if self._idle:
                 self._send(self._idle.pop(), calls)
                 continue
-            opening = asyncio.get_running_loop().create_task(self._open())
-            self._opening[opening] = calls
-            opening.add_done_callback(self._opened)
+            self._open_for(calls)
+
+    def _open_for(self, calls: deque[Call]) -> asyncio.Task[Line]:
+        """Begin to open a connection for which some calls, or none yet, wait."""
+        opening = asyncio.get_running_loop().create_task(self._open())
+        self._opening[opening] = calls
+        opening.add_done_callback(self._opened)
+        return opening
 
     def _send(self, line: Line, calls: deque[Call]) -> None:
         self._busy.add(line)
@@ -117,16 +143,25 @@ class PipedRedis(Redis):
         calls = self._opening.pop(opening)
         if self._closed:
             # Who waits for an answer is not cancelled because somebody else closes the client.
-            self._fail(calls, LostConnection(CLOSED_MEANWHILE))
+            self._fail(calls, NotSent(CLOSED_MEANWHILE))
         elif opening.cancelled():
             for call in calls:
                 call.future.cancel()
         elif error := opening.exception():
-            self._fail(calls, error)
+            self._fail(calls, _not_sent(error))
             self._send_waiting()
         else:
-            self._send(opening.result(), calls)
-            self._send_waiting()
+            self._begin(opening.result(), calls)
+
+    def _begin(self, line: Line, calls: deque[Call]) -> None:
+        """Use a line for which calls have waited."""
+        if line.lost is not None:
+            self._send(line, calls)
+            return
+        # It may have taken long to open: who was cancelled meanwhile, or is late by now, is left out.
+        self._waiting.extendleft(reversed(calls))
+        self._idle.append(line)
+        self._send_waiting()
 
     @staticmethod
     def _fail(calls: deque[Call], error: BaseException) -> None:
@@ -148,7 +183,7 @@ class PipedRedis(Redis):
         while self._waiting and size < MAX_BYTES:
             call = self._waiting.popleft()
             if self._timeout_s is not None and now_s - call.made_s > self._timeout_s:
-                call.fail(NotSent(f"it waited for others for {now_s - call.made_s:.1f} s, and was not sent any more"))
+                call.fail(NotSent(f"it waited for {now_s - call.made_s:.1f} s, and was not sent any more"))
             elif not call.future.done():
                 calls.append(call)
                 size += len(call.packed)
@@ -161,14 +196,41 @@ class PipedScript:
     def __init__(self, client: PipedRedis, script: str) -> None:
         self._client, self.script = client, script
         self.sha = sha1(script.encode()).hexdigest()  # noqa: S324  -- the server's name for it
+        self._loading: asyncio.Future[Any] | None = None
 
     async def __call__(self, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
-        """Run it; a server that does not know it, or has forgotten it, is told."""
+        """Run it; a server that does not know it, or has forgotten it, is told: it has done nothing by then."""
+        for _ in range(MAX_LOADS):
+            try:
+                return await self._client.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
+            except NoScriptError:
+                await self.load()
+        return await self._client.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
+
+    async def load(self) -> None:
+        """Tell the server; all who want that before it is done share one load. Raises: NotSent."""
+        if self._loading is None:
+            self._loading = self._client.begin("SCRIPT", "LOAD", self.script)
+            self._loading.add_done_callback(self._loaded)
         try:
-            return await self._client.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
-        except NoScriptError:
-            await self._client.script_load(self.script)
-            return await self._client.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
+            # One of them may be cancelled; the others go on waiting.
+            await asyncio.shield(self._loading)
+        except RedisError as error:
+            raise _not_sent(error) from error
+
+    def _loaded(self, loading: asyncio.Future[Any]) -> None:
+        self._loading = None
+        if not loading.cancelled():
+            loading.exception()  # it may be that nobody waits any more
+
+
+def _not_sent(error: BaseException) -> BaseException:
+    """Return what became of calls whose connection could not be opened; a fault of our own stays what it is."""
+    if not isinstance(error, RedisError | OSError):
+        return error
+    not_sent = NotSent(str(error))
+    not_sent.__cause__ = error
+    return not_sent
 
 
 def _closed() -> NotSent:

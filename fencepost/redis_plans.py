@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from redis.asyncio import Redis
 
 from fencepost.errors import EndpointPinned, PlanConflict, PlanNotFound, PlansFrozen, StoreUnavailable
 from fencepost.notice import Notice
@@ -20,6 +19,7 @@ from fencepost.plan import (
     encode_content,
 )
 from fencepost.redis_client import Argument, Scripts, reading
+from fencepost.redis_pipe import PipedRedis
 from fencepost.stores import Controls, Report
 
 HEAD: Final = "{plans}:head"
@@ -36,6 +36,9 @@ REPORTS: Final = "{plans}:reports"
 MAX_WAIT_S: Final = 2.0
 """Longest wait of one `wait` call: well below the client's time-out for an answer."""
 
+SCRIPTS: Final = ("publish_plan", "read_plan", "set_report", "read_reports", "read_controls")
+"""What services run, all the time; the others are an operator's."""
+
 PUBLISH_KEYS: Final = (HEAD, CURRENT, LOG, CONTENTS, REFERENCES, FORCED, PINS, FROZEN)
 READ_KEYS: Final = (HEAD, CURRENT, LOG, FORCED, CONTENTS)
 
@@ -49,9 +52,13 @@ class RedisPlanStore:
         keep: how many plans are kept as history, at least.
     """
 
-    def __init__(self, client: Redis, *, replicas: int = 0, keep: int = 10_000) -> None:
+    def __init__(self, client: PipedRedis, *, replicas: int = 0, keep: int = 10_000) -> None:
         self._client, self._keep = client, keep
         self._scripts = Scripts(client, replicas)
+
+    async def prepare(self) -> None:
+        """Connect, and load scripts; see `PlanStore.prepare`."""
+        await self._scripts.prepare(SCRIPTS)
 
     async def publish(self, draft: Draft, *, expected: int, floor: int = 0) -> int:
         """Publish a plan; see `PlanStore.publish`."""

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from redis.asyncio import Redis
-
 from fencepost.batch import ChangeBatch, create, failed_change, limit_failures
 from fencepost.change_script import Failures, arguments
 from fencepost.errors import (
@@ -22,7 +20,13 @@ from fencepost.record_rules import static_failures
 from fencepost.records import RecordKey, RecordSet, decode
 from fencepost.redis_client import Scripts, reading
 from fencepost.redis_entries import commit_of, record_sets_of
+from fencepost.redis_pipe import PipedRedis
 from fencepost.stores import MAX_PAGE, Actor, Commit, ZonePage, ZoneRead
+
+SCRIPTS: Final = ("read_records", "page_records", "change_batch")
+"""What every store of zones runs."""
+THROTTLE: Final = "take_token"
+"""What only one with a limit of requests runs."""
 
 MAX_WAIT_S: Final = 2.0
 """Longest wait of one `follow` call: well below the client's time-out for an answer."""
@@ -45,7 +49,7 @@ class RedisZoneStore:
 
     def __init__(
         self,
-        client: Redis,
+        client: PipedRedis,
         actor: Actor,
         *,
         replicas: int = 0,
@@ -57,6 +61,10 @@ class RedisZoneStore:
         self._stream_limit, self._processing_us = stream_limit, round(processing_s * 1_000_000)
         self._requests_per_s = requests_per_s
         self._scripts = Scripts(client, replicas)
+
+    async def prepare(self) -> None:
+        """Connect, and load scripts; see `ZoneStore.prepare`."""
+        await self._scripts.prepare((*SCRIPTS, THROTTLE) if self._requests_per_s else SCRIPTS)
 
     async def create_zone(self, zone: str, record_sets: Sequence[RecordSet]) -> bool:
         """Create a zone with its first record sets; see `ZoneStore.create_zone`."""
@@ -120,7 +128,7 @@ class RedisZoneStore:
         if not self._requests_per_s:
             return
         args = (str(self._requests_per_s), str(max(1.0, self._requests_per_s)))
-        wait_us = await self._scripts.read("take_token", ("{account}:requests",), args)
+        wait_us = await self._scripts.read(THROTTLE, ("{account}:requests",), args)
         if wait_us:
             raise Throttling(zone, wait_s=wait_us / 1_000_000)
 

@@ -16,6 +16,10 @@ class RemoteZoneStore:
     def __init__(self, inner: ZoneStore, link: Link) -> None:
         self._inner, self._link = inner, link
 
+    async def prepare(self) -> None:
+        """See `ZoneStore.prepare`; no call is made over the link."""
+        await self._inner.prepare()
+
     async def create_zone(self, zone: str, record_sets: Sequence[RecordSet]) -> bool:
         """See `ZoneStore.create_zone`."""
         return await self._link.call(lambda: self._inner.create_zone(zone, record_sets))
@@ -52,6 +56,10 @@ class RemotePlanStore:
 
     def __init__(self, inner: PlanStore, link: Link) -> None:
         self._inner, self._link = inner, link
+
+    async def prepare(self) -> None:
+        """See `PlanStore.prepare`; no call is made over the link."""
+        await self._inner.prepare()
 
     async def publish(self, draft: Draft, *, expected: int, floor: int = 0) -> int:
         """See `PlanStore.publish`."""

@@ -1,6 +1,7 @@
 """What every process has in common: one loop, its admin pages, an orderly end, and exit code 3 if it cannot start."""
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -86,6 +87,7 @@ async def _serve(context: Context, service: Service) -> int:
     try:
         await start_site(admin, LOOPBACK, context.settings.admin_port)
         await service.start()
+        _set_aside()
         context.events.emit("service.process_started", settings=context.settings.model_dump(mode="json"))
         await _run_until(service, stop)
     finally:
@@ -94,6 +96,15 @@ async def _serve(context: Context, service: Service) -> int:
             await admin.cleanup()
     context.events.emit("service.process_stopped")
     return EXIT_FINE
+
+
+def _set_aside() -> None:
+    """Let no later garbage collection look at what there is by now: code and settings, which stay for as long as we do.
+
+    A full one would take four times as long, 30 ms of an enactor's time, in the middle of its work.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 async def _run_until(service: Service, stop: asyncio.Event) -> None:

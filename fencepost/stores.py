@@ -96,6 +96,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 class ZoneStore(Protocol):
     """Hosted zones behind a control API. One object stands for one actor's connection."""
 
+    async def prepare(self) -> None:
+        """Do now what the first calls would have to wait for: who serves does so before it is ready.
+
+        Without it they do it themselves. Raises: StoreError; then later calls may be made all the same.
+        """
+
     async def create_zone(self, zone: str, record_sets: Sequence[RecordSet]) -> bool:
         """Create a zone with its SOA and NS; return False, and change nothing, if it exists."""
 
@@ -133,6 +139,9 @@ class ZoneStore(Protocol):
 
 class PlanStore(Protocol):
     """Numbered, immutable plans, and what operators have asked of the planner."""
+
+    async def prepare(self) -> None:
+        """See `ZoneStore.prepare`."""
 
     async def publish(self, draft: Draft, *, expected: int, floor: int = 0) -> int:
         """Publish a plan and return its generation, the next one above both the latest and `floor`.

@@ -7,7 +7,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from fencepost.clock import SystemClock
-from fencepost.connect import check_server, open_plan_store, open_zone_store, store_link
+from fencepost.connect import check_server, open_plan_store, open_zone_store, prepare, store_link
 from fencepost.plan import Lane
 from fencepost.service import Context, start_site
 from fencepost.settings import LOOPBACK
@@ -56,6 +56,7 @@ class PlannerService:
     async def start(self) -> None:
         """Check the server and open the operator API. Raises: StartupError."""
         await check_server(self._settings.redis_url)
+        await prepare(self._zones, self._plans)
         await start_site(self._api, LOOPBACK, self._settings.api_port)
 
     async def run(self) -> None:

@@ -30,6 +30,10 @@ _POINTER_SIZE: Final = 2
 _SIMPLE_TEXT: Final = re.compile(r'"([ !#-\[\]-~]{0,255})"')
 """A TXT value of one string, without escapes."""
 
+_PLAIN_ZONE: Final = re.compile(r"(?=.{1,180}\Z)(?:[a-z0-9_-]{1,63}\.)+")
+_PLAIN_SOA: Final = re.compile(r"([A-Za-z0-9_-]{1,63})\.(\S+) ([A-Za-z0-9_-]{1,63})\.(\S+)" + " ([0-9]{1,9})" * 5)
+"""A zone's name, and an SOA value, without anything that a master file could say in another way."""
+
 _FAMILIES: Final[dict[int, tuple[int, bytes]]] = {
     dns.rdatatype.A: (AF_INET, b"\0\4"),
     dns.rdatatype.AAAA: (AF_INET6, b"\0\x10"),
@@ -102,6 +106,13 @@ class _SoaParts(NamedTuple):
     in_the_way: tuple[str, str]
 
 
+class _Soa(NamedTuple):
+    """What an SOA says: the labels in front of the zone's name, and its numbers behind the serial."""
+
+    labels: tuple[bytes, bytes]
+    numbers: tuple[int, int, int, int]
+
+
 def soa_record(zone: str, soa: RecordSet, serial: int, name: str, *, negative: bool) -> bytes | None:
     """Return a zone's SOA as an answer to a question carries it; None if it is not of the usual kind.
 
@@ -127,20 +138,34 @@ def soa_record(zone: str, soa: RecordSet, serial: int, name: str, *, negative: b
 
 @lru_cache(maxsize=4096)
 def _soa_parts(zone: str, value: str, ttl: int) -> _SoaParts | None:
-    try:
-        soa = cast("SOA", dns.rdata.from_text(dns.rdataclass.IN, dns.rdatatype.SOA, with_serial(value, 0)))
-    except dns.exception.DNSException:
+    read = _plain_soa(zone, value) or _any_soa(zone, value)
+    if read is None or read.labels[0].lower() == read.labels[1].lower():
         return None
-    apex, labels = dns.name.from_text(zone), []
-    for name in (soa.mname, soa.rname):
-        if apex == dns.name.root or not name.is_subdomain(apex) or len(name) != len(apex) + 1:
-            return None
-        labels.append(name.labels[0])
-    if labels[0].lower() == labels[1].lower():
-        return None
+    labels = read.labels
     server, mailbox = (len(label).to_bytes(1) + label for label in labels)
-    timers = b"".join(number.to_bytes(4) for number in (soa.refresh, soa.retry, soa.expire, soa.minimum))
+    timers = b"".join(number.to_bytes(4) for number in read.numbers)
     size = len(server) + len(mailbox) + 2 * _POINTER_SIZE + 4 + len(timers)
     head = dns.rdatatype.SOA.to_bytes(2) + _CLASS_IN + min(MAX_TTL, max(0, ttl)).to_bytes(4) + size.to_bytes(2)
     ends = tuple(f".{label.lower().decode('latin-1')}.{zone}" for label in labels)
     return _SoaParts((head + server, mailbox), timers, cast("tuple[str, str]", ends))
+
+
+def _plain_soa(zone: str, value: str) -> _Soa | None:
+    """Read an SOA as zones of ours have it: dnspython takes 66 us, for each zone, while its first plan is installed."""
+    plain = _PLAIN_SOA.fullmatch(value)
+    if plain is None or not (plain[2] == plain[4] == zone) or _PLAIN_ZONE.fullmatch(zone) is None:
+        return None
+    _, refresh, retry, expire, minimum = map(int, plain.groups()[4:])
+    return _Soa((plain[1].encode(), plain[3].encode()), (refresh, retry, expire, minimum))
+
+
+def _any_soa(zone: str, value: str) -> _Soa | None:
+    try:
+        soa = cast("SOA", dns.rdata.from_text(dns.rdataclass.IN, dns.rdatatype.SOA, with_serial(value, 0)))
+    except dns.exception.DNSException:
+        return None
+    apex, (server, mailbox) = dns.name.from_text(zone), (soa.mname, soa.rname)
+    for name in (server, mailbox):
+        if apex == dns.name.root or not name.is_subdomain(apex) or len(name) != len(apex) + 1:
+            return None
+    return _Soa((server.labels[0], mailbox.labels[0]), (soa.refresh, soa.retry, soa.expire, soa.minimum))

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from deploy.launch import RunningSystem, running_system
 from deploy.topology import SystemOptions
 from fencepost.clock import Clock
-from fencepost.connect import open_plan_store, open_zone_store
+from fencepost.connect import open_plan_store, open_zone_store, prepare
 from fencepost.errors import OutcomeUnknown
 from fencepost.plan import Content, Draft, digest, short
 from fencepost.redis_client import open_client
@@ -171,4 +171,6 @@ async def our_system(options: OurOptions, clock: Clock, *, run_dir: Path | None 
         for closing in (zones.close, plans.close, redis.aclose):
             resources.push_async_callback(closing)
         dns = await resources.enter_async_context(asker(running.settings.dns_port, clock))
+        # The benchmark is in the place of a planner, which does so when it starts.
+        await prepare(zones, plans)
         yield OurSystem(options, running, zones, plans, redis, dns, clock)

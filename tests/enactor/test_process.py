@@ -12,6 +12,7 @@ from fencepost.clock import SystemClock
 from fencepost.errors import StoreUnavailable
 from fencepost.events import Recorder
 from fencepost.notice import Notice
+from fencepost.redis_client import load_script, open_client
 from fencepost.service import Context
 from fencepost.stores import Report
 
@@ -55,6 +56,21 @@ async def until(condition, timeout_s: float = 10.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not await condition():
             await SystemClock().sleep(0.01)
+
+
+async def test_enactor_that_has_started_needs_to_load_no_script_later(world, protocol, redis_url):
+    """What it would have to wait for with its first plan is done before it is ready."""
+    client = open_client(redis_url)
+    await client.script_flush()
+    service = build(Context(EnactorSettings(name=NAME, redis_url=redis_url, protocol=protocol)))
+
+    await service.start()
+
+    names = ("read_plan", "read_records", "change_batch", "page_records", "set_report")
+    hashes = [client.register_script(load_script(name)).sha for name in names]
+    assert await client.script_exists(*hashes) == [True] * len(names)
+    await service.stop()
+    await client.aclose()
 
 
 async def test_enactor_reports_the_generation_that_every_endpoint_has(world, running):

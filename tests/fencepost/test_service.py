@@ -12,6 +12,22 @@ from fencepost.errors import StartupError
 from fencepost.service import Context, admin_app
 from fencepost.settings import Settings, load_settings
 
+SETS_ASIDE = """
+import gc, sys
+from fencepost.service import serve
+from fencepost.settings import Settings
+
+class Kept:
+    def not_ready(self): return None
+    def state(self): return {}
+    async def start(self): self.started_with = [[] for _ in range(1000)]
+    async def run(self): sys.stderr.write(f"{any(self.started_with is one for one in gc.get_objects())}")
+    async def stop(self): pass
+
+sys.exit(serve(Settings, lambda context: Kept()))
+"""
+"""A process that says whether a garbage collection would look at what it has started with."""
+
 
 class Worker:
     """A service with nothing to do."""
@@ -95,6 +111,13 @@ def test_process_with_bad_settings_exits_with_3():
 
     assert ended.returncode == 3
     assert ended.stderr.startswith("error: bad settings: FENCEPOST_PORT_BASE: ")
+
+
+def test_process_at_work_has_set_aside_what_it_started_with():
+    """No garbage collection looks at that again: the first ones would come in the middle of the first plan."""
+    ended = subprocess.run([sys.executable, "-c", SETS_ASIDE], capture_output=True, text=True, timeout=30, check=False)
+
+    assert (ended.returncode, ended.stderr) == (0, "False")
 
 
 async def test_admin_pages_tell_health_readiness_state_and_metrics():

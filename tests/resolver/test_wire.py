@@ -79,7 +79,12 @@ def test_addresses_are_those_of_dnspython(kind: str, values: list[list[str]], we
 names = st.sampled_from(
     ("", "no.", "ns1.", "x.ns1.", "xns1.", "hostmaster.", "a.hostmaster.", "NS1.", "a.b.", "b.", "x" * 63 + ".")
 )
-servers = st.sampled_from((f"ns1.{ZONE}", f"NS1.{ZONE}", f"a.ns1.{ZONE}", ZONE, "ns1.example.", "ns1", ".", "a..b."))
+servers = st.sampled_from(
+    (
+        *(f"{label}.{ZONE}" for label in ("ns1", "NS1", "n_s-1", "n" * 63, "n" * 64, "n;s", '"n"', "n\\", "a.ns1", "")),
+        *(ZONE, ZONE[:-1], "ns1.example.", "ns1", ".", "a..b."),
+    )
+)
 mailboxes = st.sampled_from(
     (
         f"hostmaster.{ZONE}",
@@ -91,7 +96,25 @@ mailboxes = st.sampled_from(
         "@",
     )
 )
-numbers = st.sampled_from(("1", "0", "7200", str(2**31 - 1), str(2**32 - 1), str(2**32), "-1", "1h", "x", ""))
+numbers = st.sampled_from(
+    (
+        "1",
+        "0",
+        "7200",
+        "007",
+        "9" * 9,
+        "9" * 10,
+        "\u0661",
+        " 1",
+        str(2**31 - 1),
+        str(2**32 - 1),
+        str(2**32),
+        "-1",
+        "1h",
+        "x",
+        "",
+    )
+)
 
 
 @settings(max_examples=300, deadline=None)
