@@ -316,6 +316,33 @@ def test_name_whose_records_are_gone_is_not_prepared_anew(image) -> None:
     assert table.reply(query) == expected.wire
 
 
+def test_answer_of_more_records_than_before_has_another_head(image) -> None:
+    """The count of records is in what each query is answered with, so such an answer is made at the next question."""
+    name = f"deep.down.{ZONE}"
+    zones, chance = {ZONE: image(RecordSet(name, "A", 5, ("127.1.3.1",)))}, random.Random(1)
+    table = HotTable(zones, chance)
+    query = dns.message.make_query(name, "A").to_wire()
+    find(table, query)
+
+    moved_on(zones, table, [upsert(RecordSet(name, "A", 5, ("127.1.3.1", "127.1.3.2")))])
+
+    assert assert_answered_as_by_the_slow_path(table, zones, chance, query, 7)
+
+
+def test_commit_of_the_zone_around_prepares_nothing_of_the_zone_within(image) -> None:
+    """A name is answered by the longest zone that it lies in, whatever another zone has under that name."""
+    inner = f"s3.{ZONE}"
+    within = ZoneImage(inner, 3, [records.soa(inner, ttl=9, minimum=9), RecordSet(inner, "A", 5, ("127.1.3.1",))])
+    zones, chance = {ZONE: image(), inner: within}, random.Random(1)
+    table = HotTable(zones, chance)
+    query = dns.message.make_query(inner, "A").to_wire()
+    find(table, query)
+
+    moved_on(zones, table, [create(RecordSet(inner, "A", 5, ("127.1.9.9",)))])
+
+    assert assert_answered_as_by_the_slow_path(table, zones, chance, query, 7)
+
+
 def test_commit_to_a_name_that_is_prepared_no_more_prepares_nothing(image) -> None:
     """The tree before the flip does not move the root's answers."""
     zones = {ZONE: image(leaf(TREES[1], 77, 1))}
