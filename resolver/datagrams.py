@@ -12,7 +12,7 @@ from resolver.trouble import NOT_TAKEN, OVERLOADED, Trouble
 
 TURN: Final = 512
 """Datagrams that are read in one turn of the loop, at most about; then others have theirs. Some milliseconds."""
-WORK: Final = 5
+WORK: Final = 16
 """What is spent in one turn on queries that had to wait: each costs 1 if it is answered by the table, about 20 us."""
 MADE_COST: Final = 5
 """What it costs besides to prepare all answers to a question; about 0.1 ms."""
