@@ -24,8 +24,8 @@ PAGE: Final = 1000
 """Record sets on a page: about 1 ms of the server's time."""
 PING_AFTER_S: Final = 2.0
 """A connection without hints is asked for a sign of life after this long: silence may be a cut wire."""
-DECODED_AT_ONCE: Final = 400
-"""How much is decoded before others have their turn, in changes: about 0.1 ms."""
+DECODED_AT_ONCE: Final = 150
+"""How much is decoded before others have their turn, in changes: about 0.05 ms."""
 COMMIT_COST: Final = 20
 """What it costs to decode a commit without its changes, as so many of them."""
 MAX_HINTS: Final = 100

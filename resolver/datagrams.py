@@ -60,6 +60,18 @@ class Datagrams:
         self._strangers.clear()
         self._udp.close()
 
+    def look(self) -> None:
+        """Answer what is known of what has come, at most a batch: for who works on this loop, between two pieces of it.
+
+        Whatever is prepared must be right when it is called; once closed, it does nothing.
+        """
+        if self._udp.fileno() < 0 or not (queries := self._batch.receive()):
+            return
+        self._wait(self._answer_known(queries))
+        if (self._known_before or self._strangers) and not self._is_working:
+            self._is_working = True
+            self._loop.call_soon(self._work)
+
     def _read(self) -> None:
         left = TURN
         while left > 0 and (queries := self._batch.receive()):
@@ -113,8 +125,9 @@ class Datagrams:
 
     def _work(self) -> None:
         """Answer queries that have waited; leave to the next turn what is too much for this one."""
-        left = WORK
+        left, self._is_working = WORK, True
         while left > 0 and (queue := self._known_before or self._strangers):
+            self.look()
             message, sender = queue.popleft()
             try:
                 left -= self._answer(message, sender)

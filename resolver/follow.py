@@ -51,6 +51,7 @@ class Follower:
         propagation: how long a commit takes to become visible.
         seed, name: fix the draws of the propagation, one stream for each zone.
         changed: called whenever `images` has another image of a zone.
+        look: called between two pieces of work, for others that cannot wait until the loop comes to them.
 
     Attributes:
         images: what may be answered from: every zone that was read once. It is updated in place.
@@ -69,12 +70,13 @@ class Follower:
         seed: int,
         name: str,
         changed: Changed = _nothing,
+        look: Callable[[], None] = lambda: None,
     ) -> None:
         self.images: dict[str, ZoneImage] = {}
         self.lost = False
         self.first_read = asyncio.Event()
         self._feed, self._events, self._clock, self._propagation = feed, events, clock, propagation
-        self._changed = changed
+        self._changed, self._look_around = changed, look
         self._tracks = {zone: Track(zone) for zone in sorted(zones)}
         self._chance = {zone: stream(seed, name, "propagation", zone) for zone in self._tracks}
         self._to_load, self._to_read = dict.fromkeys(self._tracks), dict[str, None]()
@@ -119,8 +121,9 @@ class Follower:
         """
         now_s, left = self._clock.monotonic(), AT_ONCE
         while self._due and self._due[0][0] <= now_s and left > 0:
+            self._look_around()
             track = self._tracks[self._due[0][1]]
-            released = track.release(now_s, left)
+            released = track.release(now_s, most=1)
             left -= sum(map(cost, released))
             if not (track.pending and track.pending[0].due_s <= now_s):
                 heappop(self._due)
@@ -221,6 +224,7 @@ class Follower:
             heads = {zone: head.serial for zone in some if (head := self._tracks[zone].head) is not None}
             slices = Slices(TAKEN_AT_ONCE)
             for zone, since in (await self._feed.since(heads, COMMITS_AT_ONCE)).items():
+                self._look_around()
                 self._take(self._tracks[zone], since)
                 await slices.spend(len(since.commits))
                 if len(since.commits) < COMMITS_AT_ONCE or zone in self._to_load:
@@ -249,6 +253,7 @@ class Follower:
         self._changed(zone, image, commits)
         for commit in commits:
             if is_told(commit):
+                self._look_around()
                 self._events.emit(
                     "resolver.zone_updated", zone=zone, generation=commit.generation, serial=commit.serial
                 )

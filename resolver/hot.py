@@ -10,24 +10,25 @@ it is of the usual kind, or all answers to it are prepared (`resolver.prepare`).
 Whatever strangers ask, what is kept is bounded, and goes a little at a time: answers of names that are there, those
 without records apart, for each a few queries of a few hundred bytes, and what was asked for once.
 
-Prepared answers are those of one state of the zones. Each knows the names that it was made from; a commit drops those
-whose names it touches, and all that carry the zone's serial. So what a commit costs follows the commit.
+Prepared answers are those of one state of the zones. Each knows the names that it was made from. A commit drops those
+whose names it touches, and all that carry the zone's serial; but the first few that have records are prepared anew in
+their place, so that nobody who asks for them has to wait. So what a commit costs follows the commit.
 """
 
 import random
-from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from itertools import accumulate, islice
+from itertools import islice
 from struct import Struct
-from typing import Final, NamedTuple, Protocol, cast
+from typing import Final, NamedTuple, cast
 
 import dns.rcode
 
 from fencepost.stores import Commit
+from resolver.choice import ONLY, Choice, choice_of
 from resolver.message import UDP_PAYLOAD
 from resolver.mmsg import Batch, gathered, piece, pieces
-from resolver.prepare import REFUSED, Found, Prepared, every, find, is_large, one, zone_of
+from resolver.prepare import REFUSED, Found, Prepared, again, every, find, is_large, one, zone_of
 from resolver.query import HEADER_SIZE
 from resolver.usual import ID_SIZE, OPT_SIZE, Asked, read, usual
 from resolver.zone import ZoneImage
@@ -41,8 +42,10 @@ MAX_QUERIES: Final = 12
 """Queries for one name and type that are known at one time, besides those in which the answers differ: six at most."""
 ROOM: Final = 16
 """How many make room at one time."""
-MAX_CELLS: Final = 2048
-"""Up to this sum of weights each has as many cells of a table, so that a draw is one look-up."""
+FOLLOWED: Final = 4
+"""How many names and types are prepared anew after a commit, at most: 0.05 ms each. Others are when they are asked."""
+MAX_FOLLOWS: Final = 16
+"""So many times in a row; then somebody must ask, or what nobody asks for any more would be prepared for ever."""
 
 _NAME_AT: Final = HEADER_SIZE - ID_SIZE
 _RD: Final = 0x0100
@@ -73,13 +76,6 @@ _ANSWERED: Final = Outcome(dns.rcode.NOERROR)
 """What is counted by a plain number."""
 
 
-class Choice(Protocol):
-    """Tails to be chosen from by a whole number from 0 on."""
-
-    def __getitem__(self, number: int, /) -> bytes:
-        """Return the chosen tail's `piece`."""
-
-
 class Hot(NamedTuple):
     """The answers to one query, as pieces for `Batch.answer`.
 
@@ -87,50 +83,52 @@ class Hot(NamedTuple):
         head: flags and counts.
         size: of the question, in bytes.
         opt: the OPT record, or nothing.
-        tails: the records, one of them to be chosen by a number below `total`.
+        tails: the records.
+        choice: chooses one of them by a number below `total`.
         total: the sum of the weights; as a float, which a draw is multiplied with in the least time.
     """
 
     head: bytes
     size: int
     opt: bytes
-    tails: Choice
+    tails: Sequence[bytes]
+    choice: Choice
     total: float
 
 
-_NO_ANSWER: Final = Hot(_OPT_PIECES[None], 0, _OPT_PIECES[None], (_OPT_PIECES[None],), 1.0)
+_NO_ANSWER: Final = Hot(_OPT_PIECES[None], 0, _OPT_PIECES[None], (_OPT_PIECES[None],), ONLY, 1.0)
 """Stands in a batch for a query that is not answered here."""
 
 
-class _Weighted:
-    """Tails whose weights are too large for a cell each."""
-
-    def __init__(self, tails: Sequence[bytes], weights: Sequence[int]) -> None:
-        self._tails, self._until = tails, list(accumulate(weights))
-
-    def __getitem__(self, number: int) -> bytes:
-        return self._tails[bisect(self._until, number)]
-
-
 class _Counted:
-    """The only tail of an answer that the metrics tell apart."""
+    """Chooses the only tail of an answer that the metrics tell apart."""
 
-    def __init__(self, tail: bytes, outcome: Outcome, counts: Counter[Outcome]) -> None:
-        self._tail, self._outcome, self._counts = tail, outcome, counts
+    def __init__(self, outcome: Outcome, counts: Counter[Outcome]) -> None:
+        self._outcome, self._counts = outcome, counts
 
-    def __getitem__(self, number: int) -> bytes:
+    def __getitem__(self, number: int) -> int:
         self._counts[self._outcome] += 1
-        return self._tail
+        return 0
 
 
 class _Ready(NamedTuple):
-    """Prepared answers in use: what they are, where their tails lie, and by which queries they are found."""
+    """Prepared answers in use.
+
+    Attributes:
+        prepared: what they are.
+        tails, choice, total: see `Hot`.
+        kept: what the tails are good for as long as it lives.
+        queries: by which they are found.
+        follows: how many commits they were prepared anew after, since they were last asked for without being found.
+    """
 
     prepared: Prepared
-    tails: Choice
+    tails: Sequence[bytes]
+    choice: Choice
     total: float
     kept: bytes
     queries: list[bytes]
+    follows: int = 0
 
 
 class HotTable:
@@ -216,8 +214,8 @@ class HotTable:
         """
         draw = self._draw
         whole = [hot or _NO_ANSWER for hot in found] if others else cast("Sequence[Hot]", found)
-        heads, sizes, opts, tails, totals = zip(*whole, strict=True)
-        chosen = [choice[int(draw() * total)] for choice, total in zip(tails, totals, strict=True)]
+        heads, sizes, opts, tails, choices, totals = zip(*whole, strict=True)
+        chosen = [of[choice[int(draw() * t)]] for of, choice, t in zip(tails, choices, totals, strict=True)]
         batch.answer(heads, sizes, chosen, opts)
         first = unsent = 0
         for slot in (*others, len(whole)):
@@ -234,12 +232,12 @@ class HotTable:
         self._answered = 0
         return counts
 
-    def changed(self, zone: str, _image: ZoneImage, commits: Sequence[Commit]) -> None:
-        """Drop what a zone does not say any more; see `resolver.follow.Changed`.
+    def changed(self, zone: str, image: ZoneImage, commits: Sequence[Commit]) -> None:
+        """Drop what a zone does not say any more, or prepare it anew; see `resolver.follow.Changed`.
 
         Args:
             zone: its name.
-            _image: as it is now; what is asked next is prepared from it.
+            image: as it is now.
             commits: those that the image was moved on by; none if it was read whole.
         """
         if not commits:
@@ -248,12 +246,13 @@ class HotTable:
             return
         self._drop(self._serial_users.pop(zone, set()))
         if self._users:
-            for name in {change.record_set.name for commit in commits for change in commit.changes}:
-                self._drop(self._users.pop(name, set()))
+            names = {change.record_set.name for commit in commits for change in commit.changes}
+            touched = set[Key]().union(*(self._users[name] for name in names if name in self._users))
+            self._drop(touched.difference([key for key in sorted(touched)[:FOLLOWED] if self._follow(key, image)]))
 
     def _whole(self, message: bytes, hot: Hot) -> bytes:
         """Choose one of the answers to a query, and return all its bytes."""
-        tail = hot.tails[int(self._draw() * hot.total)]
+        tail = hot.tails[hot.choice[int(self._draw() * hot.total)]]
         self._answered += 1
         question = message[HEADER_SIZE : HEADER_SIZE + hot.size]
         return message[:ID_SIZE] + gathered((hot.head,)) + question + gathered((tail, hot.opt))
@@ -300,7 +299,7 @@ class HotTable:
         head = self._heads.get(made := _head(asked, ready.prepared))
         if head is None:  # there are few, and they live as long as the table
             head = self._heads[made] = piece(made)
-        hot = Hot(head, asked.size, _OPT_PIECES[asked.dnssec_ok], ready.tails, ready.total)
+        hot = Hot(head, asked.size, _OPT_PIECES[asked.dnssec_ok], ready.tails, ready.choice, ready.total)
         if len(key) <= _NAME_AT + hot.size + OPT_SIZE:
             self._queries[key], self._shapes[key] = hot, ready.queries
             ready.queries.append(key)
@@ -317,22 +316,41 @@ class HotTable:
 
     def _prepare(self, asked: Asked, prepared: Prepared) -> _Ready:
         key = asked.name, asked.type
-        places, kept = pieces(prepared.tails)
-        if prepared.empty is None:
-            tails, total = _choice(places, prepared.weights)
-            table, most = self._ready, MAX_PREPARED
-        else:
-            tails, total = _Counted(places[0], Outcome(dns.rcode.NOERROR, prepared.empty), self._counts), 1
-            table, most = self._empty, MAX_EMPTY
+        table, most = (self._ready, MAX_PREPARED) if prepared.empty is None else (self._empty, MAX_EMPTY)
         if len(table) >= most:
             self._drop(set(islice(table, ROOM)))
-        shared = self._totals.setdefault(total, float(total))
         for name in prepared.names:
             self._users[name].add(key)
         if prepared.by_serial:
             self._serial_users[prepared.zone].add(key)
-        ready = table[key] = _Ready(prepared, tails, shared, kept, [])
+        ready = table[key] = self._in_use(prepared, [])
         return ready
+
+    def _in_use(self, prepared: Prepared, queries: list[bytes], follows: int = 0) -> _Ready:
+        tails, kept = pieces(prepared.tails)
+        choice: Choice = choice_of(prepared.weights)
+        if prepared.empty is not None:
+            choice = _Counted(Outcome(dns.rcode.NOERROR, prepared.empty), self._counts)
+        total = sum(prepared.weights)
+        return _Ready(prepared, tails, choice, self._totals.setdefault(total, float(total)), kept, queries, follows)
+
+    def _follow(self, key: Key, image: ZoneImage) -> bool:
+        """Prepare answers anew after a commit, in the place of those before it; say whether they were."""
+        ready = self._ready.get(key)
+        if ready is None or ready.prepared.zone != image.name or ready.follows >= MAX_FOLLOWS:
+            return False
+        prepared = again(image, key, self._rng)
+        if prepared is None or prepared.form != ready.prepared.form:
+            return False
+        for name in ready.prepared.names:
+            _discard(self._users, name, key)
+        for name in prepared.names:
+            self._users[name].add(key)
+        ready = self._ready[key] = self._in_use(prepared, ready.queries, ready.follows + 1)
+        for query in ready.queries:
+            head, size, opt, *_ = self._queries[query]
+            self._queries[query] = Hot(head, size, opt, ready.tails, ready.choice, ready.total)
+        return True
 
     def _drop(self, keys: set[Key]) -> None:
         for key in keys:
@@ -344,16 +362,6 @@ class HotTable:
                 _discard(self._users, name, key)
             if ready.prepared.by_serial:
                 _discard(self._serial_users, ready.prepared.zone, key)
-
-
-def _choice(tails: Sequence[bytes], weights: Sequence[int]) -> tuple[Choice, int]:
-    """Return the tails for choosing, each with the chance weight / sum of weights, and the number to choose below."""
-    if (total := sum(weights)) > MAX_CELLS:
-        return _Weighted(tails, weights), total
-    cells: list[bytes] = []
-    for tail, weight in zip(tails, weights, strict=True):
-        cells += [tail] * weight
-    return tuple(cells), total
 
 
 def _head(asked: Asked, prepared: Prepared) -> bytes:

@@ -47,6 +47,7 @@ class ResolverService:
             seed=settings.seed,
             name="resolver",  # not the worker's: a commit takes as long to reach one as to reach another
             changed=self._changed,
+            look=self._look,
         )
         self._hot = HotTable(self._follower.images, self._rng, self._zones)
         self._collector = Collector(clock)
@@ -137,6 +138,9 @@ class ResolverService:
 
     def _changed(self, zone: str, image: ZoneImage, commits: Sequence[Commit]) -> None:
         self._hot.changed(zone, image, commits)
+
+    def _look(self) -> None:
+        self._authoritative.look()
 
     def _answer(self, message: bytes, transport: Transport) -> Reply | None:
         return reply(self._follower.images, message, transport, self._rng, self._zones)

@@ -18,7 +18,7 @@ from fencepost.records import RecordSet
 from resolver.answer import MAX_CHAIN, choose, eligible, respond
 from resolver.message import UDP_PAYLOAD_WITHOUT_EDNS, Transport, counted_type, render, type_text
 from resolver.query import HEADER_SIZE, Query, parse
-from resolver.usual import OPT_SIZE, Asked
+from resolver.usual import OPT_SIZE, QUESTION_TAIL, Asked
 from resolver.wire import DATA, one_each, records, soa_record
 from resolver.zone import ZoneImage
 
@@ -77,6 +77,11 @@ class Prepared(NamedTuple):
     def rcode(self) -> dns.rcode.Rcode:
         """The response code."""
         return dns.rcode.Rcode(self.flags & _RCODE)
+
+    @property
+    def form(self) -> tuple[object, ...]:
+        """What must be equal for a query's head to stay as it is, and for being counted and dropped alike."""
+        return self.flags, self.answers, self.authorities, self.by_serial, self.empty
 
 
 REFUSED: Final = Prepared("", (), int(dns.flags.QR) | dns.rcode.REFUSED, 0, 0, ())
@@ -151,6 +156,23 @@ def every(
     if found.candidates and asked.type in DATA and records(asked.type, found.candidates[0]):
         return None  # it is large, and others would make it only to find the same
     return _rendered(zones, found, asked, message, rng)
+
+
+def again(zone: ZoneImage, key: tuple[str, int], rng: random.Random) -> Prepared | None:
+    """Return all answers to a question in another state of its zone; None if that would take long, or are none.
+
+    Args:
+        zone: as it is now.
+        key: name and type of the question.
+        rng: not drawn from.
+    Returns: what `every` would, where it puts them on the wire itself.
+    """
+    name, kind = key
+    asked = Asked(name, kind, len(name) + 1 + QUESTION_TAIL, recursion_desired=False, dnssec_ok=None)
+    found = find(zone, asked)
+    if found is None or not found.candidates or is_large(found, asked):
+        return None
+    return _weighted(found, asked) if len(found.candidates) > 1 else one(found, asked, rng)
 
 
 def _weighted(found: Found, asked: Asked) -> Prepared | None:

@@ -92,6 +92,11 @@ class DnsServer:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._udp = self._tcp = None
 
+    def look(self) -> None:
+        """See `Datagrams.look`; nothing while it does not listen."""
+        if self._udp is not None:
+            self._udp.look()
+
     def answer(self, message: bytes, transport: Transport, send: Callable[[bytes], None]) -> asyncio.Task[None] | None:
         """Have one message answered: `send` is called now, or by the task that is returned, or never."""
         result = self._answerer(message, transport)

@@ -48,12 +48,24 @@ def collector(clock):
 @pytest.mark.usefixtures("collector")
 def test_collection_leaves_nothing_for_the_next_one_to_look_at_again():
     """What survives a full collection is set aside."""
+    before = gc.get_freeze_count()
     kept = [[] for _ in range(1000)]
 
-    before = gc.get_freeze_count()
     gc.collect()
 
     assert gc.get_freeze_count() >= before + len(kept)
+
+
+@pytest.mark.usefixtures("collector")
+def test_young_collection_leaves_nothing_for_the_next_one_either():
+    """Each looks at what is new since the one before, so that none takes long."""
+    before = gc.get_freeze_count()
+    kept = [[] for _ in range(50)]
+
+    gc.collect(0)
+
+    assert gc.get_freeze_count() >= before + len(kept)
+    assert len(gc.get_objects(1)) + len(gc.get_objects(2)) < len(kept)
 
 
 @pytest.mark.usefixtures("collector")

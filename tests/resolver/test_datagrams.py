@@ -193,6 +193,35 @@ async def test_others_have_their_turn_while_queries_keep_coming(serving, monkeyp
     assert len(await serving.ask(answers=waiting)) == waiting
 
 
+async def test_look_answers_what_is_known_and_leaves_the_rest_to_its_turn(serving) -> None:
+    """Between two pieces of other work nobody who is known waits longer, and a stranger no shorter."""
+    await serving.ask(query(0), query(0), answers=2)
+    serving.client.send(query(1, f"no.{ZONE}"))
+    serving.client.send(query(2))
+
+    serving.listener.look()
+
+    assert int.from_bytes(serving.client.recv(4096)[:2]) == 2
+    with pytest.raises(BlockingIOError):
+        serving.client.recv(4096)
+    assert [int.from_bytes(answer[:2]) for answer in await serving.ask(answers=1)] == [1]
+
+
+async def test_look_at_a_closed_socket_reads_nothing(serving) -> None:
+    """Its number may be another socket's by then."""
+    serving.client.send(query(1))
+    serving.listener.close()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.settimeout(0)
+        other.bind(("127.0.0.1", 0))
+        serving.client.connect(other.getsockname())
+        serving.client.send(b"kept")
+
+        serving.listener.look()
+
+        assert other.recv(100) == b"kept"
+
+
 async def test_queries_that_are_not_known_hold_up_no_known_one(serving, monkeypatch) -> None:
     """Strangers' names wait, one for each turn here; a known query behind them is answered at once."""
     monkeypatch.setattr(datagrams, "WORK", 1)

@@ -102,7 +102,7 @@ def prepared_answer(table: HotTable, wire: bytes, rng: random.Random) -> bytes |
     """Return the bytes that would be sent for a query that is found by its bytes, None if it is not."""
     if (hot := table.prepared(wire[2:])) is None:
         return None
-    tail = hot.tails[int(rng.random() * hot.total)]
+    tail = hot.tails[hot.choice[int(rng.random() * hot.total)]]
     return wire[:2] + gathered([hot.head]) + wire[12 : 12 + hot.size] + gathered([tail, hot.opt])
 
 
@@ -251,18 +251,110 @@ def test_tree_is_prepared_when_it_is_asked_for_again(table) -> None:
     assert table.prepared(query[2:]) is not None
 
 
-def test_popular_name_is_prepared_at_the_first_question_after_a_flip(image) -> None:
-    """It was asked for before the commit, so it will be again."""
-    zones = {ZONE: image(leaf(TREES[1], 77, 1), leaf(TREES[1], 78, 1))}
+def test_popular_name_is_prepared_again_at_once_after_a_flip(image) -> None:
+    """Every query by which it was found is, and gets what is live now: nobody has to wait."""
+    zones, chance = {ZONE: image(leaf(TREES[1], 77, 1), leaf(TREES[1], 78, 1))}, random.Random(1)
+    table = HotTable(zones, chance)
+    asked = [dns.message.make_query(ZONE, "A", **shape).to_wire() for shape in ({}, {"flags": 0}, {"use_edns": 0})]
+    for query in asked:
+        find(table, query)
+
+    moved_on(zones, table, [upsert(records.alias(ZONE, "A", TREES[1]))])
+
+    assert all(table.prepared(query[2:]) for query in asked)
+    for query in asked:
+        assert assert_answered_as_by_the_slow_path(table, zones, chance, query, 7)
+
+
+def test_name_that_nobody_asks_for_is_not_prepared_for_ever(image) -> None:
+    """After so many commits it has to be asked for again, and then is prepared after as many more."""
+    zones = {ZONE: image(leaf(TREES[1], 77, 1))}
     table = HotTable(zones, random.Random(1))
     query = dns.message.make_query(ZONE, "A").to_wire()
     find(table, query)
 
-    moved_on(zones, table, [upsert(records.alias(ZONE, "A", TREES[1]))])
-    assert table.prepared(query[2:]) is None
-    table.reply(query)
+    for _ in range(2):
+        for number in range(hot_module.MAX_FOLLOWS):
+            moved_on(zones, table, [upsert(records.alias(ZONE, "A", TREES[number % 2]))])
+            assert table.prepared(query[2:]) is not None
+        moved_on(zones, table, [upsert(records.alias(ZONE, "A", TREES[0]))])
+        assert table.prepared(query[2:]) is None
+        assert table.is_awaited(query)
+        table.reply(query)
 
-    assert table.prepared(query[2:]) is not None
+
+def test_commit_prepares_a_few_names_anew_and_drops_the_others(image) -> None:
+    """Many names that lead to one tree do not make a commit to it take long; each is answered rightly all the same."""
+    names = [f"to-{number}.{ZONE}" for number in range(hot_module.FOLLOWED + 3)]
+    zones = {ZONE: image(*(records.alias(name, "A", TREES[1]) for name in names), leaf(TREES[1], 77, 1))}
+    table = HotTable(zones, random.Random(1))
+    asked = [dns.message.make_query(name, "A").to_wire() for name in names]
+    for query in asked:
+        find(table, query)
+
+    moved_on(zones, table, [delete(leaf(TREES[1], 77, 1)), create(leaf(TREES[1], 78, 1))])
+
+    assert sum(table.prepared(query[2:]) is not None for query in asked) == hot_module.FOLLOWED
+    for query in asked:
+        answer = table.reply(query)
+        assert answer is not None
+        assert answer[-4:] == socket.inet_aton("127.1.0.78")
+
+
+def test_name_whose_records_are_gone_is_not_prepared_anew(image) -> None:
+    """A flip to a tree that is not there answers NODATA from then on."""
+    zones = {ZONE: image(leaf(TREES[1], 77, 1))}
+    table = HotTable(zones, random.Random(1))
+    query = dns.message.make_query(ZONE, "A").to_wire()
+    find(table, query)
+
+    moved_on(zones, table, [delete(leaf(TREES[1], 77, 1)), upsert(records.alias(ZONE, "A", TREES[1]))])
+
+    assert table.prepared(query[2:]) is None
+    expected = reply(zones, query, Transport.UDP, random.Random(1))
+    assert expected is not None
+    assert table.reply(query) == expected.wire
+
+
+def test_answer_of_more_records_than_before_has_another_head(image) -> None:
+    """The count of records is in what each query is answered with, so such an answer is made at the next question."""
+    name = f"deep.down.{ZONE}"
+    zones, chance = {ZONE: image(RecordSet(name, "A", 5, ("127.1.3.1",)))}, random.Random(1)
+    table = HotTable(zones, chance)
+    query = dns.message.make_query(name, "A").to_wire()
+    find(table, query)
+
+    moved_on(zones, table, [upsert(RecordSet(name, "A", 5, ("127.1.3.1", "127.1.3.2")))])
+
+    assert assert_answered_as_by_the_slow_path(table, zones, chance, query, 7)
+
+
+def test_commit_of_the_zone_around_prepares_nothing_of_the_zone_within(image) -> None:
+    """A name is answered by the longest zone that it lies in, whatever another zone has under that name."""
+    inner = f"s3.{ZONE}"
+    within = ZoneImage(inner, 3, [records.soa(inner, ttl=9, minimum=9), RecordSet(inner, "A", 5, ("127.1.3.1",))])
+    zones, chance = {ZONE: image(), inner: within}, random.Random(1)
+    table = HotTable(zones, chance)
+    query = dns.message.make_query(inner, "A").to_wire()
+    find(table, query)
+
+    moved_on(zones, table, [create(RecordSet(inner, "A", 5, ("127.1.9.9",)))])
+
+    assert assert_answered_as_by_the_slow_path(table, zones, chance, query, 7)
+
+
+def test_commit_to_a_name_that_is_prepared_no_more_prepares_nothing(image) -> None:
+    """The tree before the flip does not move the root's answers."""
+    zones = {ZONE: image(leaf(TREES[1], 77, 1))}
+    table = HotTable(zones, random.Random(1))
+    query = dns.message.make_query(ZONE, "A").to_wire()
+    find(table, query)
+    moved_on(zones, table, [upsert(records.alias(ZONE, "A", TREES[1]))])
+    before = table.prepared(query[2:])
+
+    moved_on(zones, table, [upsert(leaf(TREES[0], 1, 99))])
+
+    assert table.prepared(query[2:]) is before is not None
 
 
 def test_zone_that_is_awaited_is_not_answered_by_the_one_around_it(image) -> None:
@@ -305,7 +397,7 @@ def test_commit_elsewhere_leaves_prepared_answers_alone(image) -> None:
 
 
 @pytest.mark.parametrize("name", [ZONE, TREES[0]], ids=["the flip", "the tree"])
-def test_commit_to_a_name_on_the_way_drops_the_answer(image, name: str) -> None:
+def test_commit_to_a_name_on_the_way_changes_the_answer(image, name: str) -> None:
     """Root or tree: whichever a commit touches, the next query gets what is live then."""
     zones = {ZONE: image(leaf(TREES[1], 77, 1))}
     table = HotTable(zones, random.Random(1))
@@ -315,7 +407,6 @@ def test_commit_to_a_name_on_the_way_drops_the_answer(image, name: str) -> None:
 
     moved_on(zones, table, [change])
 
-    assert table.prepared(query[2:]) is None
     answer = table.reply(query)
     assert answer is not None
     assert answer[-4:] == socket.inet_aton("127.1.0.77" if name == ZONE else "127.1.0.88")
@@ -382,7 +473,7 @@ def test_large_query_is_answered_and_not_kept(image) -> None:
 
 
 def test_query_in_a_shape_of_its_own_is_found_by_its_bytes_the_second_time(image) -> None:
-    """Resolvers offer payloads of 1232, 1400 or 4096 bytes: each is answered in the least time, until a commit."""
+    """Resolvers offer payloads of 1232, 1400 or 4096 bytes: each is answered in the least time, until it is dropped."""
     zones = {ZONE: image(leaf(TREES[1], 77, 1))}
     table = HotTable(zones, random.Random(1))
     find(table, dns.message.make_query(ZONE, "A", use_edns=0).to_wire())
@@ -392,7 +483,7 @@ def test_query_in_a_shape_of_its_own_is_found_by_its_bytes_the_second_time(image
 
     assert first is not None
     assert table.prepared(query[2:]) is first is again
-    moved_on(zones, table, [upsert(records.alias(ZONE, "A", TREES[1]))])
+    table.changed(ZONE, zones[ZONE], ())
     assert not table._queries
     assert not table._shapes
 
@@ -536,7 +627,7 @@ def test_prepared_answers_follow_the_weights(image, weights) -> None:
     hot, chance = find(table, dns.message.make_query(TREES[1], "A").to_wire()), random.Random(145)
     assert hot is not None
 
-    drawn = Counter(hot.tails[int(chance.random() * hot.total)] for _ in range(50_000))
+    drawn = Counter(hot.tails[hot.choice[int(chance.random() * hot.total)]] for _ in range(50_000))
 
     found = {gathered([tail])[-1]: times for tail, times in drawn.items()}
     expected = {number: 50_000 * weight / sum(weights) for number, weight in enumerate(weights)}
