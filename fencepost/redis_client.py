@@ -34,7 +34,6 @@ def open_client(url: str) -> PipedRedis:
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             socket_timeout=ANSWER_TIMEOUT_S,
             protocol=2,
-            driver_info=None,  # else each connection begins with two commands that tell the server of redis-py
         )
     except ValueError as error:
         raise StartupError(f"bad --redis-url {url!r}: {error}; use redis://HOST:PORT/DB or unix:///PATH") from error

@@ -118,7 +118,8 @@ async def forgetful(tmp_path, times):
                 for _ in range(int(line[1:])):
                     size = int((await reader.readline())[1:])
                     words.append((await reader.readexactly(size + 2))[:-2])
-                told.append(words[0])
+                if words[0] != b"CLIENT":
+                    told.append(words[0])
                 if words[0] == b"EVALSHA" and left[0] > 0:
                     left[0] -= 1
                     writer.write(b"-NOSCRIPT No matching script.\r\n")
@@ -199,8 +200,9 @@ async def test_store_whose_server_is_away_when_it_is_prepared_is_used_once_it_is
     await prepare(zones)
 
     async def talk(reader, writer):
-        await reader.readline()
-        writer.write(b"$1\r\nx\r\n")
+        while line := await reader.readline():
+            if line.startswith(b"*"):
+                writer.write(b"+x\r\n")
         writer.close()
 
     async with await asyncio.start_unix_server(talk, place):
