@@ -7,7 +7,7 @@ from hashlib import sha1
 from typing import Any, Final
 
 from hiredis import pack_command
-from redis.asyncio import Redis
+from redis.asyncio import Connection, Redis
 from redis.exceptions import BusyLoadingError, DataError, NoScriptError, ReadOnlyError, RedisError
 from redis.exceptions import ConnectionError as LostConnection
 
@@ -97,6 +97,16 @@ class PipedRedis(Redis):
         if args[0] not in TOGETHER:
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # redis-py's
         return await self.begin(*args)
+
+    async def idle_connection(self) -> Connection:
+        """Return an open connection of redis-py's, for one pipeline of its. Raises: NotSent."""
+        if self._closed:
+            raise _closed()
+        try:
+            found: Connection = await self.connection_pool.get_connection()  # type: ignore[no-untyped-call]  # as above
+        except (RedisError, OSError) as error:
+            raise _not_sent(error) from error
+        return found
 
     def begin(self, *args: Any) -> asyncio.Future[Any]:
         """Let a command that never waits in the server go out with the others of this turn; return its outcome.
