@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
+from fencepost import connect
 from fencepost.batch import ChangeBatch, create
 from fencepost.connect import prepare
 from fencepost.errors import StoreUnavailable
@@ -274,6 +275,33 @@ async def test_store_whose_server_is_away_when_it_is_prepared_is_used_once_it_is
     async with await asyncio.start_unix_server(talk, place):
         assert await opened.hget("h", "f") == b"x"
         await zones.close()
+
+
+async def test_stores_whose_server_does_not_answer_are_not_waited_for_and_are_prepared_once_it_does(
+    tmp_path, monkeypatch
+):
+    """A start that takes long is worse than a first call that does; one store has not to wait for the other."""
+    monkeypatch.setattr(connect, "PREPARE_TIMEOUT_S", 0.1)
+    go_on = asyncio.Event()
+
+    async def talk(reader, writer):
+        while line := await reader.readline():
+            if line.startswith(b"SCRIPT"):
+                await go_on.wait()
+            if line.startswith(b"*"):
+                writer.write(b"+OK\r\n")
+        writer.close()
+
+    async with await asyncio.start_unix_server(talk, tmp_path / "redis.sock"), asyncio.timeout(3):
+        clients = [open_client(f"unix://{tmp_path / 'redis.sock'}") for _ in range(2)]
+        await prepare(RedisZoneStore(clients[0], Actor("use1-az1-enactor")), RedisPlanStore(clients[1]))
+        lines = [(len(client._idle), len(client._busy)) for client in clients]
+        go_on.set()
+        await until(lambda: not any(client._busy for client in clients))
+        for client in clients:
+            await client.aclose()
+
+    assert lines == [(MAX_PIPELINES - 1, 1)] * 2
 
 
 async def test_store_that_is_closed_while_it_is_prepared_leaves_no_connection(redis_url, client):
