@@ -33,6 +33,9 @@ class Shown(Collector):
     def __init__(self, context: Context) -> None:
         self._endpoints: dict[str, Endpoint] = {}
         self._held: Mapping[str, str] = {}
+        # What the gauges have: a zone has one only from its first event of that kind on.
+        self._installed: dict[str, int] = {}
+        self._lost: dict[str, int] = {}
         # It has to be asked before its gauges are.
         context.registry.register(self)
         self._streaks = context.gauge("lock_streak", "Lost locks in a row", "zone")
@@ -53,10 +56,10 @@ class Shown(Collector):
             seen = self._endpoints[event.zone] = Endpoint(held=self._held.get(event.zone))
         if event.name in {"enactor.flip_committed", "enactor.fence_advanced"}:
             seen.installed = event.generation
-        elif event.name == "enactor.lock_missed":
-            seen.lock_streak = event.fields["streak"]
-        elif event.name == "enactor.lock_acquired":
-            seen.lock_streak = 0
+            self._installed[event.zone] = event.generation or 0
+        elif event.name in {"enactor.lock_missed", "enactor.lock_acquired"}:
+            seen.lock_streak = event.fields["streak"] if event.name == "enactor.lock_missed" else 0
+            self._lost[event.zone] = seen.lock_streak
         elif event.reason:
             seen.last_trouble = f"{event.name}: {event.reason}"
 
@@ -71,8 +74,9 @@ class Shown(Collector):
     def collect(self) -> Iterable[Metric]:
         """Set the gauges; they speak for themselves."""
         for zone, endpoint in self._endpoints.items():
-            self._streaks.labels(zone).set(endpoint.lock_streak)
             self._holds.labels(zone).set(endpoint.held is not None)
-            if endpoint.installed is not None:
-                self._generations.labels(zone).set(endpoint.installed)
+        for zone, generation in self._installed.items():
+            self._generations.labels(zone).set(generation)
+        for zone, streak in self._lost.items():
+            self._streaks.labels(zone).set(streak)
         return ()

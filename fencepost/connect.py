@@ -1,6 +1,8 @@
 """Opening the stores that the settings name, bare or over a link of the network profile."""
 
+import asyncio
 from contextlib import suppress
+from typing import Final
 
 from fencepost.clock import Clock, SystemClock, stream
 from fencepost.errors import StoreError
@@ -23,6 +25,10 @@ __all__ = [
     "prepare",
     "store_link",
 ]
+
+
+PREPARE_TIMEOUT_S: Final = 1.0
+"""How long a service waits at its start for what it can also do later."""
 
 
 def open_zone_store(settings: Settings, actor: Actor, *, link: Link | None = None) -> ZoneStore:
@@ -51,10 +57,15 @@ def open_plan_store(settings: Settings, *, link: Link | None = None) -> PlanStor
 
 
 async def prepare(*stores: ZoneStore | PlanStore) -> None:
-    """Let stores do what their first calls would wait for; one whose server is away does that later, call by call."""
-    for store in stores:
-        with suppress(StoreError):
-            await store.prepare()
+    """Let stores do what their first calls would wait for; one whose server is away, or slow, does that later."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PREPARE_TIMEOUT_S):
+            await asyncio.gather(*(_prepare_one(store) for store in stores))
+
+
+async def _prepare_one(store: ZoneStore | PlanStore) -> None:
+    with suppress(StoreError):
+        await store.prepare()
 
 
 def control_link(settings: Settings, clock: Clock | None = None) -> Link:

@@ -34,7 +34,6 @@ def open_client(url: str) -> PipedRedis:
             socket_connect_timeout=CONNECT_TIMEOUT_S,
             socket_timeout=ANSWER_TIMEOUT_S,
             protocol=2,
-            driver_info=None,  # else each connection begins with two commands that tell the server of redis-py
         )
     except ValueError as error:
         raise StartupError(f"bad --redis-url {url!r}: {error}; use redis://HOST:PORT/DB or unix:///PATH") from error
@@ -94,16 +93,10 @@ class Scripts:
         return self._known[name]
 
     async def _write_replicated(self, script: PipedScript, keys: Sequence[str], args: Sequence[Argument]) -> Any:
-        """WAIT speaks of its own connection's writes: both commands go through one pipeline."""
-        for attempt in (1, 2):
-            async with self._client.pipeline(transaction=False) as pipeline:
-                pipeline.evalsha(script.sha, len(keys), *keys, *args)
-                pipeline.execute_command("WAIT", self._replicas, REPLICA_TIMEOUT_MS)
-                reply, copies = await pipeline.execute(raise_on_error=False)
-            if isinstance(reply, NoScriptError) and attempt == 1:
-                await script.load()
-                continue
-            break
+        reply, copies = await self._call_and_wait("EVALSHA", script.sha, len(keys), *keys, *args)
+        if isinstance(reply, NoScriptError):
+            # Told of it by another connection, another server might know it: the one that the address led to before.
+            reply, copies = await self._call_and_wait("EVAL", script.script, len(keys), *keys, *args)
         for answer in (reply, copies):
             if isinstance(answer, Exception):
                 raise answer
@@ -113,6 +106,14 @@ class Scripts:
                 "it may be lost when the primary fails"
             )
         return reply
+
+    async def _call_and_wait(self, *call: Argument) -> list[Any]:
+        """Return the answers to a call and to WAIT, which speaks of its own connection's writes. Raises: NotSent."""
+        async with self._client.pipeline(transaction=False) as pipeline:
+            pipeline.connection = await self._client.idle_connection()
+            pipeline.execute_command(*call)
+            pipeline.execute_command("WAIT", self._replicas, REPLICA_TIMEOUT_MS)
+            return await pipeline.execute(raise_on_error=False)
 
 
 class _Reading:

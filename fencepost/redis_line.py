@@ -25,8 +25,10 @@ class Call:
 
     __slots__ = ("future", "made_s", "packed", "shape")
 
-    def __init__(self, packed: bytes, shape: Callable[[Any], Any] | None, loop: asyncio.AbstractEventLoop) -> None:
-        self.packed, self.shape, self.made_s = packed, shape, loop.time()
+    def __init__(
+        self, packed: bytes, shape: Callable[[Any], Any] | None, loop: asyncio.AbstractEventLoop, made_s: float
+    ) -> None:
+        self.packed, self.shape, self.made_s = packed, shape, made_s
         self.future: asyncio.Future[Any] = loop.create_future()
 
     def answer(self, reply: Any) -> None:

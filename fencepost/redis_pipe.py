@@ -7,8 +7,8 @@ from hashlib import sha1
 from typing import Any, Final
 
 from hiredis import pack_command
-from redis.asyncio import Redis
-from redis.exceptions import BusyLoadingError, DataError, NoScriptError, ReadOnlyError, RedisError
+from redis.asyncio import Connection, Redis
+from redis.exceptions import BusyLoadingError, DataError, NoScriptError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as LostConnection
 
 from fencepost.redis_line import Call, Line, NotSent
@@ -98,9 +98,22 @@ class PipedRedis(Redis):
             return await super().execute_command(*args, **options)  # type: ignore[no-untyped-call]  # redis-py's
         return await self.begin(*args)
 
-    def begin(self, *args: Any) -> asyncio.Future[Any]:
+    async def idle_connection(self) -> Connection:
+        """Return an open connection of redis-py's, for one pipeline of its. Raises: NotSent."""
+        if self._closed:
+            raise _closed()
+        try:
+            found: Connection = await self.connection_pool.get_connection()  # type: ignore[no-untyped-call]  # as above
+        except (RedisError, OSError) as error:
+            raise _not_sent(error) from error
+        return found
+
+    def begin(self, *args: Any, made_s: float | None = None) -> asyncio.Future[Any]:
         """Let a command that never waits in the server go out with the others of this turn; return its outcome.
 
+        Args:
+            args: its words.
+            made_s: when it was decided on, by the loop's clock; None: now. From then on its time runs.
         Raises: DataError, NotSent.
         """
         if self._closed:
@@ -110,7 +123,7 @@ class PipedRedis(Redis):
         except TypeError as error:
             raise DataError(str(error)) from error
         loop = asyncio.get_running_loop()
-        call = Call(packed, self.response_callbacks.get(args[0]), loop)
+        call = Call(packed, self.response_callbacks.get(args[0]), loop, loop.time() if made_s is None else made_s)
         self._waiting.append(call)
         if not self._due:
             self._due = True
@@ -200,21 +213,28 @@ class PipedScript:
 
     async def __call__(self, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
         """Run it; a server that does not know it, or has forgotten it, is told: it has done nothing by then."""
+        call = "EVALSHA", self.sha, len(keys), *keys, *args
+        made_s = asyncio.get_running_loop().time()
         for _ in range(MAX_LOADS):
             try:
-                return await self._client.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
+                return await self._client.begin(*call, made_s=made_s)
             except NoScriptError:
                 await self.load()
-        return await self._client.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
+        return await self._client.begin(*call, made_s=made_s)
 
     async def load(self) -> None:
-        """Tell the server; all who want that before it is done share one load. Raises: NotSent."""
+        """Tell the server; all who want that before it is done share one load.
+
+        Raises: NotSent; ResponseError, the server's own refusal, e.g. because this user may not: it will not do later.
+        """
         if self._loading is None:
             self._loading = self._client.begin("SCRIPT", "LOAD", self.script)
             self._loading.add_done_callback(self._loaded)
         try:
             # One of them may be cancelled; the others go on waiting.
             await asyncio.shield(self._loading)
+        except ResponseError:
+            raise
         except RedisError as error:
             raise _not_sent(error) from error
 

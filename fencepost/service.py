@@ -5,7 +5,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
@@ -24,13 +24,14 @@ from fencepost.settings import LOOPBACK, Settings
 from fencepost.sinks import LogSink, MetricsSink
 
 STOP_TIMEOUT_S: Final = 3.0
+CANCEL_AGAIN_S: Final = 0.1
 
 
 class Service(Protocol):
     """One process's work. All of it happens on one loop."""
 
     async def start(self) -> None:
-        """Open sockets and stores. Raises: StartupError; then `stop` is called all the same."""
+        """Open sockets and stores. Raises: StartupError; then, or if cancelled, `stop` is called all the same."""
 
     async def run(self) -> None:
         """Work until cancelled; return early only if there is nothing left to do."""
@@ -86,10 +87,11 @@ async def _serve(context: Context, service: Service) -> int:
     admin = web.AppRunner(admin_app(context, service), access_log=None)
     try:
         await start_site(admin, LOOPBACK, context.settings.admin_port)
-        await service.start()
-        _set_aside()
-        context.events.emit("service.process_started", settings=context.settings.model_dump(mode="json"))
-        await _run_until(service, stop)
+        await _unless(stop, service.start(), again_s=CANCEL_AGAIN_S)
+        if not stop.is_set():
+            _set_aside()
+            context.events.emit("service.process_started", settings=context.settings.model_dump(mode="json"))
+            await _unless(stop, service.run())
     finally:
         async with asyncio.timeout(STOP_TIMEOUT_S):
             await service.stop()
@@ -107,13 +109,19 @@ def _set_aside() -> None:
     gc.freeze()
 
 
-async def _run_until(service: Service, stop: asyncio.Event) -> None:
-    """Run the service until it ends or is told to stop; an error of the service is raised here."""
-    running = asyncio.create_task(service.run())
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None], *, again_s: float | None = None) -> None:
+    """Work until that is done or the process is told to stop; an error of the work is raised here.
+
+    Work that goes on is cancelled once more after each `again_s` seconds, see `was_cancelled`; None: never, so that it
+    can take its time to end in order.
+    """
+    running = asyncio.create_task(work)
     waiting = asyncio.create_task(stop.wait())
     await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (running, waiting):
-        task.cancel()
+    waiting.cancel()
+    while not running.done():
+        running.cancel()
+        await asyncio.wait({running}, timeout=again_s)
     results = await asyncio.gather(running, waiting, return_exceptions=True)
     for result in results:
         if isinstance(result, Exception):

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Histogram, Metric
+from prometheus_client import CollectorRegistry, Histogram, Metric
+from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from fencepost.event_names import EVENT_NAMES
@@ -39,26 +40,33 @@ class LogSink:
 class MetricsSink(Collector):
     """Counts events by name and zone, and keeps how long they took, for Prometheus.
 
-    What is counted is a plain number, and is added when somebody looks: an event is told by the hundred while zones
-    move, and metrics are read once in some seconds. For that it is a collector itself, asked before its counter is.
+    What is counted is a plain number, of which a metric is made when somebody looks: an event is told by the hundred
+    while zones move, and metrics are read once in some seconds.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._new: dict[tuple[str, str | None], int] = {}
+        self._counts: dict[tuple[str, str | None], int] = {}
         registry.register(self)
-        self._count = Counter("fencepost_events", "Events by name and zone", ("event", "zone"), registry=registry)
         self._took = Histogram("fencepost_event_seconds", "How long events took", ("event",), registry=registry)
 
     def __call__(self, event: Event) -> None:
         """Count one event."""
         key = event.name, event.zone
-        self._new[key] = self._new.get(key, 0) + 1
+        self._counts[key] = self._counts.get(key, 0) + 1
         if event.took_ms is not None:
             self._took.labels(event.name).observe(event.took_ms / 1000)
 
+    def describe(self) -> Iterable[Metric]:
+        """Tell the registry the metric's name, under which it may be asked for alone."""
+        yield self._counter()
+
     def collect(self) -> Iterable[Metric]:
-        """Add what was counted since the last time; the counter speaks for itself."""
-        counted, self._new = self._new, {}
-        for (name, zone), times in counted.items():
-            self._count.labels(name, zone or "").inc(times)
-        return ()
+        """Return what was counted."""
+        counter = self._counter()
+        for (name, zone), times in self._counts.items():
+            counter.add_metric((name, zone or ""), times)
+        yield counter
+
+    @staticmethod
+    def _counter() -> CounterMetricFamily:
+        return CounterMetricFamily("fencepost_events", "Events by name and zone", labels=("event", "zone"))

@@ -56,8 +56,8 @@ class PlannerService:
     async def start(self) -> None:
         """Check the server and open the operator API. Raises: StartupError."""
         await check_server(self._settings.redis_url)
-        await prepare(self._zones, self._plans)
         await start_site(self._api, LOOPBACK, self._settings.api_port)
+        await prepare(self._zones, self._plans)
 
     async def run(self) -> None:
         """Observe and publish until cancelled."""

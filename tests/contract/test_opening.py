@@ -43,7 +43,7 @@ async def slow_to_open(tmp_path):
             writer.close()
 
     async with await asyncio.start_unix_server(talk, place):
-        client = open_client(f"unix://somebody:secret@{place}")  # a connection is open once that is accepted
+        client = open_client(f"unix://{place}")  # a connection is open once its introduction is answered
         yield client, go_on, asked
         await client.aclose()
 
@@ -60,6 +60,12 @@ async def calls_of(client, fields):
     calls = [asyncio.create_task(client.hget("h", field)) for field in fields]
     await until(lambda: client._opening)
     return calls
+
+
+async def changed(client):
+    """Change a zone over a client."""
+    zones = RedisZoneStore(client, Actor("use1-az1-enactor"))
+    return await zones.change(ChangeBatch("z.test.", (create(txt("x.z.test.", "t")),)))
 
 
 async def test_calls_that_are_late_or_cancelled_when_the_connection_is_open_are_never_sent(tmp_path):
@@ -92,19 +98,34 @@ async def test_connection_that_opens_for_calls_that_are_all_cancelled_serves_the
     assert asked == [b"c"]
 
 
+@pytest.mark.parametrize("user", ["", "somebody:secret@"])
 @pytest.mark.parametrize("listens", [False, True])
-async def test_calls_for_which_no_connection_could_be_opened_are_not_sent(tmp_path, listens):
+async def test_calls_for_which_no_connection_could_be_opened_are_not_sent(tmp_path, listens, user):
     """Nobody listens, or who does ends the connection while it opens: certainly nothing was executed."""
     place = tmp_path / "redis.sock"
     async with await asyncio.start_unix_server(lambda _, writer: writer.close(), place):
-        client = open_client(f"unix://somebody:secret@{place if listens else tmp_path / 'nowhere.sock'}")
-        zones = RedisZoneStore(client, Actor("use1-az1-enactor"))
-        change = zones.change(ChangeBatch("z.test.", (create(txt("x.z.test.", "t")),)))
-        found = await asyncio.gather(client.hget("h", "a"), change, return_exceptions=True)
-        await zones.close()
+        client = open_client(f"unix://{user}{place if listens else tmp_path / 'nowhere.sock'}")
+        found = await asyncio.gather(client.hget("h", "a"), changed(client), return_exceptions=True)
+        await client.aclose()
 
     assert [type(error) for error in found] == [NotSent, StoreUnavailable]
     assert isinstance(found[0].__cause__, LostConnection)
+
+
+@pytest.mark.parametrize("reason", ["ERR max number of clients reached", "NOAUTH Authentication required."])
+async def test_server_that_serves_nobody_now_says_why_to_writes_that_were_not_sent(tmp_path, reason):
+    """The first that it says on a connection is an answer to the opening, not to a call that may be under way."""
+
+    async def refuse(reader, writer):
+        writer.write(f"-{reason}\r\n".encode())
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_unix_server(refuse, tmp_path / "redis.sock"):
+        client = open_client(f"unix://{tmp_path / 'redis.sock'}")
+        with pytest.raises(StoreUnavailable, match=reason.partition(" ")[2]):
+            await changed(client)
+        await client.aclose()
 
 
 async def test_calls_on_a_connection_that_had_ended_are_not_sent_and_later_ones_have_another(client):

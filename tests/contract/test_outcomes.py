@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 
 from deploy.embedded import server_binary, server_command, server_url
 from fencepost.batch import ChangeBatch, create, delete
+from fencepost.connect import prepare
 from fencepost.errors import OutcomeUnknown, PlanConflict, StoreUnavailable
 from fencepost.plan import Draft, Target, content
 from fencepost.records import address, ns, soa
@@ -27,9 +28,11 @@ DRAFT = Draft({ZONE: content(5, [Target("use1-az1-lb-001", "A", "127.1.0.1", 10)
 class Server:
     """A server of one test, with a directory of its own."""
 
-    def __init__(self, place, port=0, replica_of=None):
+    def __init__(self, place, port=0, replica_of=None, more=()):
         place.mkdir(exist_ok=True)
-        self.command = server_command(server_binary(), place, port=port, replica_of=replica_of)
+        command = server_command(server_binary(), place, port=port, replica_of=replica_of)
+        # Else a primary waits for more replicas for 5 s.
+        self.command = [*command, "--repl-diskless-sync-delay", "0", *more]
         self.url, self.process = server_url(place, port), None
 
     async def start(self):
@@ -108,11 +111,13 @@ async def write(zones, plans):
     await plans.set_requests({"drain": "{}"})
 
 
-async def test_server_that_is_gone_makes_reads_and_writes_unavailable(start, stores):
+@pytest.mark.parametrize("replicas", [0, 1])
+async def test_server_that_is_gone_makes_reads_and_writes_unavailable(start, stores, replicas):
     """A read that got no answer changed nothing, and neither has a write that no connection could be opened for."""
     server = await start("one")
-    zones, plans = stores(server)
-    await write(zones, plans)
+    await write(*stores(server))
+    zones, plans = stores(server, replicas=replicas)
+    await prepare(zones, plans)
     server.kill()
 
     reads = (
@@ -193,6 +198,28 @@ async def test_write_with_its_replica_is_committed_and_without_it_unknown(start,
     with pytest.raises(OutcomeUnknown, match=r"0 of 1 replicas had the write after 1000 ms"):
         await zones.change(ChangeBatch(ZONE, (delete(WEB),)))
     assert (await zones.read(ZONE, [])).serial == 3
+    await reader.aclose()
+
+
+async def test_write_with_replicas_after_a_failover_is_known_to_the_server_that_it_is_made_on(start, stores, tmp_path):
+    """One address, two servers: a connection that was opened before may still lead to the one that was primary."""
+    (port,) = free_ports(1)
+    before = await start("before")
+    primary = await start("primary", more=("--port", str(port), "--bind", "127.0.0.1"))
+    await start("replica", replica_of=port)
+    reader = open_client(primary.url)
+    await until(lambda: has_replica(reader))
+    place = tmp_path / "redis.sock"
+    place.symlink_to(before.url.removeprefix("unix://"))
+    zones = RedisZoneStore(open_client(f"unix://{place}"), Actor("use1-az1-enactor"), replicas=1)
+    await zones.prepare()
+    place.unlink()
+    place.symlink_to(primary.url.removeprefix("unix://"))
+
+    await zones.create_zone(ZONE, (soa(ZONE, ttl=900, minimum=86_400), ns(ZONE)))
+
+    await zones.close()
+    assert await reader.xlen(f"{{{ZONE}}}:stream") == 1
     await reader.aclose()
 
 

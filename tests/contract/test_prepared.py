@@ -1,17 +1,19 @@
 """What calls would have to wait for at first: connections, and scripts that the server does not know."""
 
 import asyncio
+import gc
 from contextlib import asynccontextmanager
 
 import pytest
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
+from fencepost import connect
 from fencepost.batch import ChangeBatch, create
 from fencepost.connect import prepare
 from fencepost.errors import StoreUnavailable
 from fencepost.plan import Draft, Target, content
 from fencepost.records import ns, soa, txt
-from fencepost.redis_client import open_client
+from fencepost.redis_client import ANSWER_TIMEOUT_S, open_client
 from fencepost.redis_pipe import MAX_LOADS, MAX_PIPELINES, NotSent
 from fencepost.redis_plans import RedisPlanStore
 from fencepost.redis_zones import RedisZoneStore
@@ -94,6 +96,36 @@ async def test_callers_who_are_all_cancelled_while_a_script_is_loaded_leave_it_l
     assert await add(keys=["h"], args=[1]) == 1
 
 
+async def test_load_that_fails_when_nobody_waits_for_it_any_more_is_nobodys_trouble(add):
+    """The loop is told of no error that was never looked at."""
+    told = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+    calls = [asyncio.create_task(add(keys=["h"], args=[1])) for _ in range(CALLERS)]
+    await until(lambda: add._loading)
+    for call in calls:
+        call.cancel()
+    await asyncio.sleep(0)  # they have let go of it, and the server cannot have answered yet
+
+    await add._client.aclose()
+    await asyncio.wait(calls)
+    assert add._loading is None
+    gc.collect()
+
+    assert told == []
+
+
+async def test_scripts_that_are_prepared_together_are_one_write(add, client):
+    """Twenty loads reach the server in a few reads."""
+    opened = add._client
+    await opened.prepare([])
+    before = (await client.info("stats"))["total_reads_processed"], await loads(client)
+
+    await opened.prepare([opened.register_script(f"return {number}") for number in range(20)])
+
+    assert await loads(client) - before[1] == 20
+    assert (await client.info("stats"))["total_reads_processed"] - before[0] < 10
+
+
 async def test_client_that_is_closed_while_a_script_is_loaded_leaves_nobody_waiting(add, client):
     """The call was refused and not sent again: it has certainly done nothing."""
     calls = [asyncio.create_task(add(keys=["h"], args=[1])) for _ in range(CALLERS)]
@@ -107,7 +139,7 @@ async def test_client_that_is_closed_while_a_script_is_loaded_leaves_nobody_wait
 
 
 @asynccontextmanager
-async def forgetful(tmp_path, times):
+async def forgetful(tmp_path, times, before_answer=lambda: None):
     """Give a client of a server that has forgotten the script at so many calls; and what it was told, in order."""
     told, left, place = [], [times], tmp_path / "redis.sock"
 
@@ -118,7 +150,9 @@ async def forgetful(tmp_path, times):
                 for _ in range(int(line[1:])):
                     size = int((await reader.readline())[1:])
                     words.append((await reader.readexactly(size + 2))[:-2])
-                told.append(words[0])
+                if words[0] != b"CLIENT":
+                    told.append(words[0])
+                    before_answer()
                 if words[0] == b"EVALSHA" and left[0] > 0:
                     left[0] -= 1
                     writer.write(b"-NOSCRIPT No matching script.\r\n")
@@ -138,7 +172,41 @@ async def test_script_that_is_forgotten_again_as_soon_as_it_was_loaded_is_loaded
     async with forgetful(tmp_path, MAX_LOADS) as (client, told):
         assert await client.register_script(ADD)(keys=["h"], args=[1]) == 1
 
-    assert told == [b"EVALSHA", b"SCRIPT"] * MAX_LOADS + [b"EVALSHA"]
+    assert told == [b"EVALSHA", b"SCRIPT", b"EVALSHA", b"SCRIPT", b"EVALSHA"]
+
+
+async def test_call_that_is_late_once_its_script_is_loaded_is_not_sent_again(tmp_path, monkeypatch):
+    """Its time runs from when it was made: three answers that each come in time may be too late together."""
+    loop, late_s = asyncio.get_running_loop(), [0.0]
+    now = loop.time
+    monkeypatch.setattr(loop, "time", lambda: now() + late_s[0])
+
+    def be_slow():
+        late_s[0] += 0.6 * ANSWER_TIMEOUT_S
+
+    async with forgetful(tmp_path, 1, be_slow) as (client, told):
+        with pytest.raises(NotSent, match="it waited for 6"):
+            await client.register_script(ADD)(keys=["h"], args=[1])
+
+    assert told == [b"EVALSHA", b"SCRIPT"]
+
+
+async def test_script_that_is_none_fails_with_the_servers_reason(add):
+    """To make the same call again would not help."""
+    with pytest.raises(ResponseError, match="compiling"):
+        await add._client.register_script("no Lua")(keys=["h"], args=[1])
+
+
+async def test_script_that_this_user_may_not_load_fails_with_the_servers_reason(redis_url, client):
+    """As above."""
+    await client.execute_command("ACL", "SETUSER", "reader", "on", "nopass", "~*", "+@all", "-script")
+    limited = open_client(redis_url.replace("unix://", "unix://reader:any@"))
+    try:
+        with pytest.raises(NoPermissionError):
+            await limited.register_script("return 'never known'")(keys=["h"], args=[1])
+    finally:
+        await limited.aclose()
+        await client.execute_command("ACL", "DELUSER", "reader")
 
 
 async def test_write_whose_script_is_never_known_was_certainly_not_executed(tmp_path):
@@ -199,13 +267,41 @@ async def test_store_whose_server_is_away_when_it_is_prepared_is_used_once_it_is
     await prepare(zones)
 
     async def talk(reader, writer):
-        await reader.readline()
-        writer.write(b"$1\r\nx\r\n")
+        while line := await reader.readline():
+            if line.startswith(b"*"):
+                writer.write(b"+x\r\n")
         writer.close()
 
     async with await asyncio.start_unix_server(talk, place):
         assert await opened.hget("h", "f") == b"x"
         await zones.close()
+
+
+async def test_stores_whose_server_does_not_answer_are_not_waited_for_and_are_prepared_once_it_does(
+    tmp_path, monkeypatch
+):
+    """A start that takes long is worse than a first call that does; one store has not to wait for the other."""
+    monkeypatch.setattr(connect, "PREPARE_TIMEOUT_S", 0.1)
+    go_on = asyncio.Event()
+
+    async def talk(reader, writer):
+        while line := await reader.readline():
+            if line.startswith(b"SCRIPT"):
+                await go_on.wait()
+            if line.startswith(b"*"):
+                writer.write(b"+OK\r\n")
+        writer.close()
+
+    async with await asyncio.start_unix_server(talk, tmp_path / "redis.sock"), asyncio.timeout(3):
+        clients = [open_client(f"unix://{tmp_path / 'redis.sock'}") for _ in range(2)]
+        await prepare(RedisZoneStore(clients[0], Actor("use1-az1-enactor")), RedisPlanStore(clients[1]))
+        lines = [(len(client._idle), len(client._busy)) for client in clients]
+        go_on.set()
+        await until(lambda: not any(client._busy for client in clients))
+        for client in clients:
+            await client.aclose()
+
+    assert lines == [(MAX_PIPELINES - 1, 1)] * 2
 
 
 async def test_store_that_is_closed_while_it_is_prepared_leaves_no_connection(redis_url, client):

@@ -49,6 +49,21 @@ def test_lock_streak_is_the_last_one_and_ends_with_the_lock(context, shown):
     assert seen == [1, 1, 2, 2, 0, 0]
 
 
+def test_lock_streak_is_no_metric_of_a_zone_whose_lock_nobody_wanted(context, shown):
+    """An enactor that only looked at a zone has no say in who gets its lock."""
+    context.events.emit("enactor.tree_built", zone=ZONE, generation=7)
+
+    assert (value(context, "lock_streak"), shown.state[ZONE]["lock_streak"]) == (None, 0)
+
+
+@pytest.mark.parametrize("name", ["enactor.flip_committed", "enactor.fence_advanced"])
+def test_flip_that_tells_no_generation_is_metric_0(name, context, shown):
+    """That there was one shows all the same."""
+    context.events.emit(name, zone=ZONE)
+
+    assert (value(context, "installed_generation"), shown.state[ZONE]["installed"]) == (0, None)
+
+
 def test_last_trouble_is_what_had_a_reason(context, shown):
     """An event without a reason is none; one without a zone is of no endpoint."""
     context.events.emit("enactor.flip_refused", zone=ZONE, reason="it moved on")

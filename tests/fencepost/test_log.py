@@ -8,7 +8,7 @@ from io import BytesIO, TextIOWrapper
 
 import pytest
 import structlog
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
 from fencepost.event_names import EVENT_NAMES
 from fencepost.events import Event, EventBus
@@ -141,3 +141,16 @@ def test_metrics_count_events_by_name_and_zone_between_looks():
 
     assert looks == [2, 1, 4, 2]
     assert registry.get_sample_value("fencepost_event_seconds_sum", {"event": "service.process_started"}) == 0.5
+
+
+def test_metrics_that_are_asked_for_by_name_have_what_was_counted_last():
+    """A look at one metric alone is no older than one at all; none tells when a count began, which nobody noted."""
+    registry = CollectorRegistry()
+    bus = EventBus(MetricsSink(registry))
+    alone, looks = registry.restricted_registry(["fencepost_events_total"]), []
+    for _ in range(2):
+        bus.emit(BUILT, zone="b.test.", generation=1)
+        looks += [(sample.name, sample.value) for metric in alone.collect() for sample in metric.samples]
+
+    assert looks == [("fencepost_events_total", 1), ("fencepost_events_total", 2)]
+    assert b"fencepost_events_created" not in generate_latest(registry)

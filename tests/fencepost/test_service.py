@@ -1,5 +1,6 @@
 """What every process has: settings that are checked, admin pages, and exit code 3 if it cannot start."""
 
+import json
 import os
 import socket
 import subprocess
@@ -27,6 +28,24 @@ class Kept:
 sys.exit(serve(Settings, lambda context: Kept()))
 """
 """A process that says whether a garbage collection would look at what it has started with."""
+
+STUCK = """
+import asyncio, os, signal, sys
+from fencepost.service import serve
+from fencepost.settings import Settings
+
+class Stuck:
+    def not_ready(self): return "it starts"
+    def state(self): return {}
+    async def start(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.Event().wait()
+    async def run(self): sys.stderr.write("run")
+    async def stop(self): sys.stderr.write("stopped")
+
+sys.exit(serve(Settings, lambda context: Stuck()))
+"""
+"""A process that is told to stop while it starts, which it would do for ever."""
 
 
 class Worker:
@@ -118,6 +137,31 @@ def test_process_at_work_has_set_aside_what_it_started_with():
     ended = subprocess.run([sys.executable, "-c", SETS_ASIDE], capture_output=True, text=True, timeout=30, check=False)
 
     assert (ended.returncode, ended.stderr) == (0, "False")
+
+
+def test_process_that_is_told_to_stop_while_it_starts_ends_at_once_and_in_order():
+    """Its server may accept and never answer: Ctrl-C is not kept waiting for that."""
+    ended = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=30, check=False)
+
+    assert (ended.returncode, ended.stderr) == (0, "stopped")
+    assert [json.loads(line)["event"] for line in ended.stdout.splitlines()] == ["service.process_stopped"]
+
+
+@pytest.mark.parametrize("room", ["planner", "enactor"])
+def test_process_whose_server_says_nothing_while_it_starts_ends_with_sigterm(room, tmp_path):
+    """Neither its sign of life is waited for any more nor anything else of the start."""
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "redis.sock"))
+        silent.listen()
+        environment = os.environ | {"FENCEPOST_REDIS_URL": f"unix://{tmp_path / 'redis.sock'}"}
+        process = subprocess.Popen([sys.executable, "-m", room], env=environment, stdout=subprocess.PIPE)
+        with process, silent.accept()[0] as connection:
+            connection.recv(1)
+            process.terminate()
+            told = process.communicate(timeout=30)[0]
+
+    assert process.returncode == 0
+    assert b"service.process_started" not in told
 
 
 async def test_admin_pages_tell_health_readiness_state_and_metrics():
