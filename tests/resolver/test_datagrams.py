@@ -17,9 +17,10 @@ from fencepost.stores import Actor, Commit
 from resolver import datagrams
 from resolver.answer import reply
 from resolver.datagrams import Datagrams
-from resolver.hot import HotTable, Outcome
+from resolver.hot import HotTable
 from resolver.message import Transport
 from resolver.mmsg import MAX_DATAGRAM, SLOTS, PortableBatch, SystemBatch, batch
+from resolver.outcome import Outcome
 from resolver.trouble import Trouble
 
 ZONE = "dynamodb.us-east-1.fencepost.test."
