@@ -669,6 +669,21 @@ def test_empty_answers_make_room_for_each_other_alone(table, monkeypatch) -> Non
     assert len(table._users[ZONE]) <= 51
 
 
+def test_answers_with_the_serial_are_few_for_each_zone(table) -> None:
+    """Any commit drops all of them, so a stranger who asks for thousands of types must not make that long."""
+    asked = [dns.message.make_query(ZONE, f"TYPE{kind}").to_wire() for kind in range(65280, 65480)]
+    root = dns.message.make_query(ZONE, "A").to_wire()
+    find(table, root)
+
+    for query in asked:
+        find(table, query)
+
+    known = [table.prepared(query[2:]) is not None for query in asked]
+    assert hot_module.MAX_BY_SERIAL - hot_module.ROOM < sum(known) <= hot_module.MAX_BY_SERIAL
+    assert all(known[-sum(known) :]), "the last ones are"
+    assert table.prepared(root[2:]) is not None
+
+
 def test_full_table_drops_a_few_of_its_oldest(image, monkeypatch) -> None:
     """One name too many costs a few others their prepared answers, never all."""
     monkeypatch.setattr(hot_module, "MAX_PREPARED", 50)
