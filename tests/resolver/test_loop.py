@@ -1,6 +1,7 @@
 """The resolver's service: when its ports open, and what it says of its endpoints."""
 
 import asyncio
+import gc
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -131,3 +132,16 @@ async def test_follower_at_work_looks_at_the_authoritative_port(start, run, even
         service._follower._look_around()
 
         assert client.recv(4096)[:2] == query[:2]
+
+
+@pytest.mark.usefixtures("zones")
+async def test_garbage_is_set_aside_from_when_the_zones_are_read_until_the_end(start, run, eventually) -> None:
+    """From then on there is much that no collection need look at; who runs after that finds the collector as it was."""
+    service = await start()
+    running = run(service)
+    await eventually(lambda: service._collector._collected in gc.callbacks)
+
+    running.cancel()
+    await asyncio.wait({running})
+
+    assert service._collector._collected not in gc.callbacks
