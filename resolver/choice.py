@@ -33,6 +33,22 @@ class _Weighted:
         return bisect(self._until, number)
 
 
+class Noticing:
+    """Chooses as another would, and notices that it was asked to.
+
+    Attributes:
+        is_asked: whether it was.
+    """
+
+    def __init__(self, choice: Choice) -> None:
+        self._choice = choice
+        self.is_asked = False
+
+    def __getitem__(self, number: int) -> int:
+        self.is_asked = True
+        return self._choice[number]
+
+
 def choice_of(weights: Sequence[int]) -> Choice:
     """Return what chooses by a number below the sum of some weights, each with the chance weight / sum of weights."""
     if len(weights) == 1:

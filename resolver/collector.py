@@ -1,13 +1,14 @@
 """Keeping Python's garbage collector from standing in the way of answers.
 
 A full collection looks at every object that there is: 60 to 110 ms with the prepared answers of a thousand endpoints,
-several times while a region is re-planned. What has been looked at is set aside (`gc.freeze`), so that no collection
-looks at more than what is new, and they come so often that this is little: each takes less than 0.1 ms. Reference
-counts free what is set aside all the same; only what is in a circle by then stays, so all is looked at again once in a
-while, and when there is much more than there was.
+several times while a region is re-planned. What two collections have looked at is set aside (`gc.freeze`), so that no
+collection looks at more than what is new, and they come so often that this is little: each takes less than 0.1 ms.
+Reference counts free what is set aside all the same; only what is in a circle by then stays, so all is looked at again
+once in a while, and when there is much more than there was. The youngest are not set aside: many are in use only now.
 """
 
 import gc
+from collections.abc import Callable
 from typing import Any, Final
 
 from fencepost.clock import Clock
@@ -17,9 +18,10 @@ THRESHOLDS: Final = (100, 3, 3)
 ALL_S: Final = 3600.0
 """How often everything is looked at again; that takes as long as it does."""
 COUNT_S: Final = 60.0
-"""How often it is counted what was set aside, about 1 ms for 300,000 objects."""
-FULL: Final = 2
-"""The oldest generation."""
+COUNT_EACH: Final = 512
+"""After what time, and how many times of setting aside, it is counted, about 1 ms for 300,000 objects."""
+YOUNGEST: Final = 0
+"""The generation that was looked at once."""
 GROWTH: Final = 1.25
 ROOM: Final = 50_000
 """If there is so much more than after the last look at all, then all is looked at again."""
@@ -30,16 +32,21 @@ class Collector:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._soon: Callable[[Callable[[], object]], object] | None = None
         self._looked_s = self._counted_s = 0.0
-        self._most = 0
-        self._all = False
+        self._most = self._uncounted = 0
+        self._is_wanted = False
         self._before = gc.get_threshold()
 
-    def start(self) -> None:
-        """Collect everything, set the rest aside, and go on so."""
+    def start(self, soon: Callable[[Callable[[], object]], object]) -> None:
+        """Collect everything, set the rest aside, and go on so.
+
+        Args:
+            soon: has something done, but not at once: no collection can be made within another. From any thread.
+        """
         self._before = gc.get_threshold()
-        gc.collect()
-        self._looked_at_all()
+        self._soon = soon
+        self._look_at_all()
         gc.set_threshold(*THRESHOLDS)
         gc.callbacks.append(self._collected)
 
@@ -49,26 +56,28 @@ class Collector:
             gc.callbacks.remove(self._collected)
             gc.set_threshold(*self._before)
             gc.unfreeze()
+        self._soon = None
 
-    def _looked_at_all(self) -> None:
+    def _look_at_all(self) -> None:
+        """Collect what is set aside, too; nothing once it is stopped."""
+        if self._soon is None:
+            return
+        gc.unfreeze()
+        gc.collect()
         gc.freeze()
-        self._all = False
         self._looked_s = self._counted_s = self._clock.monotonic()
+        self._uncounted, self._is_wanted = 0, False
         self._most = round(gc.get_freeze_count() * GROWTH) + ROOM
 
     def _collected(self, phase: str, info: dict[str, Any]) -> None:
-        if phase != "stop":
-            return
-        if self._all:
-            if info["generation"] == FULL:
-                self._looked_at_all()
+        if phase != "stop" or info["generation"] == YOUNGEST or self._soon is None:
             return
         gc.freeze()
+        self._uncounted += 1
         now_s = self._clock.monotonic()
-        if now_s < self._counted_s + COUNT_S:
+        if self._uncounted < COUNT_EACH and now_s < self._counted_s + COUNT_S:
             return
-        self._counted_s = now_s
-        if now_s >= self._looked_s + ALL_S or gc.get_freeze_count() > self._most:
-            # No collection can be made within one: the next full one is of everything.
-            gc.unfreeze()
-            self._all = True
+        self._counted_s, self._uncounted = now_s, 0
+        if not self._is_wanted and (now_s >= self._looked_s + ALL_S or gc.get_freeze_count() > self._most):
+            self._is_wanted = True
+            self._soon(self._look_at_all)

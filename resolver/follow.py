@@ -81,7 +81,7 @@ class Follower:
         self._chance = {zone: stream(seed, name, "propagation", zone) for zone in self._tracks}
         self._to_load, self._to_read = dict.fromkeys(self._tracks), dict[str, None]()
         self._to_look: dict[tuple[str, ...], None] = {}
-        self._due: list[tuple[float, str]] = []
+        self._due: list[tuple[float, str]] = []  # one for each commit that is pending
         self._rounds, self._failures = Rounds(tuple(self._tracks)), 0
         self._queued = asyncio.Event()
 
@@ -121,14 +121,17 @@ class Follower:
         """
         now_s, left = self._clock.monotonic(), AT_ONCE
         while self._due and self._due[0][0] <= now_s and left > 0:
-            self._look_around()
             track = self._tracks[self._due[0][1]]
+            if not track.is_due(now_s):  # what it stood for became part of a zone that was read whole
+                heappop(self._due)
+                left -= 1
+                continue
+            self._look_around()
+            heappop(self._due)
             released = track.release(now_s, most=1)
             left -= sum(map(cost, released))
-            if not (track.pending and track.pending[0].due_s <= now_s):
-                heappop(self._due)
-            if released and track.image is not None:
-                self._show(track.zone, track.image, released)
+            assert track.image is not None, "commits are taken only after the zone was read"
+            self._show(track.zone, track.image, released)
         return max(0.0, self._due[0][0] - now_s) if self._due else None
 
     async def _release_forever(self) -> None:
@@ -241,8 +244,9 @@ class Follower:
         for commit in () if track.reload else since.commits:
             propagation_s = self._propagation.draw_s(self._chance[track.zone])
             delay_s = visible_after_s(commit, propagation_s, epoch_s)
+            waiting = len(track.pending)
             problem = problem or track.take(commit, now_s, delay_s)
-            if track.pending:
+            if len(track.pending) > waiting:
                 heappush(self._due, (track.pending[-1].due_s, track.zone))
         if track.reload is not None:
             self._to_load[track.zone] = None

@@ -117,7 +117,7 @@ class ResolverService:
     async def _collect_when_read(self) -> None:
         """Let the garbage collector pass over the zones, as soon as they are there."""
         await self._follower.first_read.wait()
-        self._collector.start()
+        self._collector.start(asyncio.get_running_loop().call_soon_threadsafe)
 
     async def _open_when_read(self, following: asyncio.Task[None]) -> None:
         """Take part in the port that the workers share; not if following has failed."""

@@ -8,8 +8,9 @@ import dns.rcode
 from prometheus_client import CollectorRegistry, Counter, Metric
 from prometheus_client.registry import Collector
 
-from resolver.hot import HotTable, Outcome
+from resolver.hot import HotTable
 from resolver.message import Reply, Transport
+from resolver.outcome import Outcome
 from resolver.server import Answerer
 from resolver.trouble import Replier, Unsent
 

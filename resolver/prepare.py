@@ -6,6 +6,7 @@ and they change in one go, TXT and what is not there, since enactors ask for tha
 """
 
 import random
+import sys
 from collections.abc import Collection, Mapping
 from math import gcd
 from typing import Final, NamedTuple
@@ -97,14 +98,16 @@ def zone_of(zones: Collection[str], name: str, awaited: Collection[str]) -> str 
     return None
 
 
-def find(zone: ZoneImage, asked: Asked) -> Found | None:
-    """Return where a question leads in its zone; None by way of CNAMEs or of weighted aliases."""
+def find(zone: ZoneImage, asked: Asked, most: int = sys.maxsize) -> Found | None:
+    """Return where a question leads in its zone; None by way of CNAMEs or weighted aliases, or to more than `most`."""
     if zone.sets(asked.name, "CNAME"):
         return None
     names: tuple[str, ...] = (asked.name,)
     kind = type_text(asked.type)
     for _ in range(MAX_CHAIN + 1):
-        candidates = eligible(zone.sets(names[-1], kind))
+        if len(sets := zone.sets(names[-1], kind)) > most:
+            return None
+        candidates = eligible(sets)
         if {candidate.alias for candidate in candidates} <= _NO_ALIAS:
             return Found(zone, names, candidates)
         if len(candidates) > 1 or (alias := candidates[0].alias) is None:
@@ -158,18 +161,19 @@ def every(
     return _rendered(zones, found, asked, message, rng)
 
 
-def again(zone: ZoneImage, key: tuple[str, int], rng: random.Random) -> Prepared | None:
+def again(zone: ZoneImage, key: tuple[str, int], rng: random.Random, most: int) -> Prepared | None:
     """Return all answers to a question in another state of its zone; None if that would take long, or are none.
 
     Args:
         zone: as it is now.
         key: name and type of the question.
         rng: not drawn from.
+        most: how many answers there may be.
     Returns: what `every` would, where it puts them on the wire itself.
     """
     name, kind = key
     asked = Asked(name, kind, len(name) + 1 + QUESTION_TAIL, recursion_desired=False, dnssec_ok=None)
-    found = find(zone, asked)
+    found = find(zone, asked, most)
     if found is None or not found.candidates or is_large(found, asked):
         return None
     return _weighted(found, asked) if len(found.candidates) > 1 else one(found, asked, rng)

@@ -149,6 +149,8 @@ class DnsServer:
             pass  # gone, or stopped within a message: nothing that anybody waits for
         finally:
             writer.close()
+            if (error := reader.exception()) is not None:  # its traceback and the reader hold each other, and much more
+                error.with_traceback(None)
 
     async def _next_message(self, reader: asyncio.StreamReader) -> bytes:
         """Return the next message; b"" when there are no more, or after a length of 0, which no message has."""

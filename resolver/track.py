@@ -89,10 +89,14 @@ class Track:
         self.pending.append(Pending(due_s, commit))
         return None
 
+    def is_due(self, now_s: float) -> bool:
+        """Say whether there is a commit to be made visible."""
+        return bool(self.pending) and self.pending[0].due_s <= now_s
+
     def release(self, now_s: float, most: int = AT_ONCE) -> list[Commit]:
         """Make commits that are due visible, and return them in order: until they cost `most`, or all."""
         released: list[Commit] = []
-        while self.pending and self.pending[0].due_s <= now_s and most > 0:
+        while self.is_due(now_s) and most > 0:
             assert self.image is not None, "commits are taken only after the zone was read"
             commit = self.pending.popleft().commit
             self.image = self.image.apply(commit)

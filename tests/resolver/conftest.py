@@ -206,6 +206,7 @@ class Followed:
         clock: Clock | None = None,
         feed: Callable[[redis.asyncio.Redis], ZoneFeed] = RedisZoneFeed,
         changed: Changed | None = None,
+        look: Callable[[], None] | None = None,
     ) -> None:
         settings = Settings(redis_url=url, stream_limit=100)
         self.events = Recorder()
@@ -220,6 +221,7 @@ class Followed:
             seed=1,
             name="resolver",
             **({"changed": changed} if changed else {}),
+            **({"look": look} if look else {}),
         )
         self.running: asyncio.Task[None] | None = None
 

@@ -1,10 +1,13 @@
 """The garbage collector looks at what is new, and at everything once in a while."""
 
+import asyncio
 import gc
+import socket
+import struct
 
 import pytest
 
-from resolver.collector import ALL_S, COUNT_S, ROOM, Collector
+from resolver.collector import ALL_S, COUNT_EACH, COUNT_S, ROOM, Collector
 
 
 class Clock:
@@ -37,10 +40,16 @@ def clock():
 
 
 @pytest.fixture
-def collector(clock):
+def soon():
+    """What a collector has had put off, to be done by hand."""
+    return []
+
+
+@pytest.fixture
+def collector(clock, soon):
     """A collector that is at work."""
     found = Collector(clock)
-    found.start()
+    found.start(soon.append)
     yield found
     found.stop()
 
@@ -57,20 +66,27 @@ def test_collection_leaves_nothing_for_the_next_one_to_look_at_again():
 
 
 @pytest.mark.usefixtures("collector")
-def test_young_collection_leaves_nothing_for_the_next_one_either():
-    """Each looks at what is new since the one before, so that none takes long."""
+def test_what_was_looked_at_twice_is_set_aside(soon):
+    """Each collection looks at little, so that none takes long; what is only in use just now has gone by then."""
+    gc.collect()
     before = gc.get_freeze_count()
-    kept = [[] for _ in range(50)]
+    kept, ring = [[] for _ in range(50)], Ring()
+    freed = Ring.freed
 
     gc.collect(0)
+    assert gc.get_freeze_count() == before
+    del ring
+    gc.collect(1)
 
     assert gc.get_freeze_count() >= before + len(kept)
+    assert Ring.freed == freed + 1
     assert len(gc.get_objects(1)) + len(gc.get_objects(2)) < len(kept)
+    assert not soon
 
 
 @pytest.mark.usefixtures("collector")
-def test_circle_that_was_set_aside_is_freed_when_all_is_looked_at_again(clock):
-    """It stays until then, and no longer."""
+def test_circle_that_was_set_aside_is_freed_when_all_is_looked_at_again(clock, soon):
+    """It stays until then, and no longer; that is put off once, however many collections come meanwhile."""
     ring = Ring()
     gc.collect()
     del ring
@@ -81,30 +97,92 @@ def test_circle_that_was_set_aside_is_freed_when_all_is_looked_at_again(clock):
 
     clock.now_s = ALL_S
     gc.collect()
+    clock.now_s += COUNT_S
     gc.collect()
+    (look,) = soon
+    look()
     assert Ring.freed == before + 1
+    gc.collect()
+    assert len(soon) == 1
 
 
+@pytest.mark.parametrize("by", ["time", "collections"])
 @pytest.mark.usefixtures("collector")
-def test_much_more_than_there_was_is_looked_at_before_its_time(clock):
-    """Circles that pile up among what was set aside are not kept for an hour."""
+def test_much_more_than_there_was_is_looked_at_before_its_time(clock, soon, by):
+    """Circles that pile up among what was set aside are not kept for an hour, nor for a minute if that is long."""
     rings = [Ring() for _ in range(gc.get_freeze_count() // 2 + 2 * ROOM)]
     gc.collect()
     count, before = len(rings), Ring.freed
     del rings
 
-    clock.now_s = COUNT_S
-    gc.collect()
-    gc.collect()
+    if by == "time":
+        clock.now_s = COUNT_S
+        gc.collect()
+    else:
+        for _ in range(COUNT_EACH):
+            gc.collect(1)
+    (look,) = soon
+    look()
 
     assert Ring.freed == before + count
+
+
+def test_stopped_collector_does_not_look_any_more(clock, soon):
+    """Not even if that was put off."""
+    collector = Collector(clock)
+    collector.start(soon.append)
+    clock.now_s = ALL_S
+    gc.collect()
+    collector.stop()
+    (look,) = soon
+
+    look()
+
+    assert gc.get_freeze_count() == 0
+
+
+async def reset_a_connection(server, eventually):
+    """Send a part of a message, and end rudely."""
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.send(b"\1\0abc")
+        await eventually(lambda: server._connections)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    await eventually(lambda: not server._connections)
+
+
+@pytest.mark.usefixtures("collector")
+async def test_connections_that_are_reset_leave_little_set_aside(serve, eventually):
+    """Nobody can fill the memory by them."""
+    server, count = await serve(), 100
+    gc.collect()
+    before = gc.get_freeze_count()
+
+    for _ in range(count):
+        await reset_a_connection(server, eventually)
+
+    assert gc.get_freeze_count() - before <= 2 * count
+
+
+async def test_connection_that_is_reset_leaves_nothing_that_was_read(serve, eventually):
+    """What it was read into, and the frames that were reading, go at once, without any collection."""
+    server = await serve()
+    gc.collect()
+    gc.disable()
+    try:
+        await reset_a_connection(server, eventually)
+
+        readers = [one for one in gc.get_objects() if isinstance(one, asyncio.StreamReader)]
+    finally:
+        gc.enable()
+
+    assert not readers
 
 
 def test_stopped_collector_leaves_no_trace(clock):
     """Nothing is set aside any more, and nobody is told of collections."""
     callbacks, thresholds = list(gc.callbacks), gc.get_threshold()
     collector = Collector(clock)
-    collector.start()
+    collector.start([].append)
 
     collector.stop()
 

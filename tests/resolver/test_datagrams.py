@@ -17,9 +17,10 @@ from fencepost.stores import Actor, Commit
 from resolver import datagrams
 from resolver.answer import reply
 from resolver.datagrams import Datagrams
-from resolver.hot import HotTable, Outcome
+from resolver.hot import HotTable
 from resolver.message import Transport
 from resolver.mmsg import MAX_DATAGRAM, SLOTS, PortableBatch, SystemBatch, batch
+from resolver.outcome import Outcome
 from resolver.trouble import Trouble
 
 ZONE = "dynamodb.us-east-1.fencepost.test."
@@ -205,6 +206,79 @@ async def test_look_answers_what_is_known_and_leaves_the_rest_to_its_turn(servin
     with pytest.raises(BlockingIOError):
         serving.client.recv(4096)
     assert [int.from_bytes(answer[:2]) for answer in await serving.ask(answers=1)] == [1]
+
+
+async def test_turn_of_the_loop_reads_a_bounded_number_whoever_looks(serving, monkeypatch) -> None:
+    """Work that looks at the socket between its pieces has no share of its own: others wait for one share, not many."""
+    monkeypatch.setattr(datagrams, "TURN", 2 * SLOTS)
+    monkeypatch.setattr(datagrams, "WORK", 4)
+    await serving.ask(query(0), query(0), answers=2)
+    serving.table.take_counts()
+    known, strangers = 3 * SLOTS, 10
+    for number in range(strangers):
+        serving.client.send(query(number, f"no-{number}.{ZONE}"))
+    for number in range(known):
+        serving.client.send(query(number))
+
+    serving.listener._read()  # what it leaves, the looks between its pieces of work must leave, too
+    serving.listener.look()
+    serving.listener._read()
+    of_turn = serving.table.take_counts().total()
+    await asyncio.sleep(0)
+    serving.listener.look()
+
+    assert of_turn == 2 * SLOTS - strangers + 4
+    assert serving.table.take_counts()[Outcome(dns.rcode.NOERROR)] > 0
+    assert len(await serving.ask(answers=known + strangers)) == known + strangers
+
+
+async def test_known_query_that_comes_during_work_is_answered_before_the_next_stranger(serving, monkeypatch) -> None:
+    """Whoever waits is looked past before each piece of work."""
+    await serving.ask(query(0), query(0), answers=2)
+    answer = serving.listener._answer
+
+    def answer_slowly(message: bytes, sender) -> int:
+        if message[:2] == b"\0\1":
+            serving.client.send(query(100))
+        return answer(message, sender)
+
+    monkeypatch.setattr(serving.listener, "_answer", answer_slowly)
+    for number in (1, 2):
+        serving.client.send(query(number, f"no-{number}.{ZONE}"))
+
+    answers = await serving.ask(answers=3)
+
+    assert [int.from_bytes(answer[:2]) for answer in answers] == [1, 100, 2]
+
+
+@pytest.mark.parametrize("begin", ["look", "_read"])
+async def test_work_is_done_once_in_a_turn_of_the_loop(serving, monkeypatch, eventually, begin: str) -> None:
+    """However often somebody looks, in work itself as well, what waits has one part of each turn."""
+    monkeypatch.setattr(datagrams, "WORK", 2)
+    work, answer, turns = serving.listener._work, serving.listener._answer, []
+
+    def count_work() -> None:
+        turns.append(serving.table.take_counts().total())
+        work()
+
+    def answer_while_more_come(message: bytes, sender) -> int:
+        serving.client.send(query(0, f"more-{message[1]}.{ZONE}"))
+        return answer(message, sender)
+
+    monkeypatch.setattr(serving.listener, "_work", count_work)
+    monkeypatch.setattr(serving.listener, "_answer", answer_while_more_come)
+    for _ in range(2):
+        for number in range(1, 5):
+            serving.client.send(query(number, f"no-{number}.{ZONE}"))
+        getattr(serving.listener, begin)()
+    begun = len(turns)
+    await asyncio.sleep(0)
+
+    assert len(turns) == begun + 1
+    await asyncio.sleep(0)
+    assert len(turns) == begun + 2
+    monkeypatch.setattr(serving.listener, "_answer", answer)
+    await eventually(lambda: not serving.listener._is_working)
 
 
 async def test_look_at_a_closed_socket_reads_nothing(serving) -> None:

@@ -5,6 +5,7 @@ import socket
 from collections import Counter
 from itertools import product
 
+import dns.edns
 import dns.message
 import dns.rcode
 import pytest
@@ -18,9 +19,10 @@ from fencepost.stores import Actor, Commit
 from resolver import hot as hot_module
 from resolver import prepare as prepare_module
 from resolver.answer import reply
-from resolver.hot import Hot, HotTable, Outcome
+from resolver.hot import Hot, HotTable
 from resolver.message import Transport
 from resolver.mmsg import gathered
+from resolver.outcome import Outcome
 from resolver.zone import ZoneImage
 
 ZONE = "dynamodb.us-east-1.fencepost.test."
@@ -264,6 +266,73 @@ def test_popular_name_is_prepared_again_at_once_after_a_flip(image) -> None:
     assert all(table.prepared(query[2:]) for query in asked)
     for query in asked:
         assert assert_answered_as_by_the_slow_path(table, zones, chance, query, 7)
+
+
+def test_commit_prepares_what_customers_ask_first(image) -> None:
+    """A dashboard that asks for the zone's control names takes no place of the root's; only what is prepared counts."""
+    control = [records.txt(f"{label}.{ZONE}", "1") for label in ("_a", "_b", "_c", "_d")]
+    many = [RecordSet(f"a{n}.{ZONE}", "A", 5, ("127.1.3.1",)) for n in range(hot_module.FOLLOWED)]
+    zones = {ZONE: image(leaf(TREES[1], 77, 1), *control, *many, records.alias(ZONE, "AAAA", TREES[0]), POOL[11])}
+    table = HotTable(zones, random.Random(1))
+    root, six, others = (ZONE, "A"), (ZONE, "AAAA"), [(r.name, r.type) for r in (*control, *many)]
+    asked = {key: dns.message.make_query(*key).to_wire() for key in (root, six, *others)}
+    for query in asked.values():
+        find(table, query)
+
+    gone = upsert(records.alias(ZONE, "AAAA", TREES[1]))
+    moved_on(zones, table, [gone, upsert(records.alias(ZONE, "A", TREES[1])), *map(upsert, (*control, *many))])
+
+    followed = [key for key, query in asked.items() if table.prepared(query[2:]) is not None]
+    assert followed == [root, *((r.name, "A") for r in many[:-1])]
+
+
+def test_commit_prepares_a_bounded_number_of_answers_anew(image) -> None:
+    """A large tree that is built while somebody asks for it is not prepared by each commit; others are, as before."""
+    leaves = [leaf(TREES[1], number, 1) for number in range(hot_module.MAX_TAILS + 1)]
+    small = records.txt(f"_generation.{ZONE}", "1")
+    zones = {ZONE: image(*leaves[:-1], small, records.alias(f"to.{ZONE}", "A", TREES[1]))}
+    table = HotTable(zones, random.Random(1))
+    large, also, other = (
+        dns.message.make_query(*key).to_wire() for key in ((TREES[1], "A"), (f"to.{ZONE}", "A"), (small.name, "TXT"))
+    )
+    for query in (large, also, other):
+        find(table, query)
+
+    moved_on(zones, table, [upsert(leaf(TREES[1], 0, 2)), upsert(small)])
+    assert [table.prepared(query[2:]) is not None for query in (large, also, other)] == [True, False, False]
+
+    find(table, other)
+    moved_on(zones, table, [create(leaves[-1]), upsert(small)])
+    assert [table.prepared(query[2:]) is not None for query in (large, also, other)] == [False, False, True]
+
+
+def test_answers_that_no_query_is_found_by_are_not_prepared_anew(image) -> None:
+    """Such are those to padded queries, which are kept for nobody."""
+    zones = {ZONE: image(leaf(TREES[1], 77, 1))}
+    table = HotTable(zones, random.Random(1))
+    padded = dns.message.make_query(ZONE, "A", use_edns=0, options=[dns.edns.GenericOption(12, bytes(200))])
+    find(table, padded.to_wire())
+    assert table._ready
+
+    moved_on(zones, table, [upsert(records.alias(ZONE, "A", TREES[1]))])
+
+    assert not table._ready
+
+
+@pytest.mark.parametrize("name", [ZONE, f"_generation.{ZONE}"], ids=["of many", "the only one"])
+def test_name_that_is_asked_for_is_prepared_by_every_commit(image, name: str) -> None:
+    """A query that is answered at once says that somebody asks, if only now and then."""
+    zones = {ZONE: image(leaf(TREES[1], 77, 1), leaf(TREES[1], 78, 1))}
+    table = HotTable(zones, random.Random(1))
+    query = dns.message.make_query(name, "A" if name == ZONE else "TXT").to_wire()
+    find(table, query)
+
+    for number in range(5 * hot_module.MAX_FOLLOWS):
+        texts = upsert(records.txt(f"_generation.{ZONE}", str(number)))
+        moved_on(zones, table, [upsert(records.alias(ZONE, "A", TREES[number % 2])), texts])
+        assert (hot := table.prepared(query[2:])) is not None
+        if number % 5 == 0:
+            assert hot.tails[hot.choice[0]]
 
 
 def test_name_that_nobody_asks_for_is_not_prepared_for_ever(image) -> None:
@@ -598,6 +667,21 @@ def test_empty_answers_make_room_for_each_other_alone(table, monkeypatch) -> Non
     assert len(table._empty) <= 50
     assert len(table._queries) <= 51
     assert len(table._users[ZONE]) <= 51
+
+
+def test_answers_with_the_serial_are_few_for_each_zone(table) -> None:
+    """Any commit drops all of them, so a stranger who asks for thousands of types must not make that long."""
+    asked = [dns.message.make_query(ZONE, f"TYPE{kind}").to_wire() for kind in range(65280, 65480)]
+    root = dns.message.make_query(ZONE, "A").to_wire()
+    find(table, root)
+
+    for query in asked:
+        find(table, query)
+
+    known = [table.prepared(query[2:]) is not None for query in asked]
+    assert hot_module.MAX_BY_SERIAL - hot_module.ROOM < sum(known) <= hot_module.MAX_BY_SERIAL
+    assert all(known[-sum(known) :]), "the last ones are"
+    assert table.prepared(root[2:]) is not None
 
 
 def test_full_table_drops_a_few_of_its_oldest(image, monkeypatch) -> None:

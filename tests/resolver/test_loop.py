@@ -1,8 +1,11 @@
 """The resolver's service: when its ports open, and what it says of its endpoints."""
 
 import asyncio
+import gc
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import dns.message
 import pytest
 
 from fencepost import records
@@ -110,3 +113,35 @@ async def test_state_of_an_endpoint_is_made_once_for_each_image(start, run, even
     await store.close()
     await eventually(lambda: images[ZONE] is not image)
     assert service._endpoint_state(images[ZONE])["serial"] > first["serial"]
+
+
+@pytest.mark.usefixtures("zones")
+async def test_follower_at_work_looks_at_the_authoritative_port(start, run, eventually) -> None:
+    """A known query is answered between two pieces of its work, without a turn of the loop."""
+    service = await start()
+    run(service)
+    await eventually(lambda: service.not_ready() is None)
+    query = dns.message.make_query(ZONE, "SOA", id=7).to_wire()
+    for _ in range(2):
+        service._hot.reply(query)
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(0)
+        client.connect(("127.0.0.1", service._authoritative.port))
+        client.send(query)
+        service._follower._look_around()
+
+        assert client.recv(4096)[:2] == query[:2]
+
+
+@pytest.mark.usefixtures("zones")
+async def test_garbage_is_set_aside_from_when_the_zones_are_read_until_the_end(start, run, eventually) -> None:
+    """From then on there is much that no collection need look at; who runs after that finds the collector as it was."""
+    service = await start()
+    running = run(service)
+    await eventually(lambda: service._collector._collected in gc.callbacks)
+
+    running.cancel()
+    await asyncio.wait({running})
+
+    assert service._collector._collected not in gc.callbacks

@@ -1,0 +1,101 @@
+"""Who follows lets others look at what they wait for, between two pieces of work, and only when all is right."""
+
+import random
+
+import dns.message
+import pytest
+
+from fencepost.network import LinkSpec
+from resolver.answer import reply
+from resolver.follow import Follower
+from resolver.hot import HotTable
+from resolver.message import Transport
+from resolver.track import AT_ONCE, COMMIT_COST
+
+ZONE = "dynamodb.us-east-1.fencepost.test."
+QUERY = dns.message.make_query(f"n.{ZONE}", "TXT", id=7).to_wire()
+
+
+class Looking:
+    """Prepared answers of what is followed, which are compared with the images whenever there is a look."""
+
+    def __init__(self) -> None:
+        self.follower: Follower | None = None
+        self.table: HotTable | None = None
+        self.texts: list[bytes] = []
+
+    def changed(self, zone, image, commits) -> None:
+        assert self.table is not None
+        self.table.changed(zone, image, commits)
+
+    def look(self) -> None:
+        if self.follower is None or self.table is None or ZONE not in self.follower.images:
+            return
+        expected = reply(self.follower.images, QUERY, Transport.UDP, random.Random(1))
+        answer = self.table.reply(QUERY)
+        assert expected is not None
+        assert answer == expected.wire
+        self.texts.append(answer[-2:])
+
+
+@pytest.fixture
+async def looking(redis_url, follow, clock):
+    """A zone that is followed with a propagation of 10 s, and what looks."""
+    found = Looking()
+    propagation = LinkSpec(median_s=10.0, p99_s=10.0)
+    followed = follow(redis_url, propagation=propagation, clock=clock, changed=found.changed, look=found.look)
+    found.table = HotTable(followed.follower.images, random.Random(1))
+    found.follower = followed.follower
+    await followed.make_zone()
+    await followed.put("0")
+    await followed.follower.tick()
+    found.followed = followed
+    return found
+
+
+async def take(looking: Looking, commits: int) -> None:
+    """Have some commits made, and put in line for their time."""
+    for number in range(1, commits + 1):
+        await looking.followed.put(str(number))
+    while looking.follower.pending(ZONE) < commits:
+        await looking.follower.tick()
+
+
+async def test_release_looks_before_each_commit_and_each_event(looking, clock) -> None:
+    """What is answered at each look is of the image at that time: of the commit before, and of the one that is told."""
+    await take(looking, 6)
+    clock.now_s += 20
+    per_release = AT_ONCE // (COMMIT_COST + 1) + 1
+    looked = []
+
+    while looking.follower.pending(ZONE):
+        looking.texts.clear()
+        looking.follower.release()
+        looked.append([bytes(text)[-1:].decode() for text in looking.texts])
+
+    assert looked[:2] == [["0", "1", "1", "2"], ["2", "3", "3", "4"]]
+    assert {len(texts) for texts in looked} == {2 * per_release}
+
+
+async def test_commits_that_a_reload_has_made_visible_are_not_looked_for(looking, clock) -> None:
+    """What is left in line of commits that became part of a zone read whole costs no look, and goes when it is due."""
+    await take(looking, 9)
+    track = looking.follower._tracks[ZONE]
+    track.reload = "it is said so"
+    looking.follower._to_load[ZONE] = None
+    await looking.follower.tick()
+    assert (looking.follower.pending(ZONE), looking.followed.served()) == (0, "9")
+    looking.texts.clear()
+    clock.now_s += 20
+
+    assert looking.follower.release() is None
+    assert not looking.texts
+
+
+async def test_taking_commits_looks_once_for_each_zone_that_has_some(looking) -> None:
+    """To put commits in line is work like any other."""
+    looking.texts.clear()
+
+    await take(looking, 1)
+
+    assert [bytes(text)[-1:] for text in looking.texts] == [b"0"]
