@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from enactor.held import Held
 from enactor.protocol import Tools
 from enactor.starts import Starts
+from enactor.tree import Manifest, manifest_of
 from enactor.view import ZoneView
 from fencepost.errors import ChangeRefused, StoreError
 from fencepost.fence import Fence, fence_key
@@ -100,7 +101,9 @@ class Openings:
         try:
             read = await self._api.glance(zone, (fence, manifest))
             found = read.records if read is not None else {}
-            return manifest in found or (fence in found and Fence.parse(zone, found[fence]).has(plan, zone))
+            if manifest in found and Manifest.parse(zone, found[manifest])[1:] == manifest_of(plan, zone)[1:]:
+                return True
+            return fence in found and Fence.parse(zone, found[fence]).has(plan, zone)
         except (ChangeRefused, StoreError):
             return False
 
@@ -144,12 +147,16 @@ class Openings:
         return True
 
     def look(self, zone: str, plan: Plan, view: ZoneView) -> None:
-        """Take note of who has the opening's lock, or has flipped it to this very plan."""
+        """Take note of who else has the opening's lock, or has flipped it to this very plan."""
         if zone == self._opening:
-            flips = view.fence if view.fence is not None and view.fence.generation == plan.generation else None
+            fence, lock = view.fence, view.lock.text if view.lock else ""
+            # An older fence may have what the plan wants: then it tells of nobody who is at the plan.
+            flips = fence if fence and fence.generation == plan.generation and fence.has(plan, zone) else None
             by = flips.flip_id.rsplit("-", 2)[0] if flips else self._name
             self._flipped = f"flipped by {by}" if by != self._name else ""
-            self._locked = f"held by {view.lock.text}" if view.lock else "somebody else was first"
+            # A lock of one's own is from before a start: nobody waits for oneself.
+            ours = lock.partition(" ")[0] == self._name
+            self._locked = "" if ours else f"held by {lock}" if lock else "somebody else was first"
 
     def leave(self, zone: str, *, missed: bool = False) -> None:
         """Let the next one begin, if an endpoint has not done so already; `missed`: it did not get its lock."""

@@ -6,7 +6,7 @@ import pytest
 
 from enactor.opening import LEAST, Left, common_order
 from fencepost.batch import create, delete
-from fencepost.names import fence_name, frozen_name
+from fencepost.names import fence_name, frozen_name, lock_name, manifest_name
 from fencepost.records import txt
 
 ZONES = tuple(f"{name}.test." for name in "abcdefghijkl")
@@ -166,6 +166,52 @@ async def test_enactor_that_starts_again_goes_on_with_what_it_had_begun_itself(w
 
     assert outcome.installed == 1
     assert after.saw("enactor.plan_left") == []
+
+
+async def test_enactor_that_was_killed_leaves_nothing_to_its_own_old_lock(world):
+    """It has the lock of the opening still, under its name; the others it begins at once."""
+    await world.add_zones(*ZONES)
+    await world.publish(**contents(world))
+    before, after = (world.enactor("fixed", "one", patience_s=PATIENCE_S) for _ in range(2))
+    killed, _ = await lead(world, before)
+    killed.cancel()
+    await asyncio.gather(killed, return_exceptions=True)
+    await world.operate(ORDER[0], create(txt(lock_name(ORDER[0]), f"one {round(world.clock.epoch_s()) + 30}")))
+
+    await after.tick()
+
+    assert len(after.saw("enactor.lock_missed", ORDER[0])) == 1
+    assert after.saw("enactor.plan_left") == []
+    assert [await world.fenced(zone) for zone in ORDER[1:]] == [1] * (len(ZONES) - 1)
+
+
+async def test_opening_that_has_a_lost_plan_of_the_same_number_tells_of_nobody(world):
+    """Who flipped it is not at this plan, but at one that the plan store has forgotten."""
+    await world.add_zones(*ZONES)
+    two = world.enactor("fixed", "two", patience_s=PATIENCE_S)
+    await world.publish(**contents(world))
+    await world.operate(ORDER[0], create(txt(fence_name(ORDER[0]), "1 deadbeef one-1-1")))
+
+    await two.tick()
+
+    assert two.saw("enactor.plan_left") == []
+    assert [await world.fenced(zone) for zone in ORDER[1:]] == [1] * (len(ZONES) - 1)
+
+
+async def test_trees_of_a_lost_plan_of_the_same_number_show_nobody_who_comes_on(world):
+    """Their manifests have another digest than this plan's; nor does one that cannot be read show anything."""
+    await world.add_zones(*ZONES)
+    two = world.enactor("fixed", "two", patience_s=PATIENCE_S)
+    await world.publish(**contents(world))
+    await world.operate(ORDER[0], create(await world.foreign_lock(ORDER[0], 30)))
+    for zone, text in zip(ORDER[1:], ["0/1 deadbeef", "1/1 deadbeef", "0/1 0", *["1/1 deadbeef"] * 8], strict=True):
+        await world.operate(zone, create(txt(manifest_name(zone, 1), text)))
+    await two.tick()
+    world.clock.now_s += PATIENCE_S
+
+    outcome = await two.tick()
+
+    assert not outcome.text.startswith("plan 1 is left")
 
 
 async def test_plan_whose_first_enactor_comes_on_no_more_is_everybody_s_after_one_patience(world):
