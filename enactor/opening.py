@@ -6,12 +6,12 @@ a plan, and the others find it done. Nobody's word is taken but the zones', and 
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from itertools import compress
-from typing import Final, NamedTuple
+from typing import Final
 
 from enactor.held import Held
+from enactor.left import Left
 from enactor.protocol import Tools
 from enactor.starts import Starts
 from enactor.tree import Manifest, manifest_of
@@ -25,38 +25,11 @@ from fencepost.records import RecordKey
 
 FEWEST: Final = 2
 """One endpoint alone is begun at once."""
-LEAST: Final = 4
-"""Who begins fewer endpoints than that within the others' patience, on the average, is helped: it is in trouble."""
 
 
 def common_order(generation: int, zones: Iterable[str]) -> tuple[str, ...]:
     """Return some zones in the order in which every enactor begins a plan; another plan has another order."""
     return tuple(sorted(zones, key=lambda zone: blake2b(f"{generation} {zone}".encode(), digest_size=8).digest()))
-
-
-class Left(NamedTuple):
-    """Endpoints that are left to whoever began with a plan: in which order, and up to which one that is seen to be."""
-
-    order: tuple[str, ...]
-    furthest: int = 0
-    glances: int = 0
-
-    def ahead(self) -> tuple[str, ...]:
-        """Return the endpoints to glance at: 1, 2, 4, 8, ... ahead of the furthest, and the last."""
-        last = len(self.order) - 1
-        steps = (self.furthest + 2**power for power in range(last.bit_length()))
-        return tuple(self.order[at] for at in sorted({*(at for at in steps if at < last), last}))
-
-    def seen(self, begun: Collection[str]) -> "Left | None":
-        """Return what is left after a glance that found those endpoints begun; None: it is one's own turn.
-
-        It is if none more is begun than at the last glance, or too few since the first. So it is one glance after the
-        last was: then those that were on their way are done, as a rule.
-        """
-        last, glances = len(self.order) - 1, self.glances + 1
-        furthest = max((at for at, zone in enumerate(self.order) if zone in begun), default=self.furthest)
-        comes_on = furthest > self.furthest and furthest >= min(LEAST * glances, last)
-        return Left(self.order, furthest, glances) if comes_on else None
 
 
 class Openings:
@@ -89,23 +62,37 @@ class Openings:
         if self._left is None or plan is None:
             return frozenset()
         if self._until_s is not None and self._clock.monotonic() >= self._until_s:
-            zones = self._left.ahead()
-            begun = await asyncio.gather(*(self._is_begun(zone, plan) for zone in zones))
-            self._left = self._left.seen(tuple(compress(zones, begun)))
+            self._left = await self._glance(self._left, plan)
             self._until_s = self._clock.monotonic() + self._patience_s if self._left else None
         return frozenset(self._left.order if self._left else ())
 
-    async def _is_begun(self, zone: str, plan: Plan) -> bool:
-        """Glance at an endpoint: say whether it has a plan, or a tree of it; what cannot be read now shows nothing."""
+    async def _glance(self, left: Left, plan: Plan) -> Left | None:
+        """Find how far those are who are at the plan; what is left to them then. Takes one patience at most."""
+        until_s = asyncio.get_running_loop().time() + self._patience_s
+
+        async def look(places: Sequence[int]) -> dict[int, bool | None]:
+            found = await asyncio.gather(*(self._is_begun(left.order[at], plan, until_s) for at in places))
+            return dict(zip(places, found, strict=True))
+
+        before, now = left, left.seen(await look(left.unbegun))
+        while now.furthest > left.furthest and now != before and (middle := now.middle) is not None:
+            before, now = now, now.seen(await look([middle]))
+        return left.after(now)
+
+    async def _is_begun(self, zone: str, plan: Plan, until_s: float) -> bool | None:
+        """Glance at an endpoint: whether it has the plan, or a tree of it; None if that cannot be read until then."""
         fence, manifest = fence_key(zone), RecordKey(manifest_name(zone, plan.generation), "TXT")
         try:
-            read = await self._api.glance(zone, (fence, manifest))
-            found = read.records if read is not None else {}
-            if manifest in found and Manifest.parse(zone, found[manifest])[1:] == manifest_of(plan, zone)[1:]:
+            async with asyncio.timeout_at(until_s):
+                read = await self._api.glance(zone, (fence, manifest))
+            if read is None:
+                return None
+            tree, record = read.records.get(manifest), read.records.get(fence)
+            if tree is not None and Manifest.parse(zone, tree)[1:] == manifest_of(plan, zone)[1:]:
                 return True
-            return fence in found and Fence.parse(zone, found[fence]).has(plan, zone)
-        except (ChangeRefused, StoreError):
-            return False
+            return record is not None and Fence.parse(zone, record).has(plan, zone)
+        except (ChangeRefused, StoreError, TimeoutError):
+            return None
 
     @property
     def leaves(self) -> str:
@@ -167,7 +154,7 @@ class Openings:
     def _open(self, others: str = "") -> None:
         """Let the endpoints behind the opening begin, or leave them to others; those are said, if it is they."""
         if others:
-            self._left = Left(self._ordered)
+            self._left = Left.of(self._ordered)
             now_s = self._clock.monotonic()
             self._until_s = now_s + self._patience_s if self._until_s is None else self._until_s
             self._events.emit("enactor.plan_left", zone=self._opening, generation=self._met[0], reason=others)

@@ -4,7 +4,9 @@ import asyncio
 
 import pytest
 
-from enactor.opening import LEAST, Left, common_order
+from enactor.opening import common_order
+from enactor.reader import PlanReader
+from enactor.tree import manifest_of
 from fencepost.batch import create, delete
 from fencepost.names import fence_name, frozen_name, lock_name, manifest_name
 from fencepost.records import txt
@@ -45,47 +47,6 @@ def test_common_order_is_the_same_for_all_and_another_for_each_plan():
     assert common_order(1, ZONES) == common_order(1, ZONES[::-1])
     assert sorted(ORDER) == sorted(ZONES)
     assert len({common_order(generation, ZONES)[0] for generation in range(1, 100)}) > len(ZONES) / 2
-
-
-@pytest.mark.parametrize(
-    ("count", "furthest", "ahead"),
-    [
-        (2, 0, [1]),
-        (3, 0, [1, 2]),
-        (12, 0, [1, 2, 4, 8, 11]),
-        (12, 8, [9, 10, 11]),
-        (100, 64, [65, 66, 68, 72, 80, 96, 99]),
-    ],
-)
-def test_glances_go_ever_further_ahead_and_to_the_last(count, furthest, ahead):
-    """Few of them find how far somebody is, wherever that may be."""
-    order = tuple(f"{n}." for n in range(count))
-
-    assert Left(order, furthest).ahead() == tuple(f"{n}." for n in ahead)
-
-
-@pytest.mark.parametrize(
-    ("left", "begun", "now"),
-    [
-        ((0, 0), [], None),
-        ((0, 0), [LEAST - 1], None),
-        ((0, 0), [LEAST], (LEAST, 1)),
-        ((8, 1), [9], (9, 2)),
-        ((8, 2), [9], None),
-        ((8, 2), [9, 16], (16, 3)),
-        ((16, 1), [], None),
-        ((17, 6), [19], (19, 7)),
-        ((0, 0), [19], (19, 1)),
-        ((19, 1), [19], None),
-    ],
-)
-def test_plan_is_left_to_who_comes_on_until_one_glance_after_the_last_is_begun(left, begun, now):
-    """Some more at each glance, and on the average a few; near the end there are no more than what is left."""
-    order = tuple(f"{n}." for n in range(20))
-
-    seen = Left(order, *left).seen([f"{n}." for n in begun])
-
-    assert seen == (None if now is None else Left(order, *now))
 
 
 async def test_enactor_that_wins_the_opening_begins_all_others_once_its_tree_is_there(world):
@@ -212,6 +173,75 @@ async def test_trees_of_a_lost_plan_of_the_same_number_show_nobody_who_comes_on(
     outcome = await two.tick()
 
     assert not outcome.text.startswith("plan 1 is left")
+
+
+async def test_zone_that_does_not_answer_a_glance_holds_up_a_round_for_one_patience(world):
+    """It counts for nothing; the others are looked at, and installed, while it does not answer."""
+    await world.add_zones(*ZONES)
+    two = world.enactor("fixed", "two", patience_s=0.05)
+    await world.publish(**contents(world))
+    await world.operate(ORDER[0], create(await world.foreign_lock(ORDER[0], 30)))
+    await two.tick()
+    read, answers = two.store.read, asyncio.Event()
+
+    async def stalling(zone, keys):
+        if zone == ORDER[4]:
+            await answers.wait()
+        return await read(zone, keys)
+
+    two.store.read = stalling
+    world.clock.now_s += 0.05
+
+    ticking = asyncio.create_task(two.tick())
+    others = [zone for zone in ORDER[1:] if zone != ORDER[4]]
+    while [await world.fenced(zone) for zone in others] != [1] * len(others):
+        pass
+
+    assert not ticking.done()
+    answers.set()
+    await ticking
+
+
+@pytest.mark.parametrize(("done", "patiences"), [(1, 1), (4, 1), (5, 2), (8, 2), (11, 2), (12, 2)])
+async def test_trail_of_an_enactor_that_is_gone_costs_two_patiences_at_most(world, done, patiences):
+    """Its trees are all found in the first glance, so that the next one shows nothing that is not known."""
+    await world.add_zones(*ZONES)
+    two = world.enactor("fixed", "two", patience_s=PATIENCE_S)
+    await world.publish(**contents(world))
+    await world.operate(ORDER[0], create(await world.foreign_lock(ORDER[0], 30)))
+    plan = await PlanReader(world.plans).latest()
+    for zone in ORDER[:done]:
+        await world.operate(zone, create(manifest_of(plan, zone)._replace(done=0).record(zone, 1)))
+    await two.tick()
+
+    waited = 0
+    while await world.fenced(ORDER[1]) is None:
+        waited += 1
+        world.clock.now_s += PATIENCE_S
+        await two.tick()
+
+    assert waited == patiences
+
+
+async def test_enactor_that_comes_on_by_a_few_endpoints_is_seen_wherever_it_is(world):
+    """From the tenth to the twelfth, which are far from the places that the first glance looked at."""
+    zones = tuple(f"{name}.test." for name in "abcdefghijklmnopqrstuvwx")
+    order = common_order(1, zones)
+    await world.add_zones(*zones)
+    two = world.enactor("fixed", "two", patience_s=PATIENCE_S)
+    await world.publish(**{zone[0]: world.targets() for zone in zones})
+    await world.operate(order[0], create(await world.foreign_lock(order[0], 30)))
+    plan = await PlanReader(world.plans).latest()
+    await two.tick()
+    texts = []
+
+    for begun in (order[:10], order[10:12], ()):
+        for zone in begun:
+            await world.operate(zone, create(manifest_of(plan, zone).record(zone, 1)))
+        world.clock.now_s += PATIENCE_S
+        texts.append((await two.tick()).text.startswith("plan 1 is left"))
+
+    assert texts == [True, True, False]
 
 
 async def test_plan_whose_first_enactor_comes_on_no_more_is_everybody_s_after_one_patience(world):
