@@ -118,19 +118,20 @@ class Openings:
         self._ordered = common_order(plan.generation, wanted)
         self._opening, self._behind = self._ordered[0], frozenset(self._ordered[1:])
         self._decided.clear()
-        # What is looked at for another reason waits for no opening.
-        return [*self._starts.order(set(due).difference(wanted)), *self._ordered]
+        # What is looked at for another reason comes in between: whatever stalls, neither kind is behind the other.
+        return [self._opening, *common_order(plan.generation, set(due).difference([self._opening]))]
 
     async def enter(self, zone: str) -> bool:
         """Wait for an endpoint's turn to begin; say whether it has come, or others are at it."""
-        if zone in self._behind:
-            await self._decided.wait()
-            if self._left is not None:
-                return False
-        await self._starts.enter(zone)
+        is_behind = zone in self._behind
         if zone == self._opening:
             # An opening that stalls holds up the others for no longer than one that is lost.
             self._timer = asyncio.get_running_loop().call_later(self._patience_s, self._open)
+        elif self._opening is not None:
+            await self._decided.wait()
+        if is_behind and self._left is not None:
+            return False
+        await self._starts.enter(zone)
         return True
 
     def look(self, zone: str, plan: Plan, view: ZoneView) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from enactor.opening import common_order
 from enactor.reader import PlanReader
+from enactor.starts import AT_ONCE
 from enactor.tree import manifest_of
 from fencepost.batch import create, delete
 from fencepost.names import fence_name, frozen_name, lock_name, manifest_name
@@ -354,6 +355,40 @@ async def test_opening_that_stalls_holds_up_the_others_for_one_patience(world):
     assert not gate.opened.is_set()
     gate.opened.set()
     assert (await ticking).installed == 1
+
+
+async def test_zones_that_are_swept_and_stall_keep_no_plan_from_its_opening(world):
+    """So many do that nothing else could begin if they came first: what is in order before the last of them is live."""
+    zones = [f"{name}.test." for name in "abcdefghijklmnopqrst"]
+    stalling, changed = zones[:AT_ONCE], zones[AT_ONCE:]
+    await world.add_zones(*zones)
+    one = world.enactor("fixed", "one", patience_s=PATIENCE_S)
+    await world.publish(**{zone[0]: world.targets() for zone in zones})
+    await world.install(one)
+    await world.publish(**{zone[0]: world.targets(weight=2) for zone in changed})
+    world.clock.now_s += one.settings.pauses.sweep_s
+    read, stalled, answers = one.store.read, set(), asyncio.Event()
+
+    async def reading(zone, keys):
+        if zone in stalling:
+            stalled.add(zone)
+            await answers.wait()
+        return await read(zone, keys)
+
+    one.store.read = reading
+    order = common_order(2, zones)
+    last = max(map(order.index, stalling))
+    first = [zone for zone in order[:last] if zone in changed]
+    assert first
+
+    ticking = asyncio.create_task(one.tick())
+    while [await world.fenced(zone) for zone in first] != [2] * len(first) or len(stalled) < AT_ONCE:
+        pass
+
+    assert not ticking.done()
+    answers.set()
+    await ticking
+    assert [await world.fenced(zone) for zone in changed] == [2] * len(changed)
 
 
 async def test_round_that_is_cancelled_while_others_wait_for_the_opening_leaves_nothing_behind(world):
