@@ -57,7 +57,7 @@ class Shown(Collector):
             seen.lock_streak = event.fields["streak"]
         elif event.name == "enactor.lock_acquired":
             seen.lock_streak = 0
-        elif event.reason:
+        elif event.reason and event.name != "enactor.plan_left":
             seen.last_trouble = f"{event.name}: {event.reason}"
 
     def note_held(self, held: Mapping[str, str]) -> None:
