@@ -100,10 +100,10 @@ class Openings:
         return f"plan {self._met[0]} is left to those who are at it already" if self._left else ""
 
     def wait_s(self, longest_s: float) -> float:
-        """Return how long to wait before the next round: until the patience with others ends, if they are at it."""
+        """Return how long to wait before the next round: until the patience with others ends, if that is sooner."""
         if self._left is None or self._until_s is None:
             return longest_s
-        return max(0.0, self._until_s - self._clock.monotonic())
+        return min(longest_s, max(0.0, self._until_s - self._clock.monotonic()))
 
     def order(self, plan: Plan, due: Sequence[str]) -> list[str]:
         """Return the endpoints in the order in which they are begun: a plan's, the same everywhere, or one's own."""

@@ -88,6 +88,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class _EnactorSettings(EnactorSettings):
+    # The spans of a world are to be told apart, not as short as real ones: nobody waits for them.
+    patience_s: float | None = None
     _region: Region = PrivateAttr()
 
     def use(self, region: Region) -> None:
