@@ -1,10 +1,20 @@
 """What one enactor has left to another: how far that is seen to be, and whether it comes on."""
 
+import math
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 LEAST: Final = 4
 """Who begins fewer endpoints than that within the others' patience, on the average, is helped: it is in trouble."""
+
+
+def most_patiences(endpoints: int) -> int:
+    """Return for how many patiences so many endpoints of a plan are left to others at most, each with a glance after.
+
+    To one who is gone, two: after the first its trail is found, after the second nothing more. To one who is as slow
+    as can be, one for each `LEAST`, and one after the last.
+    """
+    return math.ceil((endpoints - 1) / LEAST) + 1 if endpoints > 1 else 0
 
 
 class Left(NamedTuple):

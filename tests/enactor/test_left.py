@@ -2,7 +2,7 @@
 
 import pytest
 
-from enactor.left import LEAST, Left
+from enactor.left import LEAST, Left, most_patiences
 
 
 def order(count: int) -> tuple[str, ...]:
@@ -88,3 +88,17 @@ def test_what_cannot_be_read_shows_nothing_now_or_later():
     assert (now.furthest, now.unbegun, now.middle) == (2, (8,), 5)
     assert now.seen({5: None}) == now
     assert left.seen(dict.fromkeys(left.unbegun)).middle is None
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 6, 24, 100])
+@pytest.mark.parametrize("pace", [1, LEAST - 1, LEAST, LEAST + 1, 30])
+def test_plan_is_left_to_nobody_for_longer_than_is_told(count, pace):
+    """Whoever begins as few as can be is left alone the longest; one endpoint is left to nobody."""
+    left, begun, glances = Left.of(order(count)), 0, 0
+    while left is not None:
+        begun, glances = begun + pace, glances + 1
+        left, _ = glance(left, set(range(begun + 1)))
+
+    assert glances <= most_patiences(count)
+    assert pace != LEAST or glances == most_patiences(count)
+    assert most_patiences(1) == 0
