@@ -6,14 +6,15 @@ a plan, and the others find it done. Nobody's word is taken but the zones', and 
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from itertools import compress
-from typing import Final, NamedTuple
+from typing import Final
 
 from enactor.held import Held
+from enactor.left import Left
 from enactor.protocol import Tools
 from enactor.starts import Starts
+from enactor.tree import Manifest, manifest_of
 from enactor.view import ZoneView
 from fencepost.errors import ChangeRefused, StoreError
 from fencepost.fence import Fence, fence_key
@@ -24,38 +25,11 @@ from fencepost.records import RecordKey
 
 FEWEST: Final = 2
 """One endpoint alone is begun at once."""
-LEAST: Final = 4
-"""Who begins fewer endpoints than that within the others' patience, on the average, is helped: it is in trouble."""
 
 
 def common_order(generation: int, zones: Iterable[str]) -> tuple[str, ...]:
     """Return some zones in the order in which every enactor begins a plan; another plan has another order."""
     return tuple(sorted(zones, key=lambda zone: blake2b(f"{generation} {zone}".encode(), digest_size=8).digest()))
-
-
-class Left(NamedTuple):
-    """Endpoints that are left to whoever began with a plan: in which order, and up to which one that is seen to be."""
-
-    order: tuple[str, ...]
-    furthest: int = 0
-    glances: int = 0
-
-    def ahead(self) -> tuple[str, ...]:
-        """Return the endpoints to glance at: 1, 2, 4, 8, ... ahead of the furthest, and the last."""
-        last = len(self.order) - 1
-        steps = (self.furthest + 2**power for power in range(last.bit_length()))
-        return tuple(self.order[at] for at in sorted({*(at for at in steps if at < last), last}))
-
-    def seen(self, begun: Collection[str]) -> "Left | None":
-        """Return what is left after a glance that found those endpoints begun; None: it is one's own turn.
-
-        It is if none more is begun than at the last glance, or too few since the first. So it is one glance after the
-        last was: then those that were on their way are done, as a rule.
-        """
-        last, glances = len(self.order) - 1, self.glances + 1
-        furthest = max((at for at, zone in enumerate(self.order) if zone in begun), default=self.furthest)
-        comes_on = furthest > self.furthest and furthest >= min(LEAST * glances, last)
-        return Left(self.order, furthest, glances) if comes_on else None
 
 
 class Openings:
@@ -88,21 +62,37 @@ class Openings:
         if self._left is None or plan is None:
             return frozenset()
         if self._until_s is not None and self._clock.monotonic() >= self._until_s:
-            zones = self._left.ahead()
-            begun = await asyncio.gather(*(self._is_begun(zone, plan) for zone in zones))
-            self._left = self._left.seen(tuple(compress(zones, begun)))
+            self._left = await self._glance(self._left, plan)
             self._until_s = self._clock.monotonic() + self._patience_s if self._left else None
         return frozenset(self._left.order if self._left else ())
 
-    async def _is_begun(self, zone: str, plan: Plan) -> bool:
-        """Glance at an endpoint: say whether it has a plan, or a tree of it; what cannot be read now shows nothing."""
+    async def _glance(self, left: Left, plan: Plan) -> Left | None:
+        """Find how far those are who are at the plan; what is left to them then. Takes one patience at most."""
+        until_s = asyncio.get_running_loop().time() + self._patience_s
+
+        async def look(places: Sequence[int]) -> dict[int, bool | None]:
+            found = await asyncio.gather(*(self._is_begun(left.order[at], plan, until_s) for at in places))
+            return dict(zip(places, found, strict=True))
+
+        before, now = left, left.seen(await look(left.unbegun))
+        while now.furthest > left.furthest and now != before and (middle := now.middle) is not None:
+            before, now = now, now.seen(await look([middle]))
+        return left.after(now)
+
+    async def _is_begun(self, zone: str, plan: Plan, until_s: float) -> bool | None:
+        """Glance at an endpoint: whether it has the plan, or a tree of it; None if that cannot be read until then."""
         fence, manifest = fence_key(zone), RecordKey(manifest_name(zone, plan.generation), "TXT")
         try:
-            read = await self._api.glance(zone, (fence, manifest))
-            found = read.records if read is not None else {}
-            return manifest in found or (fence in found and Fence.parse(zone, found[fence]).has(plan, zone))
-        except (ChangeRefused, StoreError):
-            return False
+            async with asyncio.timeout_at(until_s):
+                read = await self._api.glance(zone, (fence, manifest))
+            if read is None:
+                return None
+            tree, record = read.records.get(manifest), read.records.get(fence)
+            if tree is not None and Manifest.parse(zone, tree)[1:] == manifest_of(plan, zone)[1:]:
+                return True
+            return record is not None and Fence.parse(zone, record).has(plan, zone)
+        except (ChangeRefused, StoreError, TimeoutError):
+            return None
 
     @property
     def leaves(self) -> str:
@@ -110,10 +100,10 @@ class Openings:
         return f"plan {self._met[0]} is left to those who are at it already" if self._left else ""
 
     def wait_s(self, longest_s: float) -> float:
-        """Return how long to wait before the next round: until the patience with others ends, if they are at it."""
+        """Return how long to wait before the next round: until the patience with others ends, if that is sooner."""
         if self._left is None or self._until_s is None:
             return longest_s
-        return max(0.0, self._until_s - self._clock.monotonic())
+        return min(longest_s, max(0.0, self._until_s - self._clock.monotonic()))
 
     def order(self, plan: Plan, due: Sequence[str]) -> list[str]:
         """Return the endpoints in the order in which they are begun: a plan's, the same everywhere, or one's own."""
@@ -128,28 +118,33 @@ class Openings:
         self._ordered = common_order(plan.generation, wanted)
         self._opening, self._behind = self._ordered[0], frozenset(self._ordered[1:])
         self._decided.clear()
-        # What is looked at for another reason waits for no opening.
-        return [*self._starts.order(set(due).difference(wanted)), *self._ordered]
+        # What is looked at for another reason comes in between: whatever stalls, neither kind is behind the other.
+        return [self._opening, *common_order(plan.generation, set(due).difference([self._opening]))]
 
     async def enter(self, zone: str) -> bool:
         """Wait for an endpoint's turn to begin; say whether it has come, or others are at it."""
-        if zone in self._behind:
-            await self._decided.wait()
-            if self._left is not None:
-                return False
-        await self._starts.enter(zone)
+        is_behind = zone in self._behind
         if zone == self._opening:
             # An opening that stalls holds up the others for no longer than one that is lost.
             self._timer = asyncio.get_running_loop().call_later(self._patience_s, self._open)
+        elif self._opening is not None:
+            await self._decided.wait()
+        if is_behind and self._left is not None:
+            return False
+        await self._starts.enter(zone)
         return True
 
     def look(self, zone: str, plan: Plan, view: ZoneView) -> None:
-        """Take note of who has the opening's lock, or has flipped it to this very plan."""
+        """Take note of who else has the opening's lock, or has flipped it to this very plan."""
         if zone == self._opening:
-            flips = view.fence if view.fence is not None and view.fence.generation == plan.generation else None
+            fence, lock = view.fence, view.lock.text if view.lock else ""
+            # An older fence may have what the plan wants: then it tells of nobody who is at the plan.
+            flips = fence if fence and fence.generation == plan.generation and fence.has(plan, zone) else None
             by = flips.flip_id.rsplit("-", 2)[0] if flips else self._name
             self._flipped = f"flipped by {by}" if by != self._name else ""
-            self._locked = f"held by {view.lock.text}" if view.lock else "somebody else was first"
+            # A lock of one's own is from before a start: nobody waits for oneself.
+            ours = lock.partition(" ")[0] == self._name
+            self._locked = "" if ours else f"held by {lock}" if lock else "somebody else was first"
 
     def leave(self, zone: str, *, missed: bool = False) -> None:
         """Let the next one begin, if an endpoint has not done so already; `missed`: it did not get its lock."""
@@ -160,7 +155,7 @@ class Openings:
     def _open(self, others: str = "") -> None:
         """Let the endpoints behind the opening begin, or leave them to others; those are said, if it is they."""
         if others:
-            self._left = Left(self._ordered)
+            self._left = Left.of(self._ordered)
             now_s = self._clock.monotonic()
             self._until_s = now_s + self._patience_s if self._until_s is None else self._until_s
             self._events.emit("enactor.plan_left", zone=self._opening, generation=self._met[0], reason=others)

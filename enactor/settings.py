@@ -9,7 +9,12 @@ from fencepost.guards import Guard
 from fencepost.settings import Settings
 
 NEAR_S: Final = 0.001
-"""Where a round trip to the control API takes longer, enactors share each plan's endpoints."""
+"""Where a round trip to the control API takes longer, enactors share each plan's endpoints: nothing could be seen."""
+
+
+def usual_patience_s(median_s: float) -> float:
+    """Return the patience with other enactors, seconds, where a round trip to the control API has this median."""
+    return 0.03 if median_s <= NEAR_S else 0.0
 
 
 class EnactorSettings(Settings):
@@ -30,8 +35,8 @@ class EnactorSettings(Settings):
             none; then what is read back from the zone suffices).
         verify_wait_s: for how long a tree may take to be answered there (None: 3 times the 99th percentile of
             propagation, at least 0.5).
-        patience_s: for how long fixed leaves a plan's endpoints to another enactor without seeing that it comes on; 0:
-            it does not (None: 0.03, and 0 where a round trip takes more than a millisecond, as nothing could be seen).
+        patience_s: for how long fixed leaves a plan's endpoints to another enactor without seeing that it comes on, at
+            most 1, half of what a lock is good for; 0: it does not (None: `usual_patience_s`).
         api_requests_per_s: calls to the control API that this enactor makes at most (None: a third of what the profile
             allows the account; 0: no bound).
         clean_batches_per_s: batches that this enactor's cleaner deletes at most, all zones together (None: as many as
@@ -48,16 +53,14 @@ class EnactorSettings(Settings):
     max_tries: Annotated[int, Field(ge=1)] = 8
     verify_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
     verify_wait_s: Annotated[float, Field(gt=0)] | None = None
-    patience_s: Annotated[float, Field(ge=0)] | None = None
+    patience_s: Annotated[float, Field(ge=0, le=1)] | None = None
     api_requests_per_s: Annotated[float, Field(ge=0)] | None = None
     clean_batches_per_s: Annotated[float, Field(gt=0)] | None = None
 
     @property
     def pauses(self) -> Pauses:
         """The spans that are in force."""
-        link, patience_s = self.network.control_api, self.patience_s
-        if patience_s is None:
-            patience_s = 0.03 if link.median_s <= NEAR_S else 0.0
+        link = self.network.control_api
         return Pauses(
             poll_s=self.poll_s or max(0.02, 5 * link.median_s),
             lock_ttl_s=self.lock_ttl_s or max(2.0, 20 * link.p99_s),
@@ -65,7 +68,7 @@ class EnactorSettings(Settings):
             backoff_cap_s=self.backoff_cap_s or max(0.5, 200 * link.median_s),
             sweep_s=self.sweep_s or max(5.0, 500 * link.median_s),
             verify_wait_s=self.verify_wait_s or max(0.5, 3 * self.network.propagation.p99_s),
-            patience_s=patience_s,
+            patience_s=usual_patience_s(link.median_s) if self.patience_s is None else self.patience_s,
         )
 
     @property

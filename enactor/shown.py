@@ -60,7 +60,7 @@ class Shown(Collector):
         elif event.name in {"enactor.lock_missed", "enactor.lock_acquired"}:
             seen.lock_streak = event.fields["streak"] if event.name == "enactor.lock_missed" else 0
             self._lost[event.zone] = seen.lock_streak
-        elif event.reason:
+        elif event.reason and event.name != "enactor.plan_left":
             seen.last_trouble = f"{event.name}: {event.reason}"
 
     def note_held(self, held: Mapping[str, str]) -> None:

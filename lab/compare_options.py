@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from deploy.topology import Mode, ProcessSpec, SystemOptions, check_options, process_specs
+from enactor.left import most_patiences
 from enactor.pace import sweep_span_s
 from enactor.settings import EnactorSettings
 from fencepost.errors import StartupError, UsageError
@@ -161,10 +162,12 @@ def limits_in_force(settings: Settings) -> dict[str, float]:
 def settle_bound_s(network: Profile, *, zones: int = 1) -> float:
     """Return within how many seconds after its last change a system is to have the last plan everywhere.
 
-    A sweep, which finds in so many zones what no plan tells of; two passes over all endpoints, in either of which a
-    call may be stalled or lost once; and then the propagation. Five seconds are for what does not depend on either.
+    A sweep, which finds in so many zones what no plan tells of; the patience with an enactor that is slow or gone; two
+    passes over all endpoints, in either of which a call may be stalled or lost once; and then the propagation. Five
+    seconds are for what depends on none of these, so for the expiry of the locks of who is gone.
     """
-    swept_s = sweep_span_s(zones, EnactorSettings(profile=network.name).pauses.sweep_s)
+    pauses = EnactorSettings(profile=network.name).pauses
+    swept_s = sweep_span_s(zones, pauses.sweep_s) + most_patiences(zones) * pauses.patience_s
     control = network.control_api
     worst_call_s = max(control.stall_max_s if control.stall else 0.0, control.timeout_s if control.loss else 0.0)
     return 5.0 + swept_s + 2 * worst_call_s + 2 * network.propagation.p99_s

@@ -11,6 +11,7 @@ import msgspec
 
 from enactor.protocol import Tools
 from enactor.rounds import PROTOCOLS, Rounds
+from enactor.settings import usual_patience_s
 from fencepost.clock import stream
 from fencepost.network import PROFILES, Link, LinkSpec
 from fencepost.plan import Draft
@@ -89,7 +90,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
             lock_ttl_s=self.lock_ttl_s,
             backoff_base_s=self.backoff_base_s,
             backoff_cap_s=self.backoff_cap_s,
-            patience_s=0.0,  # as over any link that is so far
+            patience_s=usual_patience_s(self.median_s),
         )
 
 

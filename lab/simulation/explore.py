@@ -12,6 +12,7 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from enactor.opening import FEWEST
 from fencepost.clock import stream
 from lab.invariants.violation import Violation
 from lab.simulation.bounded import Bounded
@@ -37,6 +38,9 @@ SHARES: Final = (0.25, 0.5, 1.0)
 
 REACHES: Final = (0.5, 1.4)
 """Within what part of a schedule's usual length its faults lie, in turn: cleaning comes late, and must meet some."""
+
+CROWDED: Final = 0.5
+"""In so many of the drawn schedules no enactor leaves a plan to another one."""
 
 STEPS_EACH: Final = 40
 """A schedule's usual length, for each endpoint."""
@@ -132,15 +136,22 @@ class Tally(msgspec.Struct):
 
 
 class Explorer:
-    """Runs schedules in this process.
+    """Runs schedules in this process. Enactors leave plans to each other in half of those that are drawn.
+
+    In the other half they are in each other's way as often as can be; what a failure's scenario has is in its file.
 
     Attributes:
-        stage: where they are run.
+        stage: where schedules are run as the scenario has it.
     """
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self.stage = Stage(options.scenario)
+        self.stage = self._stage = Stage(options.scenario)
+        # Where nothing can be left to anybody, there is no second world to be set up.
+        leaves = options.scenario.mode == "fixed" and options.scenario.endpoints >= FEWEST
+        systematic = options.by in {"bounded", "exhaustive"} or not options.scenario.patience_s
+        alone = msgspec.structs.replace(options.scenario, patience_s=0.0)
+        self._crowded = Stage(alone) if leaves and not systematic else self.stage
         self._restless = frozenset(self.stage.cast) - frozenset(self.stage.scene.enactor_names)
 
     def strategy(self, number: int) -> Strategy:
@@ -167,13 +178,19 @@ class Explorer:
         with sealed():
             for number in range(first, first + count):
                 # Processes draw anew in each schedule, too: plans, and pauses.
-                self.stage.seed = self._options.scenario.seed * SEEDS + number
+                self._stage = self._stage_of(number)
+                self._stage.seed = self._options.scenario.seed * SEEDS + number
                 verdict = self._run(self.strategy(number), coverage, rests=number % WANDERS != 0)
                 if self._note(tally, number, verdict):
                     break
         tally.paths.update(coverage.counts)
         tally.cpu_s = time.process_time() - began_s
         return tally
+
+    def _stage_of(self, number: int) -> Stage:
+        """Return where a schedule is run: drawn apart from all else, so that it goes with every way to drive one."""
+        drawn = stream(self._options.seed, "patience", str(number)).random()
+        return self._crowded if drawn < CROWDED else self.stage
 
     def bounded(self, tell: Callable[[Tally], bool]) -> tuple[Tally, bool]:
         """Run all schedules within the bounds, up to the first that fails; return whether there is none left.
@@ -202,7 +219,7 @@ class Explorer:
     def _run(self, strategy: Strategy, coverage: Coverage, *, steps: int = 0, rests: bool = False) -> Verdict:
         options = self._options
         return verdict_of(
-            self.stage, strategy, steps=steps or options.steps, seek=options.seek, rests=rests, coverage=coverage
+            self._stage, strategy, steps=steps or options.steps, seek=options.seek, rests=rests, coverage=coverage
         )
 
     def _note(self, tally: Tally, number: int, verdict: Verdict) -> bool:
@@ -214,7 +231,7 @@ class Explorer:
             tally.healed_s = max(tally.healed_s, verdict.healed_s or 0.0)
         if not verdict.violations:
             return False
-        scenario = msgspec.structs.replace(self._options.scenario, seed=self.stage.seed)
+        scenario = msgspec.structs.replace(self._stage.scene.scenario, seed=self._stage.seed)
         failure = Failure(number, scenario, verdict.violations, verdict.trace)
         tally.broken.update(failure.broken)
         if self._options.seek <= failure.broken:

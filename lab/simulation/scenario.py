@@ -43,7 +43,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         keep: how many generations' trees the cleaner leaves.
         batch_records: how many record sets of a tree fit into one batch; 0: as many as Route 53's limits allow.
         without: guards that are off, separated by commas.
-        poll_s, lock_ttl_s, backoff_base_s, backoff_cap_s, sweep_s, patience_s: see `EnactorSettings`.
+        poll_s, lock_ttl_s, backoff_base_s, backoff_cap_s, sweep_s, patience_s: see `EnactorSettings`; half of the
+            schedules that are drawn have no patience, see `Explorer`.
         even: whether every draw of a span is its middle, so that jitter makes no more different instants.
         skew_s: the processes' wall clocks differ by up to so much.
         seed: fixes every draw of the processes.
@@ -88,6 +89,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class _EnactorSettings(EnactorSettings):
+    # The spans of a world are to be told apart, not as short as real ones: nobody waits for them.
+    patience_s: float | None = None
     _region: Region = PrivateAttr()
 
     def use(self, region: Region) -> None:

@@ -4,15 +4,21 @@ import asyncio
 
 import pytest
 
-from enactor.opening import LEAST, Left, common_order
+from enactor.opening import common_order
+from enactor.reader import PlanReader
+from enactor.settings import EnactorSettings
+from enactor.starts import AT_ONCE
+from enactor.tree import manifest_of
 from fencepost.batch import create, delete
-from fencepost.names import fence_name, frozen_name
+from fencepost.errors import FencepostError
+from fencepost.names import fence_name, frozen_name, lock_name, manifest_name
 from fencepost.records import txt
+from fencepost.settings import load_settings
 
 ZONES = tuple(f"{name}.test." for name in "abcdefghijkl")
 ORDER = common_order(1, ZONES)
-PATIENCE_S = 60.0
-"""Of virtual time, and so long of real time that no test depends on it."""
+PATIENCE_S = 1.0
+"""The longest; of virtual time, and so long of real time that no test depends on it."""
 
 
 def contents(world, **given) -> dict:
@@ -47,47 +53,6 @@ def test_common_order_is_the_same_for_all_and_another_for_each_plan():
     assert len({common_order(generation, ZONES)[0] for generation in range(1, 100)}) > len(ZONES) / 2
 
 
-@pytest.mark.parametrize(
-    ("count", "furthest", "ahead"),
-    [
-        (2, 0, [1]),
-        (3, 0, [1, 2]),
-        (12, 0, [1, 2, 4, 8, 11]),
-        (12, 8, [9, 10, 11]),
-        (100, 64, [65, 66, 68, 72, 80, 96, 99]),
-    ],
-)
-def test_glances_go_ever_further_ahead_and_to_the_last(count, furthest, ahead):
-    """Few of them find how far somebody is, wherever that may be."""
-    order = tuple(f"{n}." for n in range(count))
-
-    assert Left(order, furthest).ahead() == tuple(f"{n}." for n in ahead)
-
-
-@pytest.mark.parametrize(
-    ("left", "begun", "now"),
-    [
-        ((0, 0), [], None),
-        ((0, 0), [LEAST - 1], None),
-        ((0, 0), [LEAST], (LEAST, 1)),
-        ((8, 1), [9], (9, 2)),
-        ((8, 2), [9], None),
-        ((8, 2), [9, 16], (16, 3)),
-        ((16, 1), [], None),
-        ((17, 6), [19], (19, 7)),
-        ((0, 0), [19], (19, 1)),
-        ((19, 1), [19], None),
-    ],
-)
-def test_plan_is_left_to_who_comes_on_until_one_glance_after_the_last_is_begun(left, begun, now):
-    """Some more at each glance, and on the average a few; near the end there are no more than what is left."""
-    order = tuple(f"{n}." for n in range(20))
-
-    seen = Left(order, *left).seen([f"{n}." for n in begun])
-
-    assert seen == (None if now is None else Left(order, *now))
-
-
 async def test_enactor_that_wins_the_opening_begins_all_others_once_its_tree_is_there(world):
     """Nothing else is looked at before; then all of it is done in the same round, and nothing is left to anybody."""
     await world.add_zones(*ZONES)
@@ -117,7 +82,7 @@ async def test_enactor_that_loses_the_opening_leaves_the_plan_alone_and_finds_it
 
     outcome = await two.tick()
     assert (looks, glances) == ([ORDER[0]], [])
-    assert (outcome.wait_s, outcome.installed) == (PATIENCE_S, 0)
+    assert (outcome.wait_s, outcome.installed) == (two.settings.pauses.poll_s, 0)
     assert outcome.text == "plan 1 is left to those who are at it already"
     told = two.saw("enactor.plan_left")
     assert [(event.zone, event.generation, event.reason[:11]) for event in told] == [(ORDER[0], 1, "held by one")]
@@ -125,7 +90,10 @@ async def test_enactor_that_loses_the_opening_leaves_the_plan_alone_and_finds_it
 
     flip.set()
     await leading
-    world.clock.now_s += PATIENCE_S
+    world.clock.now_s += PATIENCE_S - 0.01
+    assert (await two.tick()).wait_s == pytest.approx(0.01)
+    assert (looks, glances) == ([ORDER[0]], [])
+    world.clock.now_s += 0.011
     await two.tick()
     assert (looks, glances) == ([ORDER[0]], [ORDER[at] for at in (1, 2, 4, 8, 11)])
 
@@ -166,6 +134,121 @@ async def test_enactor_that_starts_again_goes_on_with_what_it_had_begun_itself(w
 
     assert outcome.installed == 1
     assert after.saw("enactor.plan_left") == []
+
+
+async def test_enactor_that_was_killed_leaves_nothing_to_its_own_old_lock(world):
+    """The lock of the opening has its name, and a tree is begun: it goes on with all others at once."""
+    await world.add_zones(*ZONES)
+    await world.publish(**contents(world))
+    await world.operate(ORDER[0], create(txt(lock_name(ORDER[0]), f"one {round(world.clock.epoch_s()) + 30}")))
+    plan = await PlanReader(world.plans).latest()
+    await world.operate(ORDER[1], create(manifest_of(plan, ORDER[1])._replace(done=0).record(ORDER[1], 1)))
+    one = world.enactor("fixed", "one", patience_s=PATIENCE_S)
+
+    await one.tick()
+
+    assert len(one.saw("enactor.lock_missed", ORDER[0])) == 1
+    assert one.saw("enactor.plan_left") == []
+    assert [await world.fenced(zone) for zone in ORDER[1:]] == [1] * (len(ZONES) - 1)
+
+
+async def test_opening_that_has_a_lost_plan_of_the_same_number_tells_of_nobody(world):
+    """Who flipped it is not at this plan, but at one that the plan store has forgotten."""
+    await world.add_zones(*ZONES)
+    two = world.enactor("fixed", "two", patience_s=PATIENCE_S)
+    await world.publish(**contents(world))
+    await world.operate(ORDER[0], create(txt(fence_name(ORDER[0]), "1 deadbeef one-1-1")))
+
+    await two.tick()
+
+    assert two.saw("enactor.plan_left") == []
+    assert [await world.fenced(zone) for zone in ORDER[1:]] == [1] * (len(ZONES) - 1)
+
+
+async def test_trees_of_a_lost_plan_of_the_same_number_show_nobody_who_comes_on(world):
+    """Their manifests have another digest than this plan's; nor does one that cannot be read show anything."""
+    await world.add_zones(*ZONES)
+    two = world.enactor("fixed", "two", patience_s=PATIENCE_S)
+    await world.publish(**contents(world))
+    await world.operate(ORDER[0], create(await world.foreign_lock(ORDER[0], 30)))
+    for zone, text in zip(ORDER[1:], ["0/1 deadbeef", "1/1 deadbeef", "0/1 0", *["1/1 deadbeef"] * 8], strict=True):
+        await world.operate(zone, create(txt(manifest_name(zone, 1), text)))
+    await two.tick()
+    world.clock.now_s += PATIENCE_S
+
+    outcome = await two.tick()
+
+    assert not outcome.text.startswith("plan 1 is left")
+
+
+@pytest.mark.timeout(10)
+async def test_zone_that_does_not_answer_a_glance_holds_up_a_round_for_one_patience(world):
+    """It counts for nothing; the others are looked at, and installed, while it does not answer."""
+    await world.add_zones(*ZONES)
+    two = world.enactor("fixed", "two", patience_s=0.05)
+    await world.publish(**contents(world))
+    await world.operate(ORDER[0], create(await world.foreign_lock(ORDER[0], 30)))
+    await two.tick()
+    read, answers = two.store.read, asyncio.Event()
+
+    async def stalling(zone, keys):
+        if zone == ORDER[4]:
+            await answers.wait()
+        return await read(zone, keys)
+
+    two.store.read = stalling
+    world.clock.now_s += 0.05
+
+    ticking = asyncio.create_task(two.tick())
+    others = [zone for zone in ORDER[1:] if zone != ORDER[4]]
+    while [await world.fenced(zone) for zone in others] != [1] * len(others):
+        pass
+
+    assert not ticking.done()
+    answers.set()
+    await ticking
+
+
+@pytest.mark.parametrize(("done", "patiences"), [(1, 1), (4, 1), (5, 2), (8, 2), (11, 2), (12, 2)])
+async def test_trail_of_an_enactor_that_is_gone_costs_two_patiences_at_most(world, done, patiences):
+    """Its trees are all found in the first glance, so that the next one shows nothing that is not known."""
+    await world.add_zones(*ZONES)
+    two = world.enactor("fixed", "two", patience_s=PATIENCE_S)
+    await world.publish(**contents(world))
+    await world.operate(ORDER[0], create(await world.foreign_lock(ORDER[0], 30)))
+    plan = await PlanReader(world.plans).latest()
+    for zone in ORDER[:done]:
+        await world.operate(zone, create(manifest_of(plan, zone)._replace(done=0).record(zone, 1)))
+    await two.tick()
+
+    waited = 0
+    while await world.fenced(ORDER[1]) is None:
+        waited += 1
+        world.clock.now_s += PATIENCE_S
+        await two.tick()
+
+    assert waited == patiences
+
+
+async def test_enactor_that_comes_on_by_a_few_endpoints_is_seen_wherever_it_is(world):
+    """From the tenth to the twelfth, which are far from the places that the first glance looked at."""
+    zones = tuple(f"{name}.test." for name in "abcdefghijklmnopqrstuvwx")
+    order = common_order(1, zones)
+    await world.add_zones(*zones)
+    two = world.enactor("fixed", "two", patience_s=PATIENCE_S)
+    await world.publish(**{zone[0]: world.targets() for zone in zones})
+    await world.operate(order[0], create(await world.foreign_lock(order[0], 30)))
+    plan = await PlanReader(world.plans).latest()
+    await two.tick()
+    texts = []
+
+    for begun in (order[:10], order[10:12], ()):
+        for zone in begun:
+            await world.operate(zone, create(manifest_of(plan, zone).record(zone, 1)))
+        world.clock.now_s += PATIENCE_S
+        texts.append((await two.tick()).text.startswith("plan 1 is left"))
+
+    assert texts == [True, True, False]
 
 
 async def test_plan_whose_first_enactor_comes_on_no_more_is_everybody_s_after_one_patience(world):
@@ -232,15 +315,16 @@ async def test_plans_in_a_row_whose_openings_are_lost_use_up_one_patience_togeth
     openings = {common_order(generation, ZONES)[0] for generation in (1, 2, 3)}
     for zone in openings:
         await world.operate(zone, create(await world.foreign_lock(zone, 10 * PATIENCE_S)))
-    waits = []
+    installed = []
 
     for weight in (1, 2, 3):
         await world.publish(**contents(world, weight=weight))
-        waits.append((await two.tick()).wait_s)
+        await two.tick()
+        installed.append({await world.fenced(zone) for zone in set(ZONES) - openings})
         world.clock.now_s += 0.6 * PATIENCE_S
     await two.tick()
 
-    assert waits == [PATIENCE_S, pytest.approx(0.4 * PATIENCE_S), 0.0]
+    assert installed == [{None}, {None}, {None}]
     assert {await world.fenced(zone) for zone in set(ZONES) - openings} == {3}
 
 
@@ -280,6 +364,41 @@ async def test_opening_that_stalls_holds_up_the_others_for_one_patience(world):
     assert (await ticking).installed == 1
 
 
+@pytest.mark.timeout(10)
+async def test_zones_that_are_swept_and_stall_keep_no_plan_from_its_opening(world):
+    """So many do that nothing else could begin if they came first: what is in order before the last of them is live."""
+    zones = [f"{name}.test." for name in "abcdefghijklmnopqrst"]
+    stalling, changed = zones[:AT_ONCE], zones[AT_ONCE:]
+    await world.add_zones(*zones)
+    one = world.enactor("fixed", "one", patience_s=PATIENCE_S)
+    await world.publish(**{zone[0]: world.targets() for zone in zones})
+    await world.install(one)
+    await world.publish(**{zone[0]: world.targets(weight=2) for zone in changed})
+    world.clock.now_s += one.settings.pauses.sweep_s
+    read, stalled, answers = one.store.read, set(), asyncio.Event()
+
+    async def reading(zone, keys):
+        if zone in stalling:
+            stalled.add(zone)
+            await answers.wait()
+        return await read(zone, keys)
+
+    one.store.read = reading
+    order = common_order(2, zones)
+    last = max(map(order.index, stalling))
+    first = [zone for zone in order[:last] if zone in changed]
+    assert first
+
+    ticking = asyncio.create_task(one.tick())
+    while [await world.fenced(zone) for zone in first] != [2] * len(first) or len(stalled) < AT_ONCE:
+        pass
+
+    assert not ticking.done()
+    answers.set()
+    await ticking
+    assert [await world.fenced(zone) for zone in changed] == [2] * len(changed)
+
+
 async def test_round_that_is_cancelled_while_others_wait_for_the_opening_leaves_nothing_behind(world):
     """Ctrl-C: the next round, if there is one, does all of it in an order of its own."""
     await world.add_zones(*ZONES)
@@ -317,3 +436,12 @@ async def test_plan_for_one_endpoint_has_no_opening(world):
 def test_patience_ends_where_round_trips_are_longer_than_anything_could_be_seen_in(world, profile, patience_s):
     """There each plan's work is shared as it comes."""
     assert world.enactor("fixed", "one", profile=profile).settings.pauses.patience_s == patience_s
+
+
+@pytest.mark.parametrize("patience", ["inf", "nan", "-0.01", "1.01"])
+def test_patience_that_comes_near_to_what_a_lock_is_good_for_is_refused(monkeypatch, patience):
+    """Whoever is gone would be waited for, as for its locks, or for ever."""
+    monkeypatch.setenv("FENCEPOST_PATIENCE_S", patience)
+
+    with pytest.raises(FencepostError, match="FENCEPOST_PATIENCE_S"):
+        load_settings(EnactorSettings, name="one")

@@ -65,9 +65,10 @@ def test_flip_that_tells_no_generation_is_metric_0(name, context, shown):
 
 
 def test_last_trouble_is_what_had_a_reason(context, shown):
-    """An event without a reason is none; one without a zone is of no endpoint."""
+    """An event without a reason is none, nor is a plan that another is at; one without a zone is of no endpoint."""
     context.events.emit("enactor.flip_refused", zone=ZONE, reason="it moved on")
     context.events.emit("enactor.tree_built", zone=ZONE)
+    context.events.emit("enactor.plan_left", zone=ZONE, reason="held by another")
     context.events.emit("service.round_failed", reason="not reached")
 
     assert shown.state == {

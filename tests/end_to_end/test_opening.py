@@ -16,8 +16,8 @@ from lab.bench.system import OurOptions, OurSystem, our_system
 
 MANY = Many(endpoints=24, members=3, turns=2)
 LIVE_S = 30.0
-VERIFY = {"FENCEPOST_VERIFY_WAIT_S": "60"}
-"""Trees go live when the resolver answers them, however late that is."""
+ENACTOR = {"FENCEPOST_VERIFY_WAIT_S": "60", "FENCEPOST_PATIENCE_S": "0.5"}
+"""Trees go live when the resolver answers them, however late that is; and who comes late finds the plan begun."""
 
 
 async def holder_of(system: OurSystem, zone: str) -> str:
@@ -54,7 +54,7 @@ async def test_enactor_that_is_stopped_after_it_began_a_plan_leaves_it_to_the_ot
 
     The resolver is stopped meanwhile and answers no tree, so nothing can be live yet when the enactor is stopped.
     """
-    options = OurOptions(MANY, enactors=3, port_base=port_base, enactor=VERIFY)
+    options = OurOptions(MANY, enactors=3, port_base=port_base, enactor=ENACTOR)
     async with our_system(options, SystemClock()) as system:
         supervisor, opening = system.running.supervisor, common_order(1, MANY.names)[0]
         os.kill(supervisor.pid("resolver"), signal.SIGSTOP)

@@ -149,6 +149,22 @@ def test_failure_that_was_found_is_found_again_by_its_choices():
     assert again.violations == failure.violations
 
 
+def test_failures_of_schedules_with_and_without_patience_are_found_again_by_what_they_say():
+    """Both are drawn, and each failure's scenario has the patience that its schedule had."""
+    given = Scenario(enactors=2, endpoints=2, without="fence,cleaner-check")
+    explorer, patiences, first = Explorer(Options(scenario=given, by="random", steps=120)), set(), 0
+
+    while patiences != {0.0, given.patience_s}:
+        failure = explorer.block(first, 1000).failure
+        assert failure is not None
+        first = failure.schedule + 1
+        patiences.add(failure.scenario.patience_s)
+
+        replayed = Replayed(failure.trace)
+        again = verdict_of(Stage(failure.scenario), replayed, steps=len(failure.trace), seek=frozenset())
+        assert again.violations == failure.violations
+
+
 @pytest.mark.parametrize(
     ("mode", "by", "expected"),
     [

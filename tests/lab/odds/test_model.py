@@ -70,3 +70,9 @@ def test_run_that_is_stopped_says_how_far_it_got():
     assert not run.emptied
     assert 0 < run.lasted_s < LASTS_S
     assert next(asked) == 3
+
+
+@pytest.mark.parametrize(("median_s", "patience_s"), [(0.0005, 0.03), (BASE.median_s, 0.0)])
+def test_patience_with_other_enactors_is_what_it_is_over_such_a_link(median_s, patience_s):
+    """The rule is the setting's own, whatever the median is."""
+    assert msgspec.structs.replace(BASE, median_s=median_s).scenario.patience_s == patience_s
