@@ -1,5 +1,8 @@
 """One suite for every adapter of the two ports: each test runs on each of them, over the real server."""
 
+import asyncio
+from contextlib import asynccontextmanager
+
 import pytest
 
 from fencepost.batch import ChangeBatch
@@ -20,6 +23,35 @@ ADAPTERS = ("redis", "remote redis")
 def link():
     """Return a link that neither delays nor loses anything."""
     return Link(PROFILES["none"].control_api, SystemClock(), stream(1, "contract"))
+
+
+async def commands(reader):
+    """Yield commands as they arrive, each a list of words."""
+    while line := await reader.readline():
+        words = []
+        for _ in range(int(line[1:])):
+            size = int((await reader.readline())[1:])
+            words.append((await reader.readexactly(size + 2))[:-2])
+        yield words
+
+
+@pytest.fixture
+def scripted(tmp_path):
+    """A maker of servers that have `talk` with each connection: it is given its commands, and where to answer."""
+
+    @asynccontextmanager
+    async def serve(talk):
+        async def greet(reader, writer):
+            try:
+                await talk(commands(reader), writer)
+            finally:
+                writer.close()
+
+        place = tmp_path / "redis.sock"
+        async with await asyncio.start_unix_server(greet, place):
+            yield f"unix://{place}"
+
+    return serve
 
 
 @pytest.fixture

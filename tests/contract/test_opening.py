@@ -24,26 +24,19 @@ async def client(redis_url):
 
 
 @asynccontextmanager
-async def slow_to_open(tmp_path):
+async def slow_to_open(scripted):
     """Give a client of a server that answers nothing before an event, that event, and the fields that were asked."""
-    go_on, asked, place = asyncio.Event(), [], tmp_path / "redis.sock"
+    go_on, asked = asyncio.Event(), []
 
-    async def talk(reader, writer):
-        try:
-            while line := await reader.readline():
-                words = []
-                for _ in range(int(line[1:])):
-                    size = int((await reader.readline())[1:])
-                    words.append((await reader.readexactly(size + 2))[:-2])
-                await go_on.wait()
-                if words[0] == b"HGET":
-                    asked.append(words[2])
-                writer.write(b"$1\r\nx\r\n" if words[0] == b"HGET" else b"+OK\r\n")
-        finally:
-            writer.close()
+    async def talk(commands, writer):
+        async for words in commands:
+            await go_on.wait()
+            if words[0] == b"HGET":
+                asked.append(words[2])
+            writer.write(b"$1\r\nx\r\n" if words[0] == b"HGET" else b"+OK\r\n")
 
-    async with await asyncio.start_unix_server(talk, place):
-        client = open_client(f"unix://{place}")  # a connection is open once its introduction is answered
+    async with scripted(talk) as url:
+        client = open_client(url)  # a connection is open once its introduction is answered
         yield client, go_on, asked
         await client.aclose()
 
@@ -68,9 +61,9 @@ async def changed(client):
     return await zones.change(ChangeBatch("z.test.", (create(txt("x.z.test.", "t")),)))
 
 
-async def test_calls_that_are_late_or_cancelled_when_the_connection_is_open_are_never_sent(tmp_path):
+async def test_calls_that_are_late_or_cancelled_when_the_connection_is_open_are_never_sent(scripted):
     """A connection may take long to open; the calls that waited for it are looked at again, and keep their order."""
-    async with slow_to_open(tmp_path) as (client, go_on, asked):
+    async with slow_to_open(scripted) as (client, go_on, asked):
         calls = await calls_of(client, "abcd")
         calls[1].cancel()
         (waiting,) = client._opening.values()
@@ -83,9 +76,9 @@ async def test_calls_that_are_late_or_cancelled_when_the_connection_is_open_are_
     assert [type(error) for error in found[1:3]] == [asyncio.CancelledError, NotSent]
 
 
-async def test_connection_that_opens_for_calls_that_are_all_cancelled_serves_the_next(tmp_path):
+async def test_connection_that_opens_for_calls_that_are_all_cancelled_serves_the_next(scripted):
     """Nothing is sent over it before, and no other is opened."""
-    async with slow_to_open(tmp_path) as (client, go_on, asked):
+    async with slow_to_open(scripted) as (client, go_on, asked):
         for call in await calls_of(client, "ab"):
             call.cancel()
         go_on.set()

@@ -1,7 +1,6 @@
 """Calls that go out together: each has its own outcome, on a real server and on one that is a script of the test's."""
 
 import asyncio
-from contextlib import asynccontextmanager
 
 import pytest
 from redis.asyncio.retry import Retry
@@ -92,37 +91,12 @@ async def test_batches_at_once_are_each_committed_or_refused_by_themselves(redis
     assert [commit.serial for index, commit in enumerate(found) if index != 5] == [2] * 19
 
 
-@asynccontextmanager
-async def scripted(tmp_path, talk):
-    """A server that has `talk` with each connection, once the client has introduced itself."""
-
-    async def greet(reader, writer):
-        try:
-            await talk(reader, writer)
-        finally:
-            writer.close()
-
-    place = tmp_path / "redis.sock"
-    async with await asyncio.start_unix_server(greet, place):
-        yield f"unix://{place}"
-
-
-async def commands(reader):
-    """Yield commands as they arrive, each a list of words."""
-    while line := await reader.readline():
-        words = []
-        for _ in range(int(line[1:])):
-            size = int((await reader.readline())[1:])
-            words.append((await reader.readexactly(size + 2))[:-2])
-        yield words
-
-
 def answering(*replies, then_close=False):
     """Return a talk that gives replies to HGETs in turn, and OK to all else."""
 
-    async def talk(reader, writer):
+    async def talk(commands, writer):
         left = list(replies)
-        async for words in commands(reader):
+        async for words in commands:
             if words[0] not in (b"HGET", b"EVALSHA"):
                 writer.write(b"+OK\r\n")
             elif left:
@@ -133,10 +107,10 @@ def answering(*replies, then_close=False):
     return talk
 
 
-async def test_refusal_by_a_server_that_loads_or_takes_no_writes_is_one_calls_alone(tmp_path):
+async def test_refusal_by_a_server_that_loads_or_takes_no_writes_is_one_calls_alone(scripted):
     """To be certainly not executed is said of the call that was refused so, never of those behind it."""
     talk = answering(b"$1\r\na\r\n", b"-LOADING loading\r\n", b"-READONLY replica\r\n", b"$1\r\nd\r\n")
-    async with scripted(tmp_path, talk) as url:
+    async with scripted(talk) as url:
         client = open_client(url)
         found = await asyncio.gather(*(client.hget("h", name) for name in "abcd"), return_exceptions=True)
         await client.aclose()
@@ -146,9 +120,9 @@ async def test_refusal_by_a_server_that_loads_or_takes_no_writes_is_one_calls_al
     assert [type(error) for error in found[1:3]] == [BusyLoadingError, ReadOnlyError]
 
 
-async def test_connection_lost_in_mid_pipeline_fails_what_was_not_answered(tmp_path):
+async def test_connection_lost_in_mid_pipeline_fails_what_was_not_answered(scripted):
     """Who has an answer keeps it; of every other call nobody can say whether it was executed."""
-    async with scripted(tmp_path, answering(b"$1\r\na\r\n", b"$1\r\nb\r\n", then_close=True)) as url:
+    async with scripted(answering(b"$1\r\na\r\n", b"$1\r\nb\r\n", then_close=True)) as url:
         client = open_client(url)
         found = await asyncio.gather(*(client.hget("h", name) for name in "abcd"), return_exceptions=True)
         await client.aclose()
@@ -157,10 +131,10 @@ async def test_connection_lost_in_mid_pipeline_fails_what_was_not_answered(tmp_p
     assert [type(error) for error in found[2:]] == [LostConnection] * 2
 
 
-async def test_server_that_gives_up_the_connection_fails_what_was_not_answered_with_its_reason(tmp_path):
+async def test_server_that_gives_up_the_connection_fails_what_was_not_answered_with_its_reason(scripted):
     """That answer is of the connection, not of the call that it comes for: what comes behind it is nobody's."""
     refused = b"-NOAUTH Authentication required.\r\n$1\r\nc\r\n"
-    async with scripted(tmp_path, answering(b"$1\r\na\r\n", refused)) as url:
+    async with scripted(answering(b"$1\r\na\r\n", refused)) as url:
         client = open_client(url)
         found = await asyncio.gather(*(client.hget("h", name) for name in "abc"), return_exceptions=True)
         await client.aclose()
@@ -169,10 +143,10 @@ async def test_server_that_gives_up_the_connection_fails_what_was_not_answered_w
     assert [type(error) for error in found[1:]] == [AuthenticationError] * 2
 
 
-async def test_writes_under_way_on_a_lost_connection_are_unknown(tmp_path):
+async def test_writes_under_way_on_a_lost_connection_are_unknown(scripted):
     """The store's three outcomes hold for each call of a pipeline."""
     committed = b"*3\r\n$9\r\ncommitted\r\n:2\r\n$1\r\n7\r\n"
-    async with scripted(tmp_path, answering(committed, then_close=True)) as url:
+    async with scripted(answering(committed, then_close=True)) as url:
         zones = RedisZoneStore(open_client(url), ACTOR)
         changes = (zones.change(ChangeBatch(f"{n}.test.", (create(txt(f"x.{n}.test.", "t")),))) for n in range(3))
         found = await asyncio.gather(*changes, zones.read("0.test.", []), return_exceptions=True)
@@ -182,13 +156,13 @@ async def test_writes_under_way_on_a_lost_connection_are_unknown(tmp_path):
     assert [type(error) for error in found[1:]] == [OutcomeUnknown, OutcomeUnknown, StoreUnavailable]
 
 
-async def test_pipelines_under_way_are_few_and_later_calls_wait_for_one_to_end(tmp_path):
+async def test_pipelines_under_way_are_few_and_later_calls_wait_for_one_to_end(scripted):
     """Calls of many turns share a few connections; all are answered."""
     talking, most, full, go_on = 0, 0, asyncio.Event(), asyncio.Event()
 
-    async def talk(reader, writer):
+    async def talk(commands, writer):
         nonlocal talking, most
-        async for words in commands(reader):
+        async for words in commands:
             if words[0] != b"HGET":
                 writer.write(b"+OK\r\n")
                 continue
@@ -200,7 +174,7 @@ async def test_pipelines_under_way_are_few_and_later_calls_wait_for_one_to_end(t
             talking -= 1
             writer.write(b"$1\r\nx\r\n")
 
-    async with scripted(tmp_path, talk) as url:
+    async with scripted(talk) as url:
         client = open_client(url)
         calls = []
         for _ in range(20):
@@ -287,19 +261,19 @@ async def test_close_in_the_turn_of_a_call_fails_it(client):
         await client.get("a command that goes by itself")
 
 
-async def test_connection_that_the_server_closes_while_it_is_idle_is_replaced(tmp_path):
+async def test_connection_that_the_server_closes_while_it_is_idle_is_replaced(scripted):
     """No call is lost by it: the next one goes over another connection."""
     connections = 0
 
-    async def talk(reader, writer):
+    async def talk(commands, writer):
         nonlocal connections
         connections += 1
-        async for words in commands(reader):
+        async for words in commands:
             writer.write(b"$1\r\na\r\n" if words[0] == b"HGET" else b"+OK\r\n")
             if words[0] == b"HGET" and connections == 1:
                 break
 
-    async with scripted(tmp_path, talk) as url:
+    async with scripted(talk) as url:
         client = open_client(url)
         first = await client.hget("h", "f")
         async with asyncio.timeout(5):
@@ -310,19 +284,19 @@ async def test_connection_that_the_server_closes_while_it_is_idle_is_replaced(tm
     assert (first, second, connections) == (b"a", b"a", 2)
 
 
-async def test_server_that_is_silent_for_too_long_loses_its_connection_and_the_calls_on_it(tmp_path):
+async def test_server_that_is_silent_for_too_long_loses_its_connection_and_the_calls_on_it(scripted):
     """What was answered before stays answered, and a later call goes over another connection."""
     url_kwargs = {"retry": Retry(NoBackoff(), 0), "socket_timeout": 0.1, "protocol": 2}
     silent = [True]
 
-    async def talk(reader, writer):
-        async for words in commands(reader):
+    async def talk(commands, writer):
+        async for words in commands:
             if words[0] != b"HGET":
                 writer.write(b"+OK\r\n")
             elif words[2] != b"never" or not silent[0]:
                 writer.write(b"$1\r\na\r\n")
 
-    async with scripted(tmp_path, talk) as url:
+    async with scripted(talk) as url:
         client = PipedRedis.from_url(url, **url_kwargs)
         found = await asyncio.gather(*(client.hget("h", f) for f in ("a", "never")), return_exceptions=True)
         silent[0] = False
@@ -335,20 +309,20 @@ async def test_server_that_is_silent_for_too_long_loses_its_connection_and_the_c
 
 
 @pytest.mark.parametrize("junk", [b"$1\r\nx\r\n", b"what?\r\n"])
-async def test_answer_that_nobody_asked_for_ends_the_connection(tmp_path, junk):
+async def test_answer_that_nobody_asked_for_ends_the_connection(scripted, junk):
     """It would be taken for the next call's; that one goes over another connection."""
     connections = 0
 
-    async def talk(reader, writer):
+    async def talk(commands, writer):
         nonlocal connections
         connections += 1
-        async for words in commands(reader):
+        async for words in commands:
             if words[0] != b"HGET":
                 writer.write(b"+OK\r\n")
                 continue
             writer.write(b"$1\r\na\r\n" + (junk if connections == 1 else b""))
 
-    async with scripted(tmp_path, talk) as url:
+    async with scripted(talk) as url:
         client = open_client(url)
         first = await asyncio.gather(client.hget("h", "f"), return_exceptions=True)
         async with asyncio.timeout(5):

@@ -139,43 +139,36 @@ async def test_client_that_is_closed_while_a_script_is_loaded_leaves_nobody_wait
 
 
 @asynccontextmanager
-async def forgetful(tmp_path, times, before_answer=lambda: None):
+async def forgetful(scripted, times, before_answer=lambda: None):
     """Give a client of a server that has forgotten the script at so many calls; and what it was told, in order."""
-    told, left, place = [], [times], tmp_path / "redis.sock"
+    told, left = [], [times]
 
-    async def talk(reader, writer):
-        try:
-            while line := await reader.readline():
-                words = []
-                for _ in range(int(line[1:])):
-                    size = int((await reader.readline())[1:])
-                    words.append((await reader.readexactly(size + 2))[:-2])
-                if words[0] != b"CLIENT":
-                    told.append(words[0])
-                    before_answer()
-                if words[0] == b"EVALSHA" and left[0] > 0:
-                    left[0] -= 1
-                    writer.write(b"-NOSCRIPT No matching script.\r\n")
-                else:
-                    writer.write(b":1\r\n" if words[0] == b"EVALSHA" else b"+OK\r\n")
-        finally:
-            writer.close()
+    async def talk(commands, writer):
+        async for words in commands:
+            if words[0] != b"CLIENT":
+                told.append(words[0])
+                before_answer()
+            if words[0] == b"EVALSHA" and left[0] > 0:
+                left[0] -= 1
+                writer.write(b"-NOSCRIPT No matching script.\r\n")
+            else:
+                writer.write(b":1\r\n" if words[0] == b"EVALSHA" else b"+OK\r\n")
 
-    async with await asyncio.start_unix_server(talk, place):
-        client = open_client(f"unix://{place}")
+    async with scripted(talk) as url:
+        client = open_client(url)
         yield client, told
         await client.aclose()
 
 
-async def test_script_that_is_forgotten_again_as_soon_as_it_was_loaded_is_loaded_again(tmp_path):
+async def test_script_that_is_forgotten_again_as_soon_as_it_was_loaded_is_loaded_again(scripted):
     """A call may have shared a load that the server had forgotten by the time at which that call came to it."""
-    async with forgetful(tmp_path, MAX_LOADS) as (client, told):
+    async with forgetful(scripted, MAX_LOADS) as (client, told):
         assert await client.register_script(ADD)(keys=["h"], args=[1]) == 1
 
     assert told == [b"EVALSHA", b"SCRIPT", b"EVALSHA", b"SCRIPT", b"EVALSHA"]
 
 
-async def test_call_that_is_late_once_its_script_is_loaded_is_not_sent_again(tmp_path, monkeypatch):
+async def test_call_that_is_late_once_its_script_is_loaded_is_not_sent_again(scripted, monkeypatch):
     """Its time runs from when it was made: three answers that each come in time may be too late together."""
     loop, late_s = asyncio.get_running_loop(), [0.0]
     now = loop.time
@@ -184,7 +177,7 @@ async def test_call_that_is_late_once_its_script_is_loaded_is_not_sent_again(tmp
     def be_slow():
         late_s[0] += 0.6 * ANSWER_TIMEOUT_S
 
-    async with forgetful(tmp_path, 1, be_slow) as (client, told):
+    async with forgetful(scripted, 1, be_slow) as (client, told):
         with pytest.raises(NotSent, match="it waited for 6"):
             await client.register_script(ADD)(keys=["h"], args=[1])
 
@@ -209,12 +202,12 @@ async def test_script_that_this_user_may_not_load_fails_with_the_servers_reason(
         await client.execute_command("ACL", "DELUSER", "reader")
 
 
-async def test_write_whose_script_is_never_known_was_certainly_not_executed(tmp_path):
+async def test_write_whose_script_is_never_known_was_certainly_not_executed(scripted):
     """A server that forgets again and again is not asked for ever, and its refusals leave no doubt."""
-    async with forgetful(tmp_path, MAX_LOADS + 1) as (client, _):
+    async with forgetful(scripted, MAX_LOADS + 1) as (client, _):
         with pytest.raises(NoScriptError):
             await client.register_script(ADD)(keys=["h"], args=[1])
-    async with forgetful(tmp_path, MAX_LOADS + 1) as (client, _):
+    async with forgetful(scripted, MAX_LOADS + 1) as (client, _):
         zones = RedisZoneStore(client, Actor("use1-az1-enactor"))
         with pytest.raises(StoreUnavailable, match="the store takes no writes"):
             await zones.change(ChangeBatch(ZONE, (create(txt(f"x.{ZONE}", "t")),)))
@@ -256,44 +249,39 @@ async def test_store_that_is_prepared_again_or_while_calls_are_under_way_opens_n
     await zones.close()
 
 
-async def test_store_whose_server_is_away_when_it_is_prepared_is_used_once_it_is_there(tmp_path):
+async def test_store_whose_server_is_away_when_it_is_prepared_is_used_once_it_is_there(tmp_path, scripted):
     """To prepare is to be early, not to be able: services start without their store."""
-    place = tmp_path / "redis.sock"
-    opened = open_client(f"unix://{place}")
+    opened = open_client(f"unix://{tmp_path / 'redis.sock'}")
     zones = RedisZoneStore(opened, Actor("use1-az1-enactor"))
 
     with pytest.raises(StoreUnavailable):
         await zones.prepare()
     await prepare(zones)
 
-    async def talk(reader, writer):
-        while line := await reader.readline():
-            if line.startswith(b"*"):
-                writer.write(b"+x\r\n")
-        writer.close()
+    async def talk(commands, writer):
+        async for _ in commands:
+            writer.write(b"+x\r\n")
 
-    async with await asyncio.start_unix_server(talk, place):
+    async with scripted(talk):
         assert await opened.hget("h", "f") == b"x"
         await zones.close()
 
 
 async def test_stores_whose_server_does_not_answer_are_not_waited_for_and_are_prepared_once_it_does(
-    tmp_path, monkeypatch
+    scripted, monkeypatch
 ):
     """A start that takes long is worse than a first call that does; one store has not to wait for the other."""
     monkeypatch.setattr(connect, "PREPARE_TIMEOUT_S", 0.1)
     go_on = asyncio.Event()
 
-    async def talk(reader, writer):
-        while line := await reader.readline():
-            if line.startswith(b"SCRIPT"):
+    async def talk(commands, writer):
+        async for words in commands:
+            if words[0] == b"SCRIPT":
                 await go_on.wait()
-            if line.startswith(b"*"):
-                writer.write(b"+OK\r\n")
-        writer.close()
+            writer.write(b"+OK\r\n")
 
-    async with await asyncio.start_unix_server(talk, tmp_path / "redis.sock"), asyncio.timeout(3):
-        clients = [open_client(f"unix://{tmp_path / 'redis.sock'}") for _ in range(2)]
+    async with scripted(talk) as url, asyncio.timeout(3):
+        clients = [open_client(url) for _ in range(2)]
         await prepare(RedisZoneStore(clients[0], Actor("use1-az1-enactor")), RedisPlanStore(clients[1]))
         lines = [(len(client._idle), len(client._busy)) for client in clients]
         go_on.set()
