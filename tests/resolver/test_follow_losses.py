@@ -146,41 +146,46 @@ class Failing(RedisZoneFeed):
         return await super().heads(zones)
 
 
-async def test_follower_keeps_hints_when_the_store_is_lost_behind_them(redis_url, follow, clock) -> None:
-    """A hint is given once: what it says is read when the store is there again, not when the zone's round comes."""
+LAST = "e119.fencepost.test."
+
+
+async def following_many(redis_url, follow, clock):
+    """Return what follows 120 zones, up to `LAST`, by a feed that may fail."""
     zones = tuple(f"e{n:03}.fencepost.test." for n in range(120))
     followed = follow(redis_url, zones, feed=Failing, clock=clock)
     for zone in zones:
         await followed.make_zone(zone)
     await followed.follower.tick()
-    await followed.put("1", zone=zones[119])
+    return followed
+
+
+async def test_follower_keeps_hints_when_the_store_is_lost_behind_them(redis_url, follow, clock) -> None:
+    """A hint is given once: what it says is read when the store is there again, not when the zone's round comes."""
+    followed = await following_many(redis_url, follow, clock)
+    await followed.put("1", zone=LAST)
     clock.now_s += 1  # the first zones are to be looked at, not this one
     followed.feed.fail_at = 1
 
     await followed.follower.tick()
     assert followed.follower.lost
-    assert followed.served(zone=zones[119]) is None
+    assert followed.served(zone=LAST) is None
     await followed.follower.tick()
 
-    assert followed.served(zone=zones[119]) == "1"
+    assert followed.served(zone=LAST) == "1"
 
 
 async def test_follower_looks_at_all_that_is_left_when_the_store_is_lost_meanwhile(redis_url, follow, clock) -> None:
     """Listening anew compares every zone: those that were not reached are compared when the store answers again."""
-    zones = tuple(f"e{n:03}.fencepost.test." for n in range(120))
-    followed = follow(redis_url, zones, feed=Failing, clock=clock)
-    for zone in zones:
-        await followed.make_zone(zone)
-    await followed.follower.tick()
+    followed = await following_many(redis_url, follow, clock)
     await followed.feed._stop_listening()
-    await followed.put("unheard", zone=zones[119])
+    await followed.put("unheard", zone=LAST)
     followed.feed.fail_at = 2
 
     await followed.follower.tick()
     assert followed.follower.lost
     await followed.follower.tick()
 
-    assert followed.served(zone=zones[119]) == "unheard"
+    assert followed.served(zone=LAST) == "unheard"
 
 
 async def test_follower_listens_again_after_its_connections_were_cut(redis_url, follow, eventually) -> None:
