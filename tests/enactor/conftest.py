@@ -280,6 +280,10 @@ class World:
                 found.append(Target(f"lb-{n:04d}", "AAAA", f"fd00::{n:x}", weight))
         return content(ttl, found)
 
+    def contents(self, zones: Sequence[str], **given: Any) -> dict[str, Content]:
+        """Return a content as `targets` makes it for each of some zones, as `publish` takes them."""
+        return {zone.removesuffix(".test."): self.targets(**given) for zone in zones}
+
     async def ticks(self, staged: Staged, until: Callable[[], Awaitable[bool]], *, most: int = 10) -> None:
         """Do rounds until a condition holds, `most` at most; in between half a second passes, and more than a pause."""
         for _ in range(most):

@@ -11,7 +11,7 @@ from enactor.starts import AT_ONCE
 from enactor.tree import manifest_of
 from fencepost.batch import create, delete
 from fencepost.errors import FencepostError
-from fencepost.names import fence_name, frozen_name, lock_name, manifest_name
+from fencepost.names import fence_name, frozen_name, lock_name
 from fencepost.records import txt
 from fencepost.settings import load_settings
 
@@ -19,11 +19,6 @@ ZONES = tuple(f"{name}.test." for name in "abcdefghijkl")
 ORDER = common_order(1, ZONES)
 PATIENCE_S = 1.0
 """The longest; of virtual time, and so long of real time that no test depends on it."""
-
-
-def contents(world, **given) -> dict:
-    """Return a content for each zone, as `publish` takes them."""
-    return {zone[0]: world.targets(**given) for zone in ZONES}
 
 
 def watched(staged) -> tuple[list[str], list[str]]:
@@ -58,7 +53,7 @@ async def test_enactor_that_wins_the_opening_begins_all_others_once_its_tree_is_
     await world.add_zones(*ZONES)
     one = world.enactor("fixed", "one", patience_s=PATIENCE_S)
     looks, _ = watched(one)
-    await world.publish(**contents(world))
+    await world.publish(**world.contents(ZONES))
     gate = one.store.hold("tree 1", ORDER[0])
 
     ticking = asyncio.create_task(one.tick())
@@ -76,7 +71,7 @@ async def test_enactor_that_loses_the_opening_leaves_the_plan_alone_and_finds_it
     """It glances at a few; a glance after the last was begun it looks at each zone once, and has written nothing."""
     await world.add_zones(*ZONES)
     one, two = (world.enactor("fixed", name, patience_s=PATIENCE_S) for name in ("one", "two"))
-    await world.publish(**contents(world))
+    await world.publish(**world.contents(ZONES))
     leading, flip = await lead(world, one)
     looks, glances = watched(two)
 
@@ -108,7 +103,7 @@ async def test_enactor_that_finds_the_opening_flipped_by_another_leaves_the_plan
     """It came late: the first endpoint is done, and its lock is free again; the others are on their way."""
     await world.add_zones(*ZONES)
     one, two = (world.enactor("fixed", name, patience_s=PATIENCE_S) for name in ("use1-az1-one", "two"))
-    await world.publish(**contents(world))
+    await world.publish(**world.contents(ZONES))
     gate = one.store.hold("flip_committed", ORDER[1])
     leading = asyncio.create_task(one.tick())
     await gate.arrived.wait()
@@ -126,7 +121,7 @@ async def test_enactor_that_finds_the_opening_flipped_by_another_leaves_the_plan
 async def test_enactor_that_starts_again_goes_on_with_what_it_had_begun_itself(world):
     """A flip of its own name is not another's: a lone enactor that was killed waits for nobody."""
     await world.add_zones(*ZONES)
-    await world.publish(**contents(world))
+    await world.publish(**world.contents(ZONES))
     before, after = (world.enactor("fixed", "one", patience_s=PATIENCE_S) for _ in range(2))
     await before.tick()
 
@@ -139,7 +134,7 @@ async def test_enactor_that_starts_again_goes_on_with_what_it_had_begun_itself(w
 async def test_enactor_that_was_killed_leaves_nothing_to_its_own_old_lock(world):
     """The lock of the opening has its name, and a tree is begun: it goes on with all others at once."""
     await world.add_zones(*ZONES)
-    await world.publish(**contents(world))
+    await world.publish(**world.contents(ZONES))
     await world.operate(ORDER[0], create(txt(lock_name(ORDER[0]), f"one {round(world.clock.epoch_s()) + 30}")))
     plan = await PlanReader(world.plans).latest()
     await world.operate(ORDER[1], create(manifest_of(plan, ORDER[1])._replace(done=0).record(ORDER[1], 1)))
@@ -156,7 +151,7 @@ async def test_opening_that_has_a_lost_plan_of_the_same_number_tells_of_nobody(w
     """Who flipped it is not at this plan, but at one that the plan store has forgotten."""
     await world.add_zones(*ZONES)
     two = world.enactor("fixed", "two", patience_s=PATIENCE_S)
-    await world.publish(**contents(world))
+    await world.publish(**world.contents(ZONES))
     await world.operate(ORDER[0], create(txt(fence_name(ORDER[0]), "1 deadbeef one-1-1")))
 
     await two.tick()
@@ -165,115 +160,12 @@ async def test_opening_that_has_a_lost_plan_of_the_same_number_tells_of_nobody(w
     assert [await world.fenced(zone) for zone in ORDER[1:]] == [1] * (len(ZONES) - 1)
 
 
-async def test_trees_of_a_lost_plan_of_the_same_number_show_nobody_who_comes_on(world):
-    """Their manifests have another digest than this plan's; nor does one that cannot be read show anything."""
-    await world.add_zones(*ZONES)
-    two = world.enactor("fixed", "two", patience_s=PATIENCE_S)
-    await world.publish(**contents(world))
-    await world.operate(ORDER[0], create(await world.foreign_lock(ORDER[0], 30)))
-    for zone, text in zip(ORDER[1:], ["0/1 deadbeef", "1/1 deadbeef", "0/1 0", *["1/1 deadbeef"] * 8], strict=True):
-        await world.operate(zone, create(txt(manifest_name(zone, 1), text)))
-    await two.tick()
-    world.clock.now_s += PATIENCE_S
-
-    outcome = await two.tick()
-
-    assert not outcome.text.startswith("plan 1 is left")
-
-
-@pytest.mark.timeout(10)
-async def test_zone_that_does_not_answer_a_glance_holds_up_a_round_for_one_patience(world):
-    """It counts for nothing; the others are looked at, and installed, while it does not answer."""
-    await world.add_zones(*ZONES)
-    two = world.enactor("fixed", "two", patience_s=0.05)
-    await world.publish(**contents(world))
-    await world.operate(ORDER[0], create(await world.foreign_lock(ORDER[0], 30)))
-    await two.tick()
-    read, answers = two.store.read, asyncio.Event()
-
-    async def stalling(zone, keys):
-        if zone == ORDER[4]:
-            await answers.wait()
-        return await read(zone, keys)
-
-    two.store.read = stalling
-    world.clock.now_s += 0.05
-
-    ticking = asyncio.create_task(two.tick())
-    others = [zone for zone in ORDER[1:] if zone != ORDER[4]]
-    while [await world.fenced(zone) for zone in others] != [1] * len(others):
-        pass
-
-    assert not ticking.done()
-    answers.set()
-    await ticking
-
-
-@pytest.mark.parametrize(("done", "patiences"), [(1, 1), (4, 1), (5, 2), (8, 2), (11, 2), (12, 2)])
-async def test_trail_of_an_enactor_that_is_gone_costs_two_patiences_at_most(world, done, patiences):
-    """Its trees are all found in the first glance, so that the next one shows nothing that is not known."""
-    await world.add_zones(*ZONES)
-    two = world.enactor("fixed", "two", patience_s=PATIENCE_S)
-    await world.publish(**contents(world))
-    await world.operate(ORDER[0], create(await world.foreign_lock(ORDER[0], 30)))
-    plan = await PlanReader(world.plans).latest()
-    for zone in ORDER[:done]:
-        await world.operate(zone, create(manifest_of(plan, zone)._replace(done=0).record(zone, 1)))
-    await two.tick()
-
-    waited = 0
-    while await world.fenced(ORDER[1]) is None:
-        waited += 1
-        world.clock.now_s += PATIENCE_S
-        await two.tick()
-
-    assert waited == patiences
-
-
-async def test_enactor_that_comes_on_by_a_few_endpoints_is_seen_wherever_it_is(world):
-    """From the tenth to the twelfth, which are far from the places that the first glance looked at."""
-    zones = tuple(f"{name}.test." for name in "abcdefghijklmnopqrstuvwx")
-    order = common_order(1, zones)
-    await world.add_zones(*zones)
-    two = world.enactor("fixed", "two", patience_s=PATIENCE_S)
-    await world.publish(**{zone[0]: world.targets() for zone in zones})
-    await world.operate(order[0], create(await world.foreign_lock(order[0], 30)))
-    plan = await PlanReader(world.plans).latest()
-    await two.tick()
-    texts = []
-
-    for begun in (order[:10], order[10:12], ()):
-        for zone in begun:
-            await world.operate(zone, create(manifest_of(plan, zone).record(zone, 1)))
-        world.clock.now_s += PATIENCE_S
-        texts.append((await two.tick()).text.startswith("plan 1 is left"))
-
-    assert texts == [True, True, False]
-
-
-async def test_plan_whose_first_enactor_comes_on_no_more_is_everybody_s_after_one_patience(world):
-    """The opening is locked by somebody who is gone: all others are installed in the next round, that one later."""
-    await world.add_zones(*ZONES)
-    two = world.enactor("fixed", "two", patience_s=PATIENCE_S)
-    await world.publish(**contents(world))
-    await world.operate(ORDER[0], create(await world.foreign_lock(ORDER[0], 2 * PATIENCE_S)))
-    await two.tick()
-    assert [await world.fenced(zone) for zone in ZONES] == [None] * len(ZONES)
-
-    world.clock.now_s += PATIENCE_S
-    await two.tick()
-
-    assert [await world.fenced(zone) for zone in ORDER[1:]] == [1] * (len(ZONES) - 1)
-    await world.clock.sleep(2 * PATIENCE_S)
-    await world.install(two, most=1)
-
-
 @pytest.mark.parametrize("trouble", ["frozen", "bad fence", "unsafe"])
 async def test_opening_in_trouble_of_its_own_leaves_the_plan_to_nobody(world, trouble):
     """Only who is before us at the same plan is waited for: all others are installed in the same round."""
     await world.add_zones(*ZONES)
     one = world.enactor("fixed", "one", patience_s=PATIENCE_S)
-    await world.publish(**contents(world, count=10))
+    await world.publish(**world.contents(ZONES, count=10))
     await world.install(one, most=1)
     opening, *others = common_order(2, ZONES)
     if trouble == "frozen":
@@ -281,7 +173,7 @@ async def test_opening_in_trouble_of_its_own_leaves_the_plan_to_nobody(world, tr
     elif trouble == "bad fence":
         found = [r for r in (await world.records(opening)).values() if r.name == fence_name(opening)]
         await world.operate(opening, delete(found[0]), create(txt(fence_name(opening), "not a fence")))
-    desired = contents(world, count=10, weight=2)
+    desired = world.contents(ZONES, count=10, weight=2)
     if trouble == "unsafe":
         desired[opening[0]] = world.targets(2)
     await world.publish(**desired)
@@ -293,47 +185,12 @@ async def test_opening_in_trouble_of_its_own_leaves_the_plan_to_nobody(world, tr
     assert one.saw("enactor.plan_left") == []
 
 
-async def test_newer_plan_has_an_opening_of_its_own(world):
-    """What another was at before is no reason to wait: nobody is at this plan yet."""
-    await world.add_zones(*ZONES)
-    two = world.enactor("fixed", "two", patience_s=PATIENCE_S)
-    await world.publish(**contents(world))
-    await world.operate(ORDER[0], create(await world.foreign_lock(ORDER[0], 30)))
-    await two.tick()
-    await world.publish(**contents(world, weight=2))
-    assert common_order(2, ZONES)[0] != ORDER[0]
-
-    await two.tick()
-
-    assert [await world.fenced(zone) for zone in ORDER[1:]] == [2] * (len(ZONES) - 1)
-
-
-async def test_plans_in_a_row_whose_openings_are_lost_use_up_one_patience_together(world):
-    """Else a stream of plans, each left to somebody who is gone, would keep an enactor from work for ever."""
-    await world.add_zones(*ZONES)
-    two = world.enactor("fixed", "two", patience_s=PATIENCE_S)
-    openings = {common_order(generation, ZONES)[0] for generation in (1, 2, 3)}
-    for zone in openings:
-        await world.operate(zone, create(await world.foreign_lock(zone, 10 * PATIENCE_S)))
-    installed = []
-
-    for weight in (1, 2, 3):
-        await world.publish(**contents(world, weight=weight))
-        await two.tick()
-        installed.append({await world.fenced(zone) for zone in set(ZONES) - openings})
-        world.clock.now_s += 0.6 * PATIENCE_S
-    await two.tick()
-
-    assert installed == [{None}, {None}, {None}]
-    assert {await world.fenced(zone) for zone in set(ZONES) - openings} == {3}
-
-
 async def test_glances_that_the_own_rate_leaves_no_room_for_show_nobody_who_comes_on(world):
     """All is done, but it cannot see so much: it looks for itself, at the pace that its rate allows."""
     await world.add_zones(*ZONES)
     one = world.enactor("fixed", "one", patience_s=PATIENCE_S)
     two = world.enactor("fixed", "two", patience_s=PATIENCE_S, api_requests_per_s=1)
-    await world.publish(**contents(world))
+    await world.publish(**world.contents(ZONES))
     leading, flip = await lead(world, one)
     await two.tick()
     flip.set()
@@ -352,7 +209,7 @@ async def test_opening_that_stalls_holds_up_the_others_for_one_patience(world):
     """Its batch is on its way for as long as it likes: the others are installed meanwhile."""
     await world.add_zones(*ZONES)
     one = world.enactor("fixed", "one", patience_s=0.01)
-    await world.publish(**contents(world))
+    await world.publish(**world.contents(ZONES))
     gate = one.store.hold("tree 1", ORDER[0])
 
     ticking = asyncio.create_task(one.tick())
@@ -371,9 +228,9 @@ async def test_zones_that_are_swept_and_stall_keep_no_plan_from_its_opening(worl
     stalling, changed = zones[:AT_ONCE], zones[AT_ONCE:]
     await world.add_zones(*zones)
     one = world.enactor("fixed", "one", patience_s=PATIENCE_S)
-    await world.publish(**{zone[0]: world.targets() for zone in zones})
+    await world.publish(**world.contents(zones))
     await world.install(one)
-    await world.publish(**{zone[0]: world.targets(weight=2) for zone in changed})
+    await world.publish(**world.contents(changed, weight=2))
     world.clock.now_s += one.settings.pauses.sweep_s
     read, stalled, answers = one.store.read, set(), asyncio.Event()
 
@@ -403,7 +260,7 @@ async def test_round_that_is_cancelled_while_others_wait_for_the_opening_leaves_
     """Ctrl-C: the next round, if there is one, does all of it in an order of its own."""
     await world.add_zones(*ZONES)
     one = world.enactor("fixed", "one", patience_s=PATIENCE_S)
-    await world.publish(**contents(world))
+    await world.publish(**world.contents(ZONES))
     gate = one.store.hold("tree 1", ORDER[0])
     ticking = asyncio.create_task(one.tick())
     await gate.arrived.wait()
@@ -420,7 +277,7 @@ async def test_plan_for_one_endpoint_has_no_opening(world):
     """Where somebody has its lock, it is waited for as ever."""
     await world.add_zones(*ZONES)
     one = world.enactor("fixed", "one", patience_s=PATIENCE_S)
-    await world.publish(**contents(world))
+    await world.publish(**world.contents(ZONES))
     await world.install(one, most=1)
     await world.operate("b.test.", create(await world.foreign_lock("b.test.", 30)))
     await world.publish(b=world.targets(weight=2))
