@@ -15,11 +15,11 @@ from enactor.view import ZoneView
 from fencepost.batch import Change, swap, upsert
 from fencepost.capacity import CapacityHistory, capacity_of
 from fencepost.control import ControlApi
-from fencepost.errors import PlanUnsafe
+from fencepost.errors import PlanUnsafe, StoreUnavailable
 from fencepost.events import Events
 from fencepost.guards import Guard
 from fencepost.names import tree_name
-from fencepost.plan import Content, Forced, Plan, Target, content, short
+from fencepost.plan import Content, Forced, KeptContent, Plan, Target, content, short
 from fencepost.records import ADDRESS_TYPES, RecordSet
 from fencepost.safety import NO_FORCE, Baseline, check_known, check_removal, check_wellformed
 from fencepost.stores import PlanStore
@@ -80,7 +80,7 @@ class Protection:
     ) -> None:
         self._settings, self._known = settings, known
         self._plans, self._api, self._events = plans, api, events
-        self._contents: OrderedDict[tuple[str, str], Content] = OrderedDict()
+        self._contents: OrderedDict[tuple[str, str], KeptContent] = OrderedDict()
         self._told: dict[str, tuple[str, str]] = {}
         self._on = Guard.PROTECTIVE_CHECKS in settings.guards
         self._plan: Plan | None = None
@@ -92,20 +92,28 @@ class Protection:
             return
         for zone, digest in before.digests.items():
             if plan.digests.get(zone) != digest:
-                self._keep(zone, digest, before.contents[digest])
+                self._keep(zone, before.contents.kept[digest])
 
-    def _keep(self, zone: str, digest: str, found: Content) -> None:
-        self._contents[zone, short(digest)] = found
-        self._contents.move_to_end((zone, short(digest)))
+    def _keep(self, zone: str, found: KeptContent) -> None:
+        self._contents[zone, short(found.digest)] = found
+        self._contents.move_to_end((zone, short(found.digest)))
         while len(self._contents) > max(MEMORY, 4 * len(self._known)):
             self._contents.popitem(last=False)
 
     def remembered(self, zone: str, digest: str) -> Content | None:
-        """Return the content that the digest of a zone's fence or manifest names, None if it did not come by."""
+        """Return the content that the digest of a zone's fence or manifest names, None if it did not come by.
+
+        One that the plan store has damaged counts as such: it must not keep a zone from the plan that replaces it.
+        """
         latest = self._plan.digests.get(zone) if self._plan else None
         if self._plan is not None and latest is not None and short(latest) == digest:
-            return self._plan.contents[latest]
-        return self._contents.get((zone, digest))
+            found = self._plan.contents.kept.get(latest)
+        else:
+            found = self._contents.get((zone, digest))
+        try:
+            return found.value if found else None
+        except StoreUnavailable:
+            return None
 
     async def approve(self, zone: str, plan: Plan, view: ZoneView) -> CapacityHistory:
         """Return what the zone's capacity has been, if the plan may be installed after that.
@@ -157,10 +165,10 @@ class Protection:
         return Judged(zone, desired, existing, meant, base, begun)
 
     async def _fetch(self, zone: str, forced: Forced) -> Content | None:
-        found = (await self._plans.contents([forced.digest])).get(forced.digest)
+        found = (await self._plans.contents([forced.digest])).kept.get(forced.digest)
         if found is not None:
-            self._keep(zone, forced.digest, found)
-        return found
+            self._keep(zone, found)
+        return self.remembered(zone, short(forced.digest))
 
     def _samples(self, zone: str, view: ZoneView) -> CapacityHistory:
         history = CapacityHistory.parse(zone, view.capacity) if view.capacity else CapacityHistory()

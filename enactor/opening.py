@@ -14,13 +14,13 @@ from enactor.held import Held
 from enactor.left import Left
 from enactor.protocol import Tools
 from enactor.starts import Starts
-from enactor.tree import Manifest, manifest_of
+from enactor.tree import Manifest
 from enactor.view import ZoneView
 from fencepost.errors import ChangeRefused, StoreError
 from fencepost.fence import Fence, fence_key
 from fencepost.guards import Guard
 from fencepost.names import manifest_name
-from fencepost.plan import Plan
+from fencepost.plan import Plan, short
 from fencepost.records import RecordKey
 
 FEWEST: Final = 2
@@ -88,7 +88,7 @@ class Openings:
             if read is None:
                 return None
             tree, record = read.records.get(manifest), read.records.get(fence)
-            if tree is not None and Manifest.parse(zone, tree)[1:] == manifest_of(plan, zone)[1:]:
+            if tree is not None and Manifest.parse(zone, tree).digest == short(plan.digests[zone]):
                 return True
             return record is not None and Fence.parse(zone, record).has(plan, zone)
         except (ChangeRefused, StoreError, TimeoutError):

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from fencepost.batch import MAX_WEIGHT
-from fencepost.errors import PlanInvalid
+from fencepost.errors import PlanInvalid, StoreUnavailable
 from fencepost.names import absolute
 from fencepost.notice import Notice
 from fencepost.records import ADDRESS_TYPES
@@ -87,6 +87,56 @@ def decode_content(text: bytes | str) -> Content:
     return Content(found.ttl, tuple(targets))
 
 
+class KeptContent(msgspec.Struct, eq=False, gc=False):
+    """A content as the plan store has it: `held` is its canonical text until the first look, then what that says."""
+
+    digest: str
+    held: bytes | Content
+
+    @property
+    def value(self) -> Content:
+        """The content. Raises: StoreUnavailable if the text is none; that is told to each who looks."""
+        if isinstance(self.held, bytes):
+            try:
+                self.held = decode_content(self.held)
+            except ValueError as error:  # msgspec's errors and those of UTF-8 are ValueErrors, too
+                raise StoreUnavailable(
+                    f"content {self.digest} is damaged in the plan store ({error}); publish another for its endpoints"
+                ) from error
+        return self.held
+
+
+class Contents(Mapping[str, Content]):
+    """Content digest -> content, decoded at the first look: most who read a plan leave its work to another.
+
+    `kept` is what plans share, so that what one of them has decoded is decoded in all.
+    """
+
+    def __init__(self, kept: Mapping[str, KeptContent]) -> None:
+        self.kept = kept
+
+    @classmethod
+    def of(cls, decoded: Mapping[str, Content]) -> "Contents":
+        """Return contents that come from elsewhere than the plan store."""
+        return cls({digest_of: KeptContent(digest_of, value) for digest_of, value in decoded.items()})
+
+    def __getitem__(self, digest_of: str) -> Content:
+        """Return a content. Raises: KeyError, StoreUnavailable if the store has it damaged."""
+        return self.kept[digest_of].value
+
+    def __contains__(self, digest_of: object) -> bool:
+        """Say whether there is such a content, without a look at it."""
+        return digest_of in self.kept
+
+    def __iter__(self) -> Iterator[str]:
+        """Return the digests."""
+        return iter(self.kept)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.kept)
+
+
 def digest(value: Content) -> str:
     """Return the 32 hex digits that name a content in the plan store; zones carry the first 8 (`short`)."""
     return hashlib.sha256(encode_content(value)).hexdigest()[:32]
@@ -117,7 +167,8 @@ class Plan(msgspec.Struct, frozen=True):
         lane: slow or fast.
         reason: one sentence, for people.
         digests: endpoint -> content digest, for every endpoint of the region, in order of their names.
-        contents: content digest -> content, for every digest above; shared between plans, never changed.
+        contents: content digest -> content, for every digest above; shared between plans, never changed. A look at
+            one raises StoreUnavailable if the store has it damaged.
         forced: endpoint -> the last plan up to this one that an operator has published for it by force.
         since: endpoint -> the last generation up to this one that says anything of it, be it what it had already:
             from that one to this the endpoint has one content. Never too low; too high where nobody knows, which costs
@@ -129,7 +180,7 @@ class Plan(msgspec.Struct, frozen=True):
     lane: Lane
     reason: str
     digests: Mapping[str, str]
-    contents: Mapping[str, Content]
+    contents: Contents
     forced: Mapping[str, Forced] = {}
     since: Mapping[str, int] = {}
 

@@ -8,13 +8,13 @@ import msgspec
 from fencepost.errors import EndpointPinned, PlanConflict, PlanNotFound, PlansFrozen, StoreUnavailable
 from fencepost.notice import Notice
 from fencepost.plan import (
-    Content,
+    Contents,
     Draft,
     Forced,
+    KeptContent,
     Lane,
     Plan,
     PlanSummary,
-    decode_content,
     digest,
     encode_content,
 )
@@ -114,8 +114,9 @@ class RedisPlanStore:
             standing = _Standing.of(current, head.generation)
             # What the reader knows was lost: it may be about to be installed by others who know it, too.
             standing.raise_to(head.generation if kind == b"lost" else int(raised))
-        have = dict(known.contents) if known else {}
-        have |= {key: decode_content(text) for key, text in _pairs(brought).items() if key not in have}
+        have = _kept([key.decode() for key in brought[::2]], brought[1::2])
+        if known:
+            have |= known.contents.kept
         return await self._plan(head, standing, have, _forced(marks, head.generation))
 
     async def get(self, generation: int) -> Plan:
@@ -141,13 +142,16 @@ class RedisPlanStore:
         flat = ((entry_id, [part for pair in fields.items() for part in pair]) for entry_id, fields in entries)
         return tuple(_summary(entry_id, fields) for entry_id, fields in flat)
 
-    async def contents(self, digests: Sequence[str]) -> Mapping[str, Content]:
+    async def contents(self, digests: Sequence[str]) -> Contents:
         """Return contents by their digests; see `PlanStore.contents`."""
+        return Contents(await self._read(digests))
+
+    async def _read(self, digests: Sequence[str]) -> dict[str, KeptContent]:
         if not digests:
             return {}
         with reading():
-            texts = await self._client.hmget(CONTENTS, list(digests))
-        return {key: decode_content(text) for key, text in zip(digests, texts, strict=True) if text is not None}
+            texts: Any = await self._client.hmget(CONTENTS, list(digests))
+        return _kept(digests, texts)
 
     async def requests(self) -> Mapping[str, str]:
         """Return the operator requests in force; see `PlanStore.requests`."""
@@ -193,13 +197,13 @@ class RedisPlanStore:
         await self._client.aclose()
 
     async def _plan(
-        self, summary: PlanSummary, standing: "_Standing", have: dict[str, Content], forced: Mapping[str, Forced]
+        self, summary: PlanSummary, standing: "_Standing", have: dict[str, KeptContent], forced: Mapping[str, Forced]
     ) -> Plan:
         """Return a plan, whose contents are read as far as they are not in `have`."""
         generation, wanted = summary.generation, set(standing.digests.values())
         for digest_of in have.keys() - wanted:
             del have[digest_of]
-        have |= await self.contents(sorted(wanted - have.keys()))
+        have |= await self._read(sorted(wanted - have.keys()))
         if lost := sorted(wanted - have.keys()):
             raise StoreUnavailable(f"plan {generation}: contents {', '.join(lost)} are gone; a newer plan replaced it")
         return Plan(
@@ -208,7 +212,7 @@ class RedisPlanStore:
             summary.lane,
             summary.reason,
             standing.in_order(),
-            have,
+            Contents(have),
             forced,
             standing.since,
         )
@@ -288,6 +292,10 @@ def _forced(flat: Sequence[bytes], latest: int) -> dict[str, Forced]:
         if int(generation) <= latest:
             found[endpoint] = Forced(int(generation), digest_of, by)
     return found
+
+
+def _kept(digests: Sequence[str], texts: Sequence[bytes | None]) -> dict[str, KeptContent]:
+    return {key: KeptContent(key, text) for key, text in zip(digests, texts, strict=True) if text is not None}
 
 
 def _pairs(flat: Sequence[bytes]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from fencepost.batch import ChangeBatch
 from fencepost.network import Link
 from fencepost.notice import Notice
-from fencepost.plan import Content, Draft, Plan, PlanSummary
+from fencepost.plan import Contents, Draft, Plan, PlanSummary
 from fencepost.records import RecordKey, RecordSet
 from fencepost.stores import MAX_PAGE, Commit, Controls, PlanStore, Report, ZonePage, ZoneRead, ZoneStore
 
@@ -85,7 +85,7 @@ class RemotePlanStore:
         """See `PlanStore.history`."""
         return await self._link.call(lambda: self._inner.history(limit, before))
 
-    async def contents(self, digests: Sequence[str]) -> Mapping[str, Content]:
+    async def contents(self, digests: Sequence[str]) -> Contents:
         """See `PlanStore.contents`."""
         return await self._link.call(lambda: self._inner.contents(digests))
 

@@ -11,7 +11,7 @@ import msgspec
 
 from fencepost.batch import Change, ChangeBatch
 from fencepost.notice import Notice
-from fencepost.plan import Content, Draft, Plan, PlanSummary
+from fencepost.plan import Contents, Draft, Plan, PlanSummary
 from fencepost.records import RecordKey, RecordSet
 
 
@@ -173,8 +173,11 @@ class PlanStore(Protocol):
     async def history(self, limit: int = 20, before: int | None = None) -> tuple[PlanSummary, ...]:
         """Return summaries, newest first, of generations below `before` (None: from the latest)."""
 
-    async def contents(self, digests: Sequence[str]) -> Mapping[str, Content]:
-        """Return the contents of these digests; ones that are not kept are left out."""
+    async def contents(self, digests: Sequence[str]) -> Contents:
+        """Return the contents of these digests; ones that are not kept are left out.
+
+        Raises: StoreUnavailable, later, from a look at one that the store has damaged; so do a plan's contents.
+        """
 
     async def requests(self) -> Mapping[str, str]:
         """Return all operator requests in force: key -> JSON text, in order of their keys."""

@@ -4,7 +4,7 @@ On disk a run is a directory: `run.json`, `commits.jsonl`, `plans.jsonl` and `la
 `canary.jsonl` and `load.jsonl` as their processes wrote them line by line, and `logs/*.jsonl`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import takewhile
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from fencepost.errors import StartupError
-from fencepost.plan import Plan, PlanSummary
+from fencepost.plan import Content, Contents, Plan, PlanSummary
 from fencepost.stores import Commit, PlanStore, ZoneStore
 
 RUN_FILE: Final = "run.json"
@@ -201,7 +201,7 @@ def save(history: History, directory: Path) -> None:
     (directory / RUN_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(history.run)))
     _write_lines(directory / COMMITS_FILE, (c for zone in sorted(history.commits) for c in history.commits[zone]))
     _write_lines(directory / PLANS_FILE, history.plans)
-    (directory / LAST_PLAN_FILE).write_bytes(msgspec.json.encode(history.last_plan))
+    (directory / LAST_PLAN_FILE).write_bytes(msgspec.json.encode(history.last_plan, enc_hook=dict))
     theirs: Mapping[Path, Sequence[Any]] = {
         directory / CANARY_FILE: history.probes,
         directory / LOAD_FILE: history.requests,
@@ -225,7 +225,7 @@ def load(directory: Path) -> History:
         run=run,
         commits={zone: tuple(found) for zone, found in sorted(commits.items())},
         plans=tuple(_read_lines(directory / PLANS_FILE, PlanSummary)),
-        last_plan=_read_one(directory / LAST_PLAN_FILE, Plan | None),  # type: ignore[arg-type]  # a union is a type to msgspec
+        last_plan=_read_one(directory / LAST_PLAN_FILE, Plan | None, _contents),  # type: ignore[arg-type]  # a union is a type to msgspec
         probes=tuple(sorted(_read_probes(directory / CANARY_FILE, Probe), key=lambda probe: probe.at_us)),
         requests=tuple(sorted(_read_probes(directory / LOAD_FILE, Request), key=lambda request: request.at_us)),
         events=tuple(read_events(directory / LOGS_DIR)),
@@ -257,9 +257,14 @@ def _read_bytes(path: Path) -> bytes:
         ) from error
 
 
-def _read_one(path: Path, kind: type[T]) -> T:
+def _contents(_: type, found: object) -> Contents:
+    """Return a plan's contents, the one thing in a run that msgspec cannot read by itself."""
+    return Contents.of(msgspec.convert(found, dict[str, Content]))
+
+
+def _read_one(path: Path, kind: type[T], dec_hook: Callable[[type, Any], object] | None = None) -> T:
     try:
-        return msgspec.json.decode(_read_bytes(path), type=kind)
+        return msgspec.json.decode(_read_bytes(path), type=kind, dec_hook=dec_hook)
     except msgspec.DecodeError as error:
         raise HistoryUnusable(str(path), f"is not part of a run: {error}") from error
 

@@ -35,7 +35,7 @@ import msgspec
 from enactor.tree import Manifest
 from fencepost.batch import Change, ChangeBatch
 from fencepost.fence import Fence
-from fencepost.plan import Content, Plan, Target
+from fencepost.plan import Content, KeptContent, Plan, Target
 from fencepost.records import RecordSet
 from fencepost.redis_client import Scripts
 from fencepost.redis_plans import RedisPlanStore
@@ -237,6 +237,7 @@ READINGS: Final[tuple[tuple[Any, bool, Read], ...]] = (
     (frozenset, True, _members),
     ((range, slice, complex), True, lambda value: [repr(value)]),
     (Plan, True, _plan),
+    (KeptContent, True, lambda value: [value.value]),  # whether it was looked at is no part of it
     (msgspec.Struct, True, lambda value: [getattr(value, name) for name in value.__struct_fields__]),
     ((list, deque), False, list),
     ((dict, OrderedDict, Counter, MappingProxyType), False, _items),

@@ -4,7 +4,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fencepost.notice import Notice
-from fencepost.plan import Content, Lane, Plan, Target, content, digest
+from fencepost.plan import Content, Contents, Lane, Plan, Target, content, digest
 from fencepost.region import AvailabilityZone, Endpoint, LoadBalancer, Region
 from fencepost.safety import Limits
 from fencepost.stores import Controls
@@ -60,7 +60,7 @@ steps = st.one_of(
 def plan_of(contents):
     """Return a plan with some contents."""
     named = {name: digest(value) for name, value in sorted(contents.items())}
-    return Plan(1, 0, Lane.SLOW, "any", named, {digest(value): value for value in contents.values()})
+    return Plan(1, 0, Lane.SLOW, "any", named, Contents.of({digest(value): value for value in contents.values()}))
 
 
 class World:

@@ -4,12 +4,12 @@ import pytest
 
 from fencepost.errors import StoreUnavailable
 from fencepost.fence import Fence
-from fencepost.plan import Lane, Plan, short
+from fencepost.plan import Contents, Lane, Plan, short
 from fencepost.records import RecordSet
 from planner.floor import fences_of, find_lost, read_zones
 
 DIGESTS = {"a.test.": "aaaaaaaa" + "0" * 24, "b.test.": "bbbbbbbb" + "0" * 24}
-LATEST = Plan(7, 0, Lane.SLOW, "", DIGESTS, {}, {}, {"a.test.": 7, "b.test.": 4})
+LATEST = Plan(7, 0, Lane.SLOW, "", DIGESTS, Contents({}), {}, {"a.test.": 7, "b.test.": 4})
 
 
 @pytest.mark.parametrize(

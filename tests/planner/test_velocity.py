@@ -9,7 +9,7 @@ from fencepost.batch import ChangeBatch, upsert
 from fencepost.capacity import CapacityHistory, capacity_of
 from fencepost.events import EventBus
 from fencepost.fence import Fence
-from fencepost.plan import Content, Draft, Forced, Lane, Plan, Target, content, digest
+from fencepost.plan import Content, Contents, Draft, Forced, Lane, Plan, Target, content, digest
 from fencepost.region import load_region
 from planner.floor import ZoneSeen
 from planner.layout import Layout
@@ -194,7 +194,7 @@ def test_zone_behind_a_plan_by_force_counts_with_what_that_plan_leaves():
     """Enactors compare with that, so a region file that shrinks before it is installed is measured by it, too."""
     left = content(5, [Target(f"lb-{n}", "A", f"127.1.0.{n}", 100) for n in range(1, 13)])
     forced = Forced(7, digest(left), "ada")
-    plan = Plan(8, 0, Lane.FAST, "", {MAIN: digest(left)}, {digest(left): left}, {MAIN: forced})
+    plan = Plan(8, 0, Lane.FAST, "", {MAIN: digest(left)}, Contents.of({digest(left): left}), {MAIN: forced})
     history = CapacityHistory().noted(1000, (1800, 0), WINDOW_S)
 
     def live(generation: int, latest: Plan = plan, **meant: Content) -> dict[str, object]:
@@ -204,7 +204,7 @@ def test_zone_behind_a_plan_by_force_counts_with_what_that_plan_leaves():
     assert live(6) == {MAIN: (1200, 0)}
     assert live(7) == {MAIN: (1800, 0)}
     other = content(5, left.targets[:6])
-    gone = Plan(9, 0, Lane.FAST, "", {MAIN: digest(other)}, {digest(other): other}, {MAIN: forced})
+    gone = Plan(9, 0, Lane.FAST, "", {MAIN: digest(other)}, Contents.of({digest(other): other}), {MAIN: forced})
     assert live(6, gone, meant=left) == {MAIN: (1200, 0)}
     # What the plan store has forgotten, enactors cannot compare with either: what is live counts again.
     assert live(6, gone) == {MAIN: (1800, 0)}

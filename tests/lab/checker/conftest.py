@@ -10,7 +10,7 @@ import pytest
 from fencepost import plan, records
 from fencepost.batch import Action, Change, create, delete, swap, upsert
 from fencepost.names import fence_name, lock_name, rollback_name, tree_name
-from fencepost.plan import Content, Lane, Plan, PlanSummary, Target
+from fencepost.plan import Content, Contents, Lane, Plan, PlanSummary, Target
 from fencepost.records import RecordSet
 from fencepost.stores import Actor, Commit
 from lab.history import History, Probe, Request, RunInfo
@@ -134,7 +134,7 @@ def history_of(*scripts: ZoneScript, wanted: Content | None = None, generation: 
     if wanted is not None:
         name = plan.digest(wanted)
         digests = {script.zone: name for script in scripts}
-        last_plan = Plan(generation, START_US // 1000, Lane.SLOW, "", digests, {name: wanted})
+        last_plan = Plan(generation, START_US // 1000, Lane.SLOW, "", digests, Contents.of({name: wanted}))
         changed = dict.fromkeys(digests, (None, name))
         plans = (PlanSummary(generation, START_US // 1000, Lane.SLOW, "", changed),)
     commits = {script.zone: tuple(script.commits) for script in scripts}

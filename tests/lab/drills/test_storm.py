@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from fencepost.plan import Lane, Plan, Target, content, digest
+from fencepost.plan import Contents, Lane, Plan, Target, content, digest
 from fencepost.region import load_region
 from fencepost.stores import Report
 from lab.clients import Tally
@@ -72,7 +72,7 @@ NAMES = ("lb-1", "lb-2", "lb-3")
 def plan_of(*weights):
     """Return a plan in which the load balancers have these weights."""
     value = content(5, [Target(name, "A", f"127.1.1.{n}", weights[n]) for n, name in enumerate(NAMES)])
-    return Plan(1, 0, Lane.SLOW, "", {ZONE: digest(value)}, {digest(value): value})
+    return Plan(1, 0, Lane.SLOW, "", {ZONE: digest(value)}, Contents.of({digest(value): value}))
 
 
 def page_of(*added, drained=()):
