@@ -120,6 +120,11 @@ class Contents(Mapping[str, Content]):
         """Return contents that come from elsewhere than the plan store."""
         return cls({digest_of: KeptContent(digest_of, value) for digest_of, value in decoded.items()})
 
+    def decode(self) -> None:
+        """Decode all, for who needs all. Raises: StoreUnavailable if the store has one damaged."""
+        for kept in self.kept.values():
+            _ = kept.value
+
     def __getitem__(self, digest_of: str) -> Content:
         """Return a content. Raises: KeyError, StoreUnavailable if the store has it damaged."""
         return self.kept[digest_of].value

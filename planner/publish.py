@@ -163,6 +163,8 @@ class Publisher:
         """Read the latest plan, and take note if the one before it was lost: others may be about to install that."""
         known = self.snapshot.latest
         latest = await self._plans.latest(known)
+        if latest and latest is not known:
+            latest.contents.decode()
         if lost := await forgot(self._plans, known, latest):
             self._lost = lost
             self.distrust()

@@ -128,6 +128,22 @@ def of_stores(judgement):
     return [finding for finding in found if finding.cause is not Cause.RESOLVER_SILENT]
 
 
+async def test_look_at_a_plan_store_with_a_damaged_content_says_so_each_time(world):
+    """It is the store's trouble: no look ends by it, and nothing is concluded from what cannot be read."""
+    await world.publish()
+    await world.install()
+    damaged = (await world.plans.latest()).digests[ONE]
+    client = open_client(world.settings.redis_url)
+    await client.hset("{plans}:contents", damaged, b"{}")
+    await client.aclose()
+
+    async with collecting(world.settings, SystemClock()) as collector:
+        looks = [await collector.look() for _ in range(2)]
+
+    for facts in looks:
+        assert f"content {damaged} is damaged in the plan store" in facts.store_problem
+
+
 async def test_look_at_a_system_that_is_well_has_every_fact(world):
     """Root, rollback, fence, addresses by type, and no lag; only DNS is silent."""
     await world.publish(one=1)

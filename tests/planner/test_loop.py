@@ -193,6 +193,25 @@ async def test_planner_with_a_request_that_it_cannot_read_publishes_nothing_and_
     assert (await planner.tick()).generation == 2
 
 
+async def test_planner_that_finds_a_content_damaged_says_so_in_each_round_and_publishes_nothing(
+    planner, new_planner, plans, settings, region
+):
+    """It knows not what it would change; the round has an outcome, as with any trouble of a store."""
+    await planner.tick()
+    plan, client = await plans.latest(), open_client(settings.redis_url)
+    damaged = plan.digests[region.endpoint_names[0]]
+    await client.hset("{plans}:contents", damaged, b"{}")
+    await client.aclose()
+    restarted = new_planner()
+    await restarted.observer.round()
+
+    outcomes = [await restarted.tick() for _ in range(2)]
+
+    for outcome in outcomes:
+        assert f"content {damaged} is damaged in the plan store" in str(outcome.error)
+    assert await plans.latest_generation() == 1
+
+
 async def test_planner_without_a_store_waits_longer_each_time_up_to_a_bound(new_planner, fleet, settings, recorder):
     """A store in trouble is left in peace, and its return is not slept through."""
     nowhere = open_plan_store(settings.model_copy(update={"redis_url": "unix:///nonexistent/redis.sock"}))
