@@ -42,8 +42,8 @@ def in_batches(record_sets: Sequence[RecordSet]) -> tuple[tuple[RecordSet, ...],
 
 
 def _parts(record_sets: Sequence[RecordSet]) -> Iterator[tuple[RecordSet, ...]]:
-    left = iter(record_sets)
-    while part := tuple(islice(left, _fitting(record_sets))):
+    left, size = iter(record_sets), _fitting(record_sets)
+    while part := tuple(islice(left, size)):
         yield part
 
 

@@ -129,31 +129,21 @@ class TreeVerifier:
             self._owed = (zone, plan)
 
     async def _look(self, zone: str, plan: Plan) -> Look:
-        """Ask for the manifest, which must be the complete one, and for an address of each type."""
+        """Ask for the manifest, which must be the complete one, and for an address of each type, at the same time."""
         if self._asker is None:
             return Look(Verdict.RIGHT)
+        name, kinds = tree_name(zone, plan.generation), plan.content(zone).types
+        manifest = [(manifest_name(zone, plan.generation), "TXT")] if self._whole else []
         with self._asker as asker:
-            look = await self._manifest(zone, plan, asker) if self._whole else Look(Verdict.RIGHT)
-            for kind in plan.content(zone).types:
-                if look.verdict is Verdict.RIGHT:
-                    look = await self._addresses(zone, plan, kind, asker)
+            found = await asker.ask(*manifest, *((name, kind) for kind in kinds))
+        look = _manifest(zone, plan, found.pop(0)) if self._whole else Look(Verdict.RIGHT)
+        for kind, addresses in zip(kinds, found, strict=True):
+            if look.verdict is Verdict.RIGHT:
+                look = self._addresses(zone, plan, kind, addresses)
         return look
 
-    async def _manifest(self, zone: str, plan: Plan, asker: Asker) -> Look:
-        manifest = manifest_of(plan, zone)
-        found = await asker.ask(manifest_name(zone, plan.generation), "TXT")
-        if found is None:
-            return Look(Verdict.SILENT, NO_ANSWER)
-        if found == manifest.record(zone, plan.generation).values:
-            return Look(Verdict.RIGHT)
-        said = ", ".join(found) or "nothing"
-        verdict = Verdict.LAGGING if _earlier(found, manifest) else Verdict.WRONG
-        return Look(verdict, f"its manifest is answered as {said}, not {manifest.text}")
-
-    async def _addresses(self, zone: str, plan: Plan, kind: str, asker: Asker) -> Look:
+    def _addresses(self, zone: str, plan: Plan, kind: str, found: tuple[str, ...] | None) -> Look:
         """Look at one type; behind a manifest that is whole, no address at all is wrong, without one it may be late."""
-        name = tree_name(zone, plan.generation)
-        found = await asker.ask(name, kind)
         if found is None:
             return Look(Verdict.SILENT, NO_ANSWER)
         meant = {target.address for target in plan.content(zone).targets if target.type == kind}
@@ -161,7 +151,19 @@ class TreeVerifier:
             return Look(Verdict.RIGHT)
         said = ", ".join(found) or "nothing"
         verdict = Verdict.WRONG if found or self._whole else Verdict.LAGGING
+        name = tree_name(zone, plan.generation)
         return Look(verdict, f"{name} {kind} is answered with {said}, which is no address of the plan's")
+
+
+def _manifest(zone: str, plan: Plan, found: tuple[str, ...] | None) -> Look:
+    manifest = manifest_of(plan, zone)
+    if found is None:
+        return Look(Verdict.SILENT, NO_ANSWER)
+    if found == manifest.record(zone, plan.generation).values:
+        return Look(Verdict.RIGHT)
+    said = ", ".join(found) or "nothing"
+    verdict = Verdict.LAGGING if _earlier(found, manifest) else Verdict.WRONG
+    return Look(verdict, f"its manifest is answered as {said}, not {manifest.text}")
 
 
 def _earlier(found: tuple[str, ...], whole: Manifest) -> bool:

@@ -6,6 +6,7 @@ Source: Route 53 API Reference, ChangeResourceRecordSets; Developer Guide, Quota
 from collections.abc import Sequence
 from contextvars import ContextVar
 from enum import StrEnum
+from functools import partial
 from typing import Final, NamedTuple
 
 import msgspec
@@ -79,19 +80,15 @@ def decode_changes(text: bytes) -> tuple[Change, ...]:
     return tuple(_decoder.decode_lines(text))
 
 
-def create(record_set: RecordSet) -> Change:
-    """Return a CREATE: fails if the record set exists."""
-    return Change(Action.CREATE, record_set)
+# A large batch is made of hundreds of these: to make each by a function of ours takes twice as long.
+create: Final = partial(Change, Action.CREATE)
+"""Return a CREATE of a record set: fails if the record set exists."""
 
+delete: Final = partial(Change, Action.DELETE)
+"""Return a DELETE of a record set: fails unless it exists and is equal in every field."""
 
-def delete(record_set: RecordSet) -> Change:
-    """Return a DELETE: fails unless the record set exists and is equal in every field."""
-    return Change(Action.DELETE, record_set)
-
-
-def upsert(record_set: RecordSet) -> Change:
-    """Return an UPSERT: creates or replaces."""
-    return Change(Action.UPSERT, record_set)
+upsert: Final = partial(Change, Action.UPSERT)
+"""Return an UPSERT of a record set: creates or replaces."""
 
 
 def swap(existing: RecordSet | None, desired: RecordSet) -> tuple[Change, ...]:

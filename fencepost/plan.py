@@ -294,9 +294,17 @@ def all_well(
 ) -> bool:
     """Say of many targets at once, the nth of each, whether `target_problems` has nothing to say of any of them.
 
-    It takes a sixth of the time that looking at one after the other takes.
+    It takes a sixth of the time that looking at one after the other takes. What a plan wants is looked at once more as
+    the records of its tree, shortly after: then the answer is known.
     """
-    return not identifiers or (
+    return not identifiers or _all_well(tuple(identifiers), tuple(types), tuple(addresses), tuple(weights))
+
+
+@lru_cache(maxsize=128)
+def _all_well(
+    identifiers: tuple[str, ...], types: tuple[str, ...], addresses: tuple[str, ...], weights: tuple[int, ...]
+) -> bool:
+    return (
         set(types).issubset(ADDRESS_TYPES)
         and min(map(len, identifiers)) > 0
         and max(map(len, identifiers)) <= MAX_IDENTIFIER

@@ -78,16 +78,16 @@ async def test_tree_is_asked_for_under_its_own_name_until_it_is_answered_and_the
     """Manifest and each address type are asked for, again and again while the commit is on its way."""
     await world.add_zones(ZONE)
     enactor = world.enactor("fixed", "one", verify_port=server.port)
-    server.behind = 4
+    server.behind = 6
     await world.publish(b=world.targets(3, kinds=("A", "AAAA")))
 
     await world.install(enactor, most=1)
 
     name = tree_name(ZONE, 1)
-    assert server.asked == [(f"_tree.{name}", "TXT")] * 5 + [(name, "A"), (name, "AAAA")]
+    assert server.asked == [(f"_tree.{name}", "TXT"), (name, "A"), (name, "AAAA")] * 3
     assert len(server.askers) == 1, "a socket that stays open over the pauses"
     assert await world.root(ZONE) == name
-    assert world.clock.now_s >= 0.001 + 0.002 + 0.004 + 0.008
+    assert world.clock.now_s >= 0.001 + 0.002
 
 
 async def test_tree_that_is_answered_otherwise_for_too_long_does_not_go_live(world, server):
@@ -199,7 +199,7 @@ async def test_lock_is_kept_through_a_long_wait_for_the_resolver(world, server):
     """A wait of several lives of the lock does not give it away."""
     await world.add_zones(ZONE)
     enactor = world.enactor("fixed", "one", verify_port=server.port, verify_wait_s=30)
-    server.behind = 20
+    server.behind = 40
     await world.publish(b=world.targets(3))
 
     await world.install(enactor, most=1)
