@@ -157,19 +157,26 @@ def tree_damage(
     for kind in wanted.types:
         if alias(zone, kind, name) not in root:
             return f"the root has no {kind} alias to plan-{generation:06d}"
-    found = {r.key: r for r in listing if r.name == name}
-    should = {r.key: r for r in tree_records(zone, generation, wanted)}
+    leaves, whole_tree = tuple([r for r in listing if r.name == name]), tree_records(zone, generation, wanted)
+    # Both are in order as a rule: what differs is counted only where anything does.
+    if leaves != whole_tree and (words := _differences(leaves, whole_tree)):
+        return f"plan-{generation:06d} " + " and ".join(words)
+    said_in = manifest_name(zone, generation)
+    manifest = next((Manifest.parse(zone, r) for r in listing if r.name == said_in), None)
+    if not whole or (manifest is not None and manifest.complete):
+        return None
+    return f"plan-{generation:06d} has no manifest that calls it complete"
+
+
+def _differences(existing: Sequence[RecordSet], desired: Sequence[RecordSet]) -> list[str]:
+    """Return in words how the record sets of a tree differ from those that it should have, in whatever order."""
+    found, should = {r.key: r for r in existing}, {r.key: r for r in desired}
     counts = {
         "lacks": len(should.keys() - found.keys()),
         "differs in": sum(found[key] != should[key] for key in should.keys() & found.keys()),
         "has too many by": len(found.keys() - should.keys()),
     }
-    if words := [f"{how} {count} record sets" for how, count in counts.items() if count]:
-        return f"plan-{generation:06d} " + " and ".join(words)
-    manifest = next((Manifest.parse(zone, r) for r in listing if r.name == manifest_name(zone, generation)), None)
-    if not whole or (manifest is not None and manifest.complete):
-        return None
-    return f"plan-{generation:06d} has no manifest that calls it complete"
+    return [f"{how} {count} record sets" for how, count in counts.items() if count]
 
 
 def restoring(zone: str, generation: int, wanted: Content, listing: Sequence[RecordSet]) -> list[tuple[Change, ...]]:

@@ -29,7 +29,8 @@ def deletions(zone: str, listing: Sequence[RecordSet], generations: Sequence[int
     doomed: list[RecordSet] = []
     for generation in generations:
         tree = [r for r in listing if generation_of(r.name, zone) == generation]
-        manifest = [r for r in tree if r.name == manifest_name(zone, generation)]
+        name = manifest_name(zone, generation)
+        manifest = [r for r in tree if r.name == name]
         doomed += manifest + [r for r in tree if r not in manifest]
     return tuple(tuple(map(delete, part)) for part in in_batches(doomed))
 

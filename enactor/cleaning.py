@@ -52,10 +52,12 @@ class OldTrees:
     async def find(self, zone: str, latest: int, *, thorough: bool) -> Doomed:
         """Return what may go from a zone, given the latest plan's generation; with throttling enough for one batch.
 
-        Root, rollback and fence are read at one serial, before the trees are: a flip since then breaks the proof.
+        Root, rollback and fence are read at one serial, and say which trees may go: a flip since then breaks the proof.
+        What of a tree is deleted has to be as it was listed, or nothing is: so it does not matter when that was.
         """
         # Nothing is older by the fence that is not by the latest plan: as a rule this one look is all.
-        if await self._next(zone, tree_key(zone, 0), latest - self._keep, thorough=thorough) is None:
+        oldest = await self._next(zone, tree_key(zone, 0), latest - self._keep, thorough=thorough)
+        if oldest is None:
             return NOTHING
         keys = (*root_keys(zone), *rollback_keys(zone), lock_key(zone), fence_key(zone))
         found = (await self._api.read(zone, keys)).records
@@ -66,23 +68,22 @@ class OldTrees:
         if fence is not None and self._checks:
             before, proof = Fence.parse(zone, fence).generation - self._keep, swap(fence, fence)
             spared = referenced_trees(zone, found.values())
-        batches = await self._deletions(zone, before, spared, thorough=thorough)
+        first = oldest if oldest < before else await self._next(zone, tree_key(zone, 0), before, thorough=thorough)
+        batches = await self._deletions(zone, first, before, spared, thorough=thorough)
         return Doomed(found.get(lock_key(zone)), proof, batches)
 
     async def _deletions(
-        self, zone: str, before: int, spared: set[int], *, thorough: bool
+        self, zone: str, tree: int | None, before: int, spared: set[int], *, thorough: bool
     ) -> tuple[tuple[Change, ...], ...]:
         listing: list[RecordSet] = []
         trees: list[int] = []
-        start = tree_key(zone, 0)
-        while (tree := await self._next(zone, start, before, thorough=thorough)) is not None:
-            start = beyond(zone, tree)
-            if tree in spared:
-                continue
-            trees.append(tree)
-            listing += await self._api.listing(zone, tree_key(zone, tree), within=tree_name(zone, tree))
-            if self._one_batch and len(in_batches(listing)) > 1:
-                break
+        while tree is not None:
+            if tree not in spared:
+                trees.append(tree)
+                listing += await self._api.listing(zone, tree_key(zone, tree), within=tree_name(zone, tree))
+                if self._one_batch and len(in_batches(listing)) > 1:
+                    break
+            tree = await self._next(zone, beyond(zone, tree), before, thorough=thorough)
         return deletions(zone, listing, trees)
 
     async def _next(self, zone: str, start: RecordKey, before: int, *, thorough: bool) -> int | None:

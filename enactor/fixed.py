@@ -18,7 +18,7 @@ from enactor.glance import Glances
 from enactor.hand import ZoneHand
 from enactor.held import Held
 from enactor.opening import Openings
-from enactor.pace import CleanPace, SweepPace
+from enactor.pace import SLICE, CleanPace, SweepPace
 from enactor.protocol import Outcome, Tools
 from enactor.reader import PlanReader
 from enactor.tree import flip_rollback, flip_root, manifest_of, root_generation
@@ -57,7 +57,7 @@ class FixedEnactor:
         self._verifier = TreeVerifier(tools.api, tools.clock, tools.events, tools.settings)
         self._auditor = Auditor(tools.api, tools.protection, tools.clock, tools.events, self._guards)
         self._old_trees = OldTrees(tools.api, tools.settings)
-        self._pace, self._sweep = CleanPace(tools.cleaning), SweepPace(self._pauses.sweep_s)
+        self._pace, self._sweep = CleanPace(tools.cleaning, self._pauses.poll_s), SweepPace(self._pauses.sweep_s)
         self._held = Held(tools.clock, tools.events, 2 * self._pauses.lock_ttl_s + self._pauses.verify_wait_s)
         self._glances = Glances(tools.api, self._held, tools.clock, self._pauses.sweep_s, tools.settings.api_rate)
         self._plan: Plan | None = None
@@ -73,11 +73,10 @@ class FixedEnactor:
         plan = await self._read_plan()
         began_s = self._tools.clock.monotonic()
         left = await self._openings.left_alone(plan)
-        ours = [endpoint for endpoint in plan.digests if endpoint not in left] if plan else []
-        swept = self._sweep.turns(ours, began_s)
-        due = [e for e in ours if e in swept or self._held.is_due(e, plan)] if plan else []
-        if plan is None or not (due or self._pace.called):
-            await self._glances.go_on(list(plan.digests) if plan else [])
+        swept = self._sweep.turns(began_s, but=left)
+        due = sorted({*swept, *self._held.due()} - left)
+        if plan is None or not (self._pace.is_called(began_s) or due):
+            await self._glances.go_on(self._sweep.zones)
             return self._outcome("nothing is due: each zone has the latest plan, or is left alone for a moment")
         if Guard.SELF_REPAIR in self._guards:
             self._auditor.call_for(swept)
@@ -89,20 +88,20 @@ class FixedEnactor:
         if news:
             self._events.emit("enactor.pass_started", generation=plan.generation)
         await self._each(self._openings.order(plan, due), self._install)
-        await self._glances.go_on(list(plan.digests))
-        await self._each(await self._to_clean(plan), lambda endpoint: self._clean(endpoint, plan))
+        await self._glances.go_on(self._sweep.zones)
+        cleaned = await self._to_clean(plan)
+        await self._each(cleaned, lambda endpoint: self._clean(endpoint, plan))
         took_ms = (self._tools.clock.monotonic() - began_s) * 1000
         outcome = self._outcome(f"plan {plan.generation} or newer is on every endpoint whose lock was free")
         reason = outcome.text if outcome.held else ""
         if news and not self._openings.leaves:
             self._events.emit("enactor.pass_completed", generation=plan.generation, took_ms=took_ms, reason=reason)
-        return outcome
+        return outcome._replace(wait_s=0.0) if len(cleaned) == SLICE and self._pace.called else outcome
 
     def _outcome(self, text: str) -> Outcome:
         held = self._held.reasons
-        text = self._openings.leaves or text
-        text = f"held up: {', '.join(held)}" if held else text
-        installed = self._held.installed(self._plan) if self._plan else 0
+        text = f"held up: {', '.join(held)}" if held else self._openings.leaves or text
+        installed = self._held.installed() if self._plan else 0
         return Outcome(text, self._openings.wait_s(self._pauses.poll_s), installed, held, until_news=True)
 
     async def _each(self, endpoints: Sequence[str], work: Callable[[str], Awaitable[None]]) -> None:
@@ -126,11 +125,13 @@ class FixedEnactor:
 
     async def _read_plan(self) -> Plan | None:
         """Read the latest plan; costs what changed since the last look."""
-        self._plan = await self._reader.latest()
-        if self._plan is not None:
-            self._tools.protection.remember(self._plan)
-            self._held.turn_to(self._plan)
-        return self._plan
+        plan = await self._reader.latest()
+        if plan is not None and plan is not self._plan:
+            self._tools.protection.remember(plan)
+            self._held.turn_to(plan)
+            self._sweep.turn_to(plan.digests)
+        self._plan = plan
+        return plan
 
     async def _current(self) -> Plan | None:
         """Return the latest plan; without the guard the one that was read when the pass began."""
@@ -247,6 +248,8 @@ class FixedEnactor:
         zone = hand.zone
         if fence.has(plan, zone):
             if not self._auditor.is_damaged(zone):
+                if view.rollback:  # where there is none, one tree is all
+                    self._pace.call_after(zone, self._tools.clock.monotonic())
                 return True
             if hand.holds:
                 return await self._auditor.restore(hand, plan, view)
@@ -361,28 +364,31 @@ class FixedEnactor:
 
     async def _to_clean(self, plan: Plan) -> list[str]:
         """Return the endpoints whose turn it is to be cleaned; a newer plan that waits goes before, if it can."""
-        thawed = [zone for zone in self._pace.called if zone in plan.digests and not self._held.is_frozen(zone)]
-        if Guard.THROTTLING not in self._guards or not thawed:
-            return thawed
+
+        def may(zone: str) -> bool:
+            return zone in plan.digests and not self._held.is_frozen(zone)
+
+        if Guard.THROTTLING not in self._guards or not any(map(may, self._pace.called)):
+            return list(filter(may, self._pace.called))
         latest = await self._current()
-        return self._pace.turns(thawed, hurry=latest is not None and latest.generation != plan.generation)
+        return self._pace.turns(may, hurry=latest is not None and latest.generation != plan.generation)
 
     async def _clean(self, endpoint: str, plan: Plan) -> None:
         """Delete old trees that nothing points to, with the proof that this has not changed since they were chosen."""
         hand, end_turn = self._tools.hand(endpoint), self._pace.unused
         try:
-            thorough = self._pace.is_thorough(endpoint)
-            doomed = await self._old_trees.find(endpoint, plan.generation, thorough=thorough)
+            doomed = await self._old_trees.find(endpoint, plan.generation, thorough=self._pace.is_thorough(endpoint))
             if not doomed.batches or not hand.reach(doomed.lock):
                 # Who has the lock is at work there; what is left the next flip or sweep finds.
+                return end_turn(endpoint)
+            end_turn = self._pace.done
+            batches = doomed.batches[:1] if Guard.THROTTLING in self._guards else doomed.batches
+            for batch in batches:
+                trees, last = trees_in(endpoint, batch), batch is batches[-1]
+                await hand.commit(None, f"clean {trees[0]} to {trees[-1]}", *doomed.proof, *batch, last=last)
+                self._events.emit("enactor.trees_cleaned", zone=endpoint, trees=trees)
+            if len(batches) == len(doomed.batches):
                 end_turn(endpoint)
-            else:
-                end_turn = self._pace.done
-                batches = doomed.batches[:1] if Guard.THROTTLING in self._guards else doomed.batches
-                for batch in batches:
-                    trees, last = trees_in(endpoint, batch), batch is batches[-1]
-                    await hand.commit(None, f"clean {trees[0]} to {trees[-1]}", *doomed.proof, *batch, last=last)
-                    self._events.emit("enactor.trees_cleaned", zone=endpoint, trees=trees)
         except OutcomeUnknown as error:
             self._events.emit("enactor.outcome_unknown", zone=endpoint, reason=str(error))
         except ZoneFrozen as error:

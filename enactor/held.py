@@ -34,6 +34,8 @@ class Standstill(NamedTuple):
 class Held:
     """What is known of each zone. A freeze is told once when it is met, and once when it has ended.
 
+    A round with nothing to do asks often: what can be asked of all zones is kept as sets, and costs what is in those.
+
     Args:
         stuck_s: for how long a zone may be held, moved by nobody, before the others no longer wait for it.
     """
@@ -42,7 +44,9 @@ class Held:
         self._clock, self._events, self._stuck_s = clock, events, stuck_s
         self._at: dict[str, Fence] = {}
         self._fences: dict[str, Fence | None] = {}
-        self._turned_to = (0, 0)
+        self._plan: Plan | None = None
+        self._lacking: set[str] = set()  # not known to have what the latest plan wants
+        self._behind: set[str] = set()  # not seen at the latest plan's number
         self._seen: dict[str, int] = {}
         self._waits: dict[str, Wait] = {}
         self._reasons: dict[str, str] = {}
@@ -65,13 +69,31 @@ class Held:
 
         A zone that was seen at its number, or above, and is not known to have it, may have one that was lost.
         """
-        if (plan.generation, plan.published_ms) == self._turned_to:
+        before, self._plan = self._plan, plan
+        if before is not None and (plan.generation, plan.published_ms) == (before.generation, before.published_ms):
             return
-        self._turned_to = plan.generation, plan.published_ms
         for zone, seen in self._seen.items():
             fence = self._at.get(zone)
             known = fence is not None and zone in plan.digests and fence.has(plan, zone)
             self._seen[zone] = plan.generation if known else min(seen, plan.generation - 1)
+        self._lacking, self._behind = set(), set()
+        for zone in plan.digests:
+            self._compare(zone)
+
+    def _compare(self, zone: str) -> None:
+        """Compare what is known of a zone, which has changed, with the latest plan."""
+        if self._plan is None or zone not in self._plan.digests:
+            return
+        at = self._at.get(zone)
+        has = at is not None and at.has(self._plan, zone)
+        (self._lacking.discard if has else self._lacking.add)(zone)
+        is_behind = self._seen.get(zone, 0) < self._plan.generation
+        (self._behind.add if is_behind else self._behind.discard)(zone)
+
+    def due(self) -> list[str]:
+        """Return the zones whose turn it is, by the latest plan."""
+        plan = self._plan
+        return sorted(zone for zone in self._lacking if plan and not self._waits_for(zone, plan.generation))
 
     def is_due(self, zone: str, plan: Plan) -> bool:
         """Say whether it is a zone's turn: it is not known to have this plan, and is not to be waited for."""
@@ -96,17 +118,19 @@ class Held:
         """Leave a zone alone for so long, or until a plan other than `generation` (None: whatever plan there is)."""
         self._waits[zone] = Wait(self._clock.monotonic() + seconds, generation)
 
-    def installed(self, plan: Plan) -> int:
-        """Return the generation that every zone of a plan has, at least; the plan's own if all wait for a person.
+    def installed(self) -> int:
+        """Return the generation that every zone of the latest plan has, at least; its own if all wait for a person.
 
         A zone that waits for a person or for the planner is left out. One that is merely contended, throttled or
         refused for now has not been reached by what is published, which must hold the planner back; but not for ever:
         one that nobody moves, an abandoned lock's say, is left out as well as long as others are moved.
         """
-        waiting = [zone for zone in plan.digests if zone not in self._stands]
-        moved = [zone for zone in waiting if not self._is_stuck(zone)]
+        assert self._plan is not None, "there is a plan that zones can have"
+        digests = self._plan.digests
+        out = {zone for zone in (*self._stands, *filter(self._is_stuck, self._standstills)) if zone in digests}
+        behind = self._behind - (out if len(out) < len(digests) else self._stands)
         # A fence above the latest plan comes from a future that the plan store has lost.
-        return min([plan.generation, *(self._seen.get(zone, 0) for zone in moved or waiting)])
+        return min([self._plan.generation, *(self._seen.get(zone, 0) for zone in behind)])
 
     def _is_stuck(self, zone: str) -> bool:
         still = self._standstills.get(zone)
@@ -122,6 +146,7 @@ class Held:
         `stands`: it waits for a person, or for another plan; no enactor can move it by trying again.
         """
         self._at.pop(zone, None)
+        self._compare(zone)
         before = self._reasons.get(zone)
         self._reasons[zone] = reason or self._trouble.get(zone, "the zone moved on in every try")
         (self._stands.add if stands else self._stands.discard)(zone)
@@ -140,6 +165,7 @@ class Held:
         known = fence is not None and fence.has(plan, zone)
         self._at[zone] = fence if fence and known else _mark(plan.generation, short(plan.digests[zone]))
         self._seen[zone] = plan.generation
+        self._compare(zone)
         self._stands.discard(zone)
         for noted in (self._reasons, self._trouble, self._waits, self._standstills):
             noted.pop(zone, None)
@@ -149,6 +175,7 @@ class Held:
         at = self._at.get(zone)
         if at is not None and at != (_mark(fence.generation, fence.digest) if fence else None):
             del self._at[zone]
+            self._compare(zone)
 
     def look(self, zone: str, view: ZoneView) -> None:
         """Take note of a zone's generation, and of its freeze or the end of that.
@@ -158,6 +185,7 @@ class Held:
         fence = _mark(view.fence.generation, view.fence.digest) if view.fence else None
         if fence is None or fence != self._at.get(zone):
             self._seen[zone] = fence.generation if fence else 0
+            self._compare(zone)
         self._fences[zone] = fence
         if view.frozen is not None:
             raise ZoneFrozen(zone, Notice.parse(" ".join(view.frozen.values).strip('"')).told)

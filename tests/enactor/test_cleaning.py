@@ -111,12 +111,12 @@ async def test_cleaner_leaves_a_zone_alone_that_has_no_fence(world):
 
 def test_pace_gives_each_zone_its_turn_and_puts_it_off_once_for_a_plan_that_waits(world):
     """One token a second: the zone that waited longest is next; hurry costs it one turn, never two."""
-    pace = CleanPace(TokenBucket(1.0, 1.0, world.clock))
-    pace.call_for(["b", "a"])
+    pace = CleanPace(TokenBucket(1.0, 1.0, world.clock), 0.02)
+    pace.call_for(["a", "b"])
 
     turns = []
     for hurry in (False, False, True, True, True, True):
-        turns.append(pace.turns(pace.called, hurry=hurry))
+        turns.append(pace.turns(bool, hurry=hurry))
         world.clock.now_s += 1.0
 
     assert turns == [["a"], ["b"], [], ["a"], ["b"], ["a"]]
@@ -124,22 +124,23 @@ def test_pace_gives_each_zone_its_turn_and_puts_it_off_once_for_a_plan_that_wait
 
 def test_pace_takes_nothing_for_a_turn_that_came_to_nothing(world):
     """A sweep calls for many zones that have nothing to clean: they use up no other zone's rate."""
-    pace = CleanPace(TokenBucket(1.0, 1.0, world.clock))
+    pace = CleanPace(TokenBucket(1.0, 1.0, world.clock), 0.02)
     pace.call_for(["a", "b"])
 
-    first = pace.turns(pace.called, hurry=False)
+    first = pace.turns(bool, hurry=False)
     pace.unused("a")
 
     assert first == ["a"]
-    assert pace.turns(pace.called, hurry=False) == ["b"]
+    assert pace.turns(bool, hurry=False) == ["b"]
 
 
 def test_sweep_takes_its_time_where_there_are_many_zones_and_leaves_none_out(world):
     """A few at a time, so that no plan waits for it, and each of them once in a while that grows with their number."""
     pace, zones, found = SweepPace(5.0), [f"{n:04d}" for n in range(1000)], []
+    pace.turn_to(zones)
 
     while len(found) < 2 * len(zones):
-        swept = pace.turns(zones, world.clock.now_s)
+        swept = pace.turns(world.clock.now_s)
         assert len(swept) <= SLICE
         found += [(zone, world.clock.now_s) for zone in swept]
         world.clock.now_s += 0.02

@@ -230,6 +230,8 @@ async def test_zones_that_are_swept_and_stall_keep_no_plan_from_its_opening(worl
     one = world.enactor("fixed", "one", patience_s=PATIENCE_S)
     await world.publish(**world.contents(zones))
     await world.install(one)
+    for _ in range(3):  # then all have been swept, in order of their names
+        await one.tick()
     await world.publish(**world.contents(changed, weight=2))
     world.clock.now_s += one.settings.pauses.sweep_s
     read, stalled, answers = one.store.read, set(), asyncio.Event()
