@@ -14,7 +14,7 @@ from fencepost.feed import FeedPage, Since, ZoneFeed
 from fencepost.names import generation_of, lock_name
 from fencepost.network import LinkSpec
 from fencepost.records import RecordKey
-from fencepost.slices import Slices
+from fencepost.slices import Look, Slices, no_look
 from fencepost.stores import Commit
 from resolver.rounds import Rounds
 from resolver.track import AT_ONCE, Track, assemble, cost, visible_after_s
@@ -51,7 +51,8 @@ class Follower:
         propagation: how long a commit takes to become visible.
         seed, name: fix the draws of the propagation, one stream for each zone.
         changed: called whenever `images` has another image of a zone.
-        look: called between two pieces of work, for others that cannot wait until the loop comes to them.
+        look: called between two pieces of work. Between the parts of one commit `images` is not to be used: whoever
+            keeps what was made from it has the state before until `changed` returns.
 
     Attributes:
         images: what may be answered from: every zone that was read once. It is updated in place.
@@ -70,7 +71,7 @@ class Follower:
         seed: int,
         name: str,
         changed: Changed = _nothing,
-        look: Callable[[], None] = lambda: None,
+        look: Look = no_look,
     ) -> None:
         self.images: dict[str, ZoneImage] = {}
         self.lost = False
@@ -128,9 +129,10 @@ class Follower:
                 continue
             self._look_around()
             heappop(self._due)
-            released = track.release(now_s, most=1)
+            released = track.release(now_s, most=1, look=self._look_around)
             left -= sum(map(cost, released))
             assert track.image is not None, "commits are taken only after the zone was read"
+            self._look_around()
             self._show(track.zone, track.image, released)
         return max(0.0, self._due[0][0] - now_s) if self._due else None
 
@@ -198,6 +200,7 @@ class Follower:
         """
         wait_s = self._rounds.wait_s(self._clock.monotonic())
         hints = await self._feed.hints(min(wait_s, WAIT_TO_LOAD_S) if self._to_load else wait_s)
+        self._look_around()
         parts = self._rounds.all() if hints is None else (self._rounds.take(self._clock.monotonic()),)
         self._to_look.update(dict.fromkeys(filter(None, parts)))
         for zone, serial in (hints or {}).items():
@@ -226,6 +229,7 @@ class Follower:
             some = tuple(self._to_read)[:ZONES_AT_ONCE]
             heads = {zone: head.serial for zone in some if (head := self._tracks[zone].head) is not None}
             slices = Slices(TAKEN_AT_ONCE)
+            self._look_around()
             for zone, since in (await self._feed.since(heads, COMMITS_AT_ONCE)).items():
                 self._look_around()
                 self._take(self._tracks[zone], since)
