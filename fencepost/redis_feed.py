@@ -65,6 +65,7 @@ class RedisZoneFeed:
     async def heads(self, zones: Sequence[str]) -> Mapping[str, Position]:
         """Read the zones' heads; see `ZoneFeed.heads`."""
         replies = await self._ask([("HMGET", f"{{{zone}}}:meta", "serial", "at_us") for zone in zones])
+        self._look()
         found = zip(zones, replies, strict=True)
         return {zone: Position(int(serial), int(at_us or 0)) for zone, (serial, at_us) in found if serial}
 
@@ -116,6 +117,7 @@ class RedisZoneFeed:
             await self._stop_asking()
             self._asking = await self._open()
         self._asking.send(commands)
+        self._look()
         return checked(await self._asking.replies(ANSWER_TIMEOUT_S, len(commands)), len(commands))
 
     async def _since(
@@ -167,6 +169,7 @@ class RedisZoneFeed:
 
     async def _hear(self, link: RedisLink, wait_s: float) -> dict[str, int]:
         replies = checked(await link.replies(min(wait_s, PING_AFTER_S), most=MAX_HINTS))
+        self._look()
         if replies:
             self._heard_s = asyncio.get_running_loop().time()
         else:

@@ -208,6 +208,7 @@ class Follower:
                 self._moved_on(zone)
         for part in tuple(self._to_look):
             heads = await self._feed.heads(part)
+            self._look_around()
             for zone in part:
                 if zone not in heads:
                     self._tell_gap(zone, self._tracks[zone].gone())
