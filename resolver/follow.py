@@ -6,6 +6,7 @@ from contextlib import suppress
 from heapq import heappop, heappush
 from typing import Final
 
+from fencepost.batch import Action
 from fencepost.cancelling import was_cancelled
 from fencepost.clock import Clock, stream
 from fencepost.errors import NoSuchHostedZone, StoreError
@@ -13,7 +14,7 @@ from fencepost.events import Events
 from fencepost.feed import FeedPage, Since, ZoneFeed
 from fencepost.names import generation_of, lock_name
 from fencepost.network import LinkSpec
-from fencepost.records import RecordKey
+from fencepost.records import RecordKey, RecordSet
 from fencepost.slices import Look, Slices, no_look
 from fencepost.stores import Commit
 from resolver.rounds import Rounds
@@ -31,6 +32,8 @@ WAIT_TO_LOAD_S: Final = 0.2
 """How long to wait for hints while some zone must be read whole."""
 BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Pauses between tries while the store is lost; the last one is repeated."""
+
+_DELETE: Final = Action.DELETE
 
 Changed = Callable[[str, ZoneImage, Sequence[Commit]], None]
 """Told of a zone whose image has moved on, by which commits; none if it was read whole."""
@@ -288,15 +291,21 @@ class Follower:
 def is_told(commit: Commit) -> bool:
     """Say whether a commit is news to people: not if it only moves the lock, builds a tree or cleans one.
 
-    Those are many, and whoever made them has told of them.
+    Those are many, and whoever made them has told of them. To prove that the fence is as it was read, they delete and
+    create it, which changes nothing.
     """
-    lock, seen = lock_name(commit.zone), ""
+    lock, passed = lock_name(commit.zone), ""
+    gone: list[RecordSet] = []
+    made: list[RecordSet] = []
     for change in commit.changes:
-        if (name := change.record_set.name) != seen:
-            seen = name
-            if name != lock and generation_of(name, commit.zone) is None:
-                return True
-    return False
+        record_set = change.record_set
+        if (name := record_set.name) == passed:
+            continue
+        if name == lock or generation_of(name, commit.zone) is not None:
+            passed = name
+        else:
+            (gone if change.action is _DELETE else made).append(record_set)
+    return gone != made
 
 
 async def _all(work: Iterable[Awaitable[None]]) -> None:
