@@ -141,6 +141,8 @@ class ResolverService:
 
     def _look(self) -> None:
         self._authoritative.look()
+        if self._collector.collect_new():
+            self._authoritative.look()
 
     def _answer(self, message: bytes, transport: Transport) -> Reply | None:
         return reply(self._follower.images, message, transport, self._rng, self._zones)
