@@ -135,6 +135,7 @@ class Follower:
             released = track.release(now_s, most=1, look=self._look_around)
             left -= sum(map(cost, released))
             assert track.image is not None, "commits are taken only after the zone was read"
+            self._look_around()
             self._show(track.zone, track.image, released)
         return max(0.0, self._due[0][0] - now_s) if self._due else None
 

@@ -351,7 +351,6 @@ class HotTable:
         is_asked = isinstance(ready.choice, Noticing) and ready.choice.is_asked
         if (follows := 0 if is_asked else ready.follows + 1) > MAX_FOLLOWS:
             return None
-        look()
         prepared = again(image, key, self._rng, most)
         if prepared is None or prepared.form != ready.prepared.form:
             return None
