@@ -14,6 +14,7 @@ from fencepost.redis_plans import RedisPlanStore
 from fencepost.redis_zones import RedisZoneStore
 from fencepost.remote import RemotePlanStore, RemoteZoneStore
 from fencepost.settings import Settings
+from fencepost.slices import Look, no_look
 from fencepost.stores import Actor, PlanStore, ZoneStore
 
 __all__ = [
@@ -45,9 +46,9 @@ def open_zone_store(settings: Settings, actor: Actor, *, link: Link | None = Non
     return RemoteZoneStore(bare, link) if link and not link.spec.is_free else bare
 
 
-def open_zone_feed(settings: Settings) -> ZoneFeed:
-    """Return the data plane's feed of the zones."""
-    return RedisZoneFeed(open_client(settings.redis_url))
+def open_zone_feed(settings: Settings, look: Look = no_look) -> ZoneFeed:
+    """Return the data plane's feed of the zones, which calls `look` between two pieces of work."""
+    return RedisZoneFeed(open_client(settings.redis_url), look)
 
 
 def open_plan_store(settings: Settings, *, link: Link | None = None) -> PlanStore:

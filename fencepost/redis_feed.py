@@ -15,7 +15,7 @@ from fencepost.redis_client import ANSWER_TIMEOUT_S, Argument, Scripts, reading
 from fencepost.redis_entries import commit_of, record_sets_of, serial_of
 from fencepost.redis_link import RedisLink
 from fencepost.redis_pipe import PipedRedis
-from fencepost.slices import Slices
+from fencepost.slices import Look, Slices, no_look
 from fencepost.stores import Commit, Position
 
 CHANNEL: Final = "zone-commits"
@@ -35,10 +35,15 @@ MAX_DIGITS: Final = 15
 
 
 class RedisZoneFeed:
-    """The `ZoneFeed` port over Redis or Valkey >= 6.2. `client` does not retry, and is closed by `close`."""
+    """The `ZoneFeed` port over Redis or Valkey >= 6.2.
 
-    def __init__(self, client: PipedRedis) -> None:
-        self._client, self._scripts = client, Scripts(client)
+    Args:
+        client: does not retry, and is closed by `close`.
+        look: called between two pieces of work.
+    """
+
+    def __init__(self, client: PipedRedis, look: Look = no_look) -> None:
+        self._client, self._scripts, self._look = client, Scripts(client), look
         self._asking: RedisLink | None = None
         self._listening: RedisLink | None = None
         self._turn = asyncio.Lock()
@@ -60,6 +65,7 @@ class RedisZoneFeed:
     async def heads(self, zones: Sequence[str]) -> Mapping[str, Position]:
         """Read the zones' heads; see `ZoneFeed.heads`."""
         replies = await self._ask([("HMGET", f"{{{zone}}}:meta", "serial", "at_us") for zone in zones])
+        self._look()
         found = zip(zones, replies, strict=True)
         return {zone: Position(int(serial), int(at_us or 0)) for zone, (serial, at_us) in found if serial}
 
@@ -71,7 +77,7 @@ class RedisZoneFeed:
         ]
         found = zip(serials.items(), await self._ask(commands), strict=True)
         slices = Slices(DECODED_AT_ONCE)
-        return {zone: await _since(zone, serial, entries, slices) for (zone, serial), entries in found}
+        return {zone: await self._since(zone, serial, entries, slices) for (zone, serial), entries in found}
 
     async def hints(self, wait_s: float) -> Mapping[str, int] | None:
         """Listen for hints; see `ZoneFeed.hints`."""
@@ -111,12 +117,30 @@ class RedisZoneFeed:
             await self._stop_asking()
             self._asking = await self._open()
         self._asking.send(commands)
+        self._look()
         return checked(await self._asking.replies(ANSWER_TIMEOUT_S, len(commands)), len(commands))
+
+    async def _since(
+        self, zone: str, serial: int, entries: Sequence[tuple[bytes, Sequence[bytes]]], slices: Slices
+    ) -> Since:
+        """Return what entries say; the one of the serial itself is large at times, and is not decoded."""
+        if not entries:
+            return Since(None, ())
+        entry_id, fields = entries[0]
+        oldest = Position(serial_of(entry_id), int(pairs(fields)[b"at_us"]))
+        if oldest.serial != serial:
+            return Since(oldest, ())
+        commits: list[Commit] = []
+        for entry_id, fields in entries[1:]:
+            self._look()
+            commits.append(commit_of(zone, entry_id, pairs(fields)))
+            await slices.spend(len(commits[-1].changes) + COMMIT_COST)
+        return Since(oldest, tuple(commits))
 
     async def _open(self) -> RedisLink:
         """Open a connection. Raises: StoreUnavailable if the feed is closed, or was while it opened."""
         self._check_open()
-        link = await RedisLink.open(self._client)
+        link = await RedisLink.open(self._client, self._look)
         if self._is_closed:  # nobody else would close it
             await link.close()
         self._check_open()
@@ -145,6 +169,7 @@ class RedisZoneFeed:
 
     async def _hear(self, link: RedisLink, wait_s: float) -> dict[str, int]:
         replies = checked(await link.replies(min(wait_s, PING_AFTER_S), most=MAX_HINTS))
+        self._look()
         if replies:
             self._heard_s = asyncio.get_running_loop().time()
         else:
@@ -186,21 +211,6 @@ def _highest(hints: Iterable[tuple[str, int]]) -> dict[str, int]:
     for zone, serial in hints:
         highest[zone] = max(serial, highest.get(zone, serial))
     return highest
-
-
-async def _since(zone: str, serial: int, entries: Sequence[tuple[bytes, Sequence[bytes]]], slices: Slices) -> Since:
-    """Return what entries say; the one of the serial itself is large at times, and is not decoded."""
-    if not entries:
-        return Since(None, ())
-    entry_id, fields = entries[0]
-    oldest = Position(serial_of(entry_id), int(pairs(fields)[b"at_us"]))
-    if oldest.serial != serial:
-        return Since(oldest, ())
-    commits: list[Commit] = []
-    for entry_id, fields in entries[1:]:
-        commits.append(commit_of(zone, entry_id, pairs(fields)))
-        await slices.spend(len(commits[-1].changes) + COMMIT_COST)
-    return Since(oldest, tuple(commits))
 
 
 def pairs(fields: Sequence[bytes]) -> dict[bytes, bytes]:

@@ -11,6 +11,7 @@ from redis.exceptions import ConnectionError as LostConnection
 from redis.exceptions import RedisError
 
 from fencepost.redis_wire import Wire, connect
+from fencepost.slices import Look, no_look
 
 MOST_KEPT: Final = 4096
 """Replies that nobody has taken yet, at most about: then the server has to wait."""
@@ -19,16 +20,16 @@ MOST_KEPT: Final = 4096
 class RedisLink(Wire):
     """A connection of its own; `open` makes one. For one user at a time, who closes it after any error."""
 
-    def __init__(self, connection: AbstractConnection) -> None:
-        super().__init__(connection)
+    def __init__(self, connection: AbstractConnection, look: Look = no_look) -> None:
+        super().__init__(connection, look)
         self._replies: list[Any] = []
         self._wanted = 0
         self._waiter: asyncio.Future[None] | None = None
 
     @classmethod
-    async def open(cls, client: Redis) -> "RedisLink":
-        """Connect as a client's own connections do. Raises: RedisError, OSError."""
-        return cls(await connect(client))
+    async def open(cls, client: Redis, look: Look = no_look) -> "RedisLink":
+        """Connect as a client's own connections do; see `Wire` of `look`. Raises: RedisError, OSError."""
+        return cls(await connect(client), look)
 
     async def close(self) -> None:
         """Give up the connection."""

@@ -14,7 +14,11 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import BusyLoadingError, InvalidResponse, RedisError
 from redis.exceptions import ConnectionError as LostConnection
 
+from fencepost.slices import Look, no_look
+
 NOTHING_YET: Final = object()
+AT_ONCE: Final = 16_384
+"""How many bytes are read in one go: about 0.015 ms."""
 
 
 async def connect(client: Redis) -> AbstractConnection:
@@ -32,12 +36,14 @@ class Wire(asyncio.Protocol, ABC):
 
     Args:
         connection: one that redis-py has opened, and that has no call under way. It is not to be used any more.
+        look: called between two parts of much that has arrived.
 
     Attributes:
         lost: why nothing can arrive any more; None while the connection is there.
     """
 
-    def __init__(self, connection: AbstractConnection) -> None:
+    def __init__(self, connection: AbstractConnection, look: Look = no_look) -> None:
+        self._look_around = look
         # What redis-py has no name for: its stream, behind which it no longer reads, and how it reads errors.
         writer, connection._writer, connection._reader = connection._writer, None, None  # noqa: SLF001
         assert writer is not None, "it was opened"
@@ -62,18 +68,26 @@ class Wire(asyncio.Protocol, ABC):
         """Take what has arrived; see `asyncio.Protocol`."""
         replies: list[Any] = []
         fault: RedisError | None = None
-        self._reader.feed(data)
+        for start in range(0, len(data), AT_ONCE):
+            if start:
+                self._look_around()
+            self._reader.feed(data, start, min(AT_ONCE, len(data) - start))
+            if (fault := self._read_into(replies)) is not None:
+                break
+        self._take(replies, fault)
+
+    def _read_into(self, replies: list[Any]) -> RedisError | None:
+        """Add the replies that are whole by now; return the fault behind them, if there is one."""
         gets = self._reader.gets
         try:
             while (reply := gets()) is not NOTHING_YET:
                 # "Loading" is an answer to one call, whatever redis-py calls it.
                 if isinstance(reply, LostConnection) and not isinstance(reply, BusyLoadingError):
-                    fault = reply
-                    break
+                    return reply
                 replies.append(reply)
         except InvalidResponse as error:
-            fault = error
-        self._take(replies, fault)
+            return error
+        return None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that the connection has ended, be it by us; see `asyncio.Protocol`."""

@@ -1,6 +1,14 @@
 """Long work in short slices, between which others on the loop have their turn."""
 
 import asyncio
+from collections.abc import Callable
+
+Look = Callable[[], None]
+"""Called between two pieces of work, for others that cannot wait until the loop comes to them."""
+
+
+def no_look() -> None:
+    """Look for nobody."""
 
 
 class Slices:

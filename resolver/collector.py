@@ -2,7 +2,8 @@
 
 A full collection looks at every object that there is: 60 to 110 ms with the prepared answers of a thousand endpoints,
 several times while a region is re-planned. What two collections have looked at is set aside (`gc.freeze`), so that no
-collection looks at more than what is new, and they come so often that this is little: each takes less than 0.1 ms.
+collection looks at more than what is new, and they come so often that this is little: each takes less than 0.1 ms. They
+come between two pieces of work, where they are asked for (`collect_new`): within one they would make it longer by that.
 Reference counts free what is set aside all the same; only what is in a circle by then stays, so all is looked at again
 once in a while, and when there is much more than there was. The youngest are not set aside: many are in use only now.
 """
@@ -13,12 +14,16 @@ from typing import Any, Final
 
 from fencepost.clock import Clock
 
-THRESHOLDS: Final = (100, 3, 3)
-"""So often collections come, see `gc.set_threshold`. With 700 one takes up to 1 ms, as what is new is in no cache."""
+NEW: Final = 80
+"""How many new objects are a collection. With 700 one takes up to 1 ms, as what is new is in no cache."""
+YOUNG: Final = 2
+"""After so many collections of the new alone comes one of what they have left, too."""
+THRESHOLDS: Final = (3 * NEW, YOUNG, YOUNG)
+"""When collections come by themselves, where nobody asks for them; see `gc.set_threshold`."""
 ALL_S: Final = 3600.0
 """How often everything is looked at again; that takes as long as it does."""
 COUNT_S: Final = 60.0
-COUNT_EACH: Final = 512
+COUNT_EACH: Final = 1024
 """After what time, and how many times of setting aside, it is counted, about 1 ms for 300,000 objects."""
 YOUNGEST: Final = 0
 """The generation that was looked at once."""
@@ -49,6 +54,14 @@ class Collector:
         self._look_at_all()
         gc.set_threshold(*THRESHOLDS)
         gc.callbacks.append(self._collected)
+
+    def collect_new(self) -> bool:
+        """Collect what is new if there is enough of it; say whether there was. Nothing unless it is started."""
+        new, collections, _ = gc.get_count()
+        if new < NEW or self._soon is None:
+            return False
+        gc.collect(YOUNGEST + (collections >= YOUNG))
+        return True
 
     def stop(self) -> None:
         """Leave the collector as it was before."""

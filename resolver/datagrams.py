@@ -1,6 +1,7 @@
 """The UDP side of a server: batches of datagrams, answered where they lie if their answer is prepared."""
 
 import asyncio
+import select
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -51,6 +52,9 @@ class Datagrams:
         self._strangers: deque[tuple[bytes, Address]] = deque()
         self._is_working = self._is_turn_ending = False
         self._left = TURN
+        poll = select.poll()
+        poll.register(udp, select.POLLIN)
+        self._what_has_come = poll.poll
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(udp, self._read)
 
@@ -65,9 +69,9 @@ class Datagrams:
         """Answer what is known of what has come, at most a batch: for who works on this loop, between two pieces of it.
 
         Whatever is prepared must be right when it is called. It does nothing once closed, or once this turn of the loop
-        has read its part.
+        has read its part. Mostly there is nothing, which `poll` says in half the time that a batch takes to come empty.
         """
-        if self._udp.fileno() < 0 or not self._take_in():
+        if self._udp.fileno() < 0 or not self._what_has_come(0) or not self._take_in():
             return
         self._end_turn()
         if (self._known_before or self._strangers) and not self._is_working:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from heapq import heappop, heappush
 from typing import Final
 
+from fencepost.batch import Action
 from fencepost.cancelling import was_cancelled
 from fencepost.clock import Clock, stream
 from fencepost.errors import NoSuchHostedZone, StoreError
@@ -13,8 +14,8 @@ from fencepost.events import Events
 from fencepost.feed import FeedPage, Since, ZoneFeed
 from fencepost.names import generation_of, lock_name
 from fencepost.network import LinkSpec
-from fencepost.records import RecordKey
-from fencepost.slices import Slices
+from fencepost.records import RecordKey, RecordSet
+from fencepost.slices import Look, Slices, no_look
 from fencepost.stores import Commit
 from resolver.rounds import Rounds
 from resolver.track import AT_ONCE, Track, assemble, cost, visible_after_s
@@ -31,6 +32,8 @@ WAIT_TO_LOAD_S: Final = 0.2
 """How long to wait for hints while some zone must be read whole."""
 BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Pauses between tries while the store is lost; the last one is repeated."""
+
+_DELETE: Final = Action.DELETE
 
 Changed = Callable[[str, ZoneImage, Sequence[Commit]], None]
 """Told of a zone whose image has moved on, by which commits; none if it was read whole."""
@@ -51,7 +54,8 @@ class Follower:
         propagation: how long a commit takes to become visible.
         seed, name: fix the draws of the propagation, one stream for each zone.
         changed: called whenever `images` has another image of a zone.
-        look: called between two pieces of work, for others that cannot wait until the loop comes to them.
+        look: called between two pieces of work. Between the parts of one commit `images` is not to be used: whoever
+            keeps what was made from it has the state before until `changed` returns.
 
     Attributes:
         images: what may be answered from: every zone that was read once. It is updated in place.
@@ -70,7 +74,7 @@ class Follower:
         seed: int,
         name: str,
         changed: Changed = _nothing,
-        look: Callable[[], None] = lambda: None,
+        look: Look = no_look,
     ) -> None:
         self.images: dict[str, ZoneImage] = {}
         self.lost = False
@@ -128,9 +132,10 @@ class Follower:
                 continue
             self._look_around()
             heappop(self._due)
-            released = track.release(now_s, most=1)
+            released = track.release(now_s, most=1, look=self._look_around)
             left -= sum(map(cost, released))
             assert track.image is not None, "commits are taken only after the zone was read"
+            self._look_around()
             self._show(track.zone, track.image, released)
         return max(0.0, self._due[0][0] - now_s) if self._due else None
 
@@ -198,6 +203,7 @@ class Follower:
         """
         wait_s = self._rounds.wait_s(self._clock.monotonic())
         hints = await self._feed.hints(min(wait_s, WAIT_TO_LOAD_S) if self._to_load else wait_s)
+        self._look_around()
         parts = self._rounds.all() if hints is None else (self._rounds.take(self._clock.monotonic()),)
         self._to_look.update(dict.fromkeys(filter(None, parts)))
         for zone, serial in (hints or {}).items():
@@ -205,6 +211,7 @@ class Follower:
                 self._moved_on(zone)
         for part in tuple(self._to_look):
             heads = await self._feed.heads(part)
+            self._look_around()
             for zone in part:
                 if zone not in heads:
                     self._tell_gap(zone, self._tracks[zone].gone())
@@ -226,6 +233,7 @@ class Follower:
             some = tuple(self._to_read)[:ZONES_AT_ONCE]
             heads = {zone: head.serial for zone in some if (head := self._tracks[zone].head) is not None}
             slices = Slices(TAKEN_AT_ONCE)
+            self._look_around()
             for zone, since in (await self._feed.since(heads, COMMITS_AT_ONCE)).items():
                 self._look_around()
                 self._take(self._tracks[zone], since)
@@ -283,15 +291,21 @@ class Follower:
 def is_told(commit: Commit) -> bool:
     """Say whether a commit is news to people: not if it only moves the lock, builds a tree or cleans one.
 
-    Those are many, and whoever made them has told of them.
+    Those are many, and whoever made them has told of them. To prove that the fence is as it was read, they delete and
+    create it, which changes nothing.
     """
-    lock, seen = lock_name(commit.zone), ""
+    lock, passed = lock_name(commit.zone), ""
+    gone: list[RecordSet] = []
+    made: list[RecordSet] = []
     for change in commit.changes:
-        if (name := change.record_set.name) != seen:
-            seen = name
-            if name != lock and generation_of(name, commit.zone) is None:
-                return True
-    return False
+        record_set = change.record_set
+        if (name := record_set.name) == passed:
+            continue
+        if name == lock or generation_of(name, commit.zone) is not None:
+            passed = name
+        else:
+            (gone if change.action is _DELETE else made).append(record_set)
+    return gone != made
 
 
 async def _all(work: Iterable[Awaitable[None]]) -> None:

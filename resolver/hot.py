@@ -26,6 +26,7 @@ from typing import Final, NamedTuple, cast
 import dns.rcode
 import dns.rdatatype
 
+from fencepost.slices import Look, no_look
 from fencepost.stores import Commit
 from resolver.choice import ONLY, Choice, Noticing, choice_of
 from resolver.message import UDP_PAYLOAD
@@ -125,7 +126,8 @@ class HotTable:
     """The prepared answers of some zones.
 
     Invariant: whatever is in the table is what `resolver.answer` would answer from the images as they are now. Whoever
-    moves an image on calls `changed` in the same turn of the loop.
+    moves an image on calls `changed` in the same turn of the loop; until that returns, only `prepared`, `known` and
+    `answer` may be called: they use no image, and have the state before.
 
     Args:
         zones: by name; updated in place by the caller.
@@ -222,23 +224,25 @@ class HotTable:
         self._answered = 0
         return counts
 
-    def changed(self, zone: str, image: ZoneImage, commits: Sequence[Commit]) -> None:
+    def changed(self, zone: str, image: ZoneImage, commits: Sequence[Commit], look: Look = no_look) -> None:
         """Drop what a zone does not say any more, or prepare it anew; see `resolver.follow.Changed`.
 
         Args:
             zone: its name.
             image: as it is now.
             commits: those that the image was moved on by; none if it was read whole.
+            look: called between two pieces of work, all of them before anything in the table changes.
         """
         if not commits:
             kept = (*self._ready.items(), *self._empty.items())
-            self._drop({key for key, ready in kept if _is_in(zone, ready.prepared.zone)})
+            self._drop({key for key, ready in kept if f".{zone}".endswith(f".{ready.prepared.zone}")})
             return
-        self._drop(set(self._serial_users.pop(zone, ())))
-        if self._users:
-            names = {change.record_set.name for commit in commits for change in commit.changes}
-            touched = set[Key]().union(*(self._users[name] for name in names if name in self._users))
-            self._drop(touched - self._follow_some(touched, image))
+        by_serial = set(self._serial_users.get(zone, ()))
+        names = {change.record_set.name for commit in commits for change in commit.changes}
+        touched = set[Key]().union(*(self._users[name] for name in names if name in self._users)) - by_serial
+        following = self._follow_some(touched, image, look)
+        self._drop(by_serial | (touched - following.keys()))
+        self._replace(following)
 
     def _whole(self, message: bytes, hot: Hot) -> bytes:
         """Choose one of the answers to a query, and return all its bytes."""
@@ -328,37 +332,41 @@ class HotTable:
         total = sum(prepared.weights)
         return _Ready(prepared, tails, choice, self._totals.setdefault(total, float(total)), kept, queries, follows)
 
-    def _follow_some(self, touched: set[Key], image: ZoneImage) -> set[Key]:
-        """Prepare anew a few of what a commit has touched, what customers ask for first; return what was."""
-        followed, left = set[Key](), MAX_TAILS
+    def _follow_some(self, touched: set[Key], image: ZoneImage, look: Look) -> dict[Key, _Ready]:
+        """Prepare anew a few of what a commit has touched, what customers ask for first; they are not in use yet."""
+        following, left = dict[Key, _Ready](), MAX_TAILS
         for key in nsmallest(MAX_TRIES, touched, lambda key: _rank(image.name, key)):
-            if tails := self._follow(key, image, left):
-                followed.add(key)
-                left -= tails
-                if len(followed) >= FOLLOWED:
+            if (ready := self._follow(key, image, left, look)) is not None:
+                following[key] = ready
+                left -= len(ready.tails)
+                if len(following) >= FOLLOWED:
                     break
-        return followed
+        return following
 
-    def _follow(self, key: Key, image: ZoneImage, most: int) -> int:
-        """Prepare at most so many answers anew after a commit, in the place of those before it; return how many."""
+    def _follow(self, key: Key, image: ZoneImage, most: int, look: Look) -> _Ready | None:
+        """Prepare at most so many answers anew after a commit, to be in the place of those before it."""
         ready = self._ready.get(key)
         if ready is None or ready.prepared.zone != image.name or not ready.queries:
-            return 0
+            return None
         is_asked = isinstance(ready.choice, Noticing) and ready.choice.is_asked
         if (follows := 0 if is_asked else ready.follows + 1) > MAX_FOLLOWS:
-            return 0
+            return None
         prepared = again(image, key, self._rng, most)
         if prepared is None or prepared.form != ready.prepared.form:
-            return 0
-        for name in ready.prepared.names:
-            _discard(self._users, name, key)
-        for name in prepared.names:
-            self._users[name].add(key)
-        ready = self._ready[key] = self._in_use(prepared, ready.queries, follows)
-        for query in ready.queries:
-            head, size, opt, *_ = self._queries[query]
-            self._queries[query] = Hot(head, size, opt, ready.tails, ready.choice, ready.total)
-        return len(prepared.tails)
+            return None
+        look()
+        return self._in_use(prepared, ready.queries, follows)
+
+    def _replace(self, following: Mapping[Key, _Ready]) -> None:
+        for key, ready in following.items():
+            for name in self._ready[key].prepared.names:
+                _discard(self._users, name, key)
+            for name in ready.prepared.names:
+                self._users[name].add(key)
+            self._ready[key] = ready
+            for query in ready.queries:
+                head, size, opt, *_ = self._queries[query]
+                self._queries[query] = Hot(head, size, opt, ready.tails, ready.choice, ready.total)
 
     def _drop(self, keys: set[Key]) -> None:
         for key in keys:
@@ -382,10 +390,6 @@ def _rank(zone: str, key: Key) -> tuple[bool, bool, Key]:
     """Say in which order names and types are prepared anew: the zone's own name and addresses, which customers ask."""
     name, kind = key
     return kind not in _ADDRESS_TYPES, name != zone, key
-
-
-def _is_in(name: str, zone: str) -> bool:
-    return name == zone or name.endswith("." + zone)
 
 
 def _discard(users: defaultdict[str, set[Key]], of: str, key: Key) -> None:

@@ -36,7 +36,7 @@ class ResolverService:
         clock = SystemClock(settings.clock_skew_s)
         region = settings.region()
         self._settings, self._zones = settings, frozenset(region.endpoint_names)
-        self._feed = open_zone_feed(settings)
+        self._feed = open_zone_feed(settings, self._look)
         self._rng: random.Random = stream(settings.seed, settings.name, "answers")
         self._follower = Follower(
             self._feed,
@@ -137,10 +137,12 @@ class ResolverService:
         return kept[1]
 
     def _changed(self, zone: str, image: ZoneImage, commits: Sequence[Commit]) -> None:
-        self._hot.changed(zone, image, commits)
+        self._hot.changed(zone, image, commits, self._look)
 
     def _look(self) -> None:
         self._authoritative.look()
+        if self._collector.collect_new():
+            self._authoritative.look()
 
     def _answer(self, message: bytes, transport: Transport) -> Reply | None:
         return reply(self._follower.images, message, transport, self._rng, self._zones)

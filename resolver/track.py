@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from fencepost.feed import FeedPage, Since
+from fencepost.slices import Look, no_look
 from fencepost.stores import Commit, Position
 from resolver.zone import ZoneImage, image_of
 
@@ -93,13 +94,16 @@ class Track:
         """Say whether there is a commit to be made visible."""
         return bool(self.pending) and self.pending[0].due_s <= now_s
 
-    def release(self, now_s: float, most: int = AT_ONCE) -> list[Commit]:
-        """Make commits that are due visible, and return them in order: until they cost `most`, or all."""
+    def release(self, now_s: float, most: int = AT_ONCE, look: Look = no_look) -> list[Commit]:
+        """Make commits that are due visible, and return them in order: until they cost `most`, or all.
+
+        `look` is called between two parts of a long one, while no image is to be used.
+        """
         released: list[Commit] = []
         while self.is_due(now_s) and most > 0:
             assert self.image is not None, "commits are taken only after the zone was read"
             commit = self.pending.popleft().commit
-            self.image = self.image.apply(commit)
+            self.image = self.image.apply(commit, look)
             released.append(commit)
             most -= cost(commit)
         return released

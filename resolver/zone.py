@@ -19,8 +19,11 @@ from msgspec.structs import astuple
 from fencepost.batch import Action
 from fencepost.feed import FeedPage
 from fencepost.records import RecordSet
+from fencepost.slices import Look, no_look
 from fencepost.stores import Commit
 
+AT_ONCE: Final = 32
+"""How many changes are carried out in one go: 0.05 ms, as what they touch is in no cache."""
 MAX_SHARED: Final = 200_000
 """How many different names, identifiers and values are remembered to be shared; beyond, it begins anew."""
 
@@ -56,11 +59,19 @@ class ZoneImage:
         self._at_or_below: dict[str, int] = {}
         self._move(zip(repeat(Action.CREATE), record_sets))
 
-    def apply(self, commit: Commit) -> "ZoneImage":
-        """Return the image after the next commit; this one must not be used any more."""
+    def apply(self, commit: Commit, look: Look = no_look) -> "ZoneImage":
+        """Return the image after the next commit; this one must not be used any more.
+
+        Args:
+            commit: the next one.
+            look: called between two parts of a long one, when neither image is to be used.
+        """
         assert commit.zone == self.name, commit.zone
         assert commit.serial == self.serial + 1, f"{commit.serial} does not follow {self.serial}"
-        self._move(map(astuple, commit.changes))
+        for start in range(0, len(commit.changes), AT_ONCE):
+            if start:
+                look()
+            self._move(map(astuple, commit.changes[start : start + AT_ONCE]))
         following = ZoneImage(self.name, commit.serial, ())
         following._names, self._names = self._names, None
         following._at_or_below = self._at_or_below

@@ -94,6 +94,20 @@ async def test_since_has_the_commit_of_the_serial_and_what_came_after_it(zones, 
     assert await feed.since({ZONE: first.serial}, limit=1) == {ZONE: Since(position(first), (second,))}
 
 
+async def test_since_looks_before_it_decodes_each_commit(redis_url, zones, change):
+    """Whoever cannot wait until the loop comes to them is looked for there, and once all is asked for."""
+    first, looks = await change(upsert(txt(f"r.{ZONE}", "0"))), []
+    for number in range(3):
+        await change(upsert(txt(f"r.{ZONE}", str(number))))
+    feed = RedisZoneFeed(open_client(redis_url), lambda: looks.append(1))
+
+    found = await feed.since({ZONE: first.serial})
+    await feed.close()
+
+    assert len(found[ZONE].commits) == 3
+    assert len(looks) == 1 + 3
+
+
 async def test_since_a_serial_that_is_not_kept_has_no_commits(client, feed, change):
     """A history that does not reach so far back, or forward, brings nothing that could be taken for the next one."""
     commits = [await change(upsert(txt(f"a.{ZONE}", str(n)))) for n in range(5)]
@@ -274,8 +288,8 @@ async def test_connection_that_opens_while_the_feed_is_closed_is_closed_too(redi
     """Whichever comes first, the end or the connection: none is left."""
     feed, opened, open_link = RedisZoneFeed(open_client(redis_url)), [], RedisLink.open
 
-    async def open_and_close_the_feed(client):
-        opened.append(await open_link(client))
+    async def open_and_close_the_feed(client, look):
+        opened.append(await open_link(client, look))
         await feed.close()
         return opened[0]
 

@@ -7,6 +7,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from fencepost import redis_link
 from fencepost.redis_link import RedisLink
+from fencepost.redis_wire import AT_ONCE
 
 CHANNEL = "links"
 
@@ -92,3 +93,17 @@ async def test_link_whose_replies_nobody_takes_makes_the_server_wait(client, lin
     while len(taken) < 3000:
         taken += await link.replies(5)
     assert [int(message[2][:4]) for message in taken] == list(range(3000))
+
+
+async def test_link_looks_between_the_parts_of_much_that_has_arrived(client):
+    """A reply of several parts is read in parts, with a look between any two, and is the same reply."""
+    looks: list[int] = []
+    link = await RedisLink.open(client, lambda: looks.append(1))
+    text = b"x" * (3 * AT_ONCE)
+    packed = b"$%d\r\n%s\r\n" % (len(text), text)
+
+    link.data_received(packed)
+
+    assert await link.replies(0) == [text]
+    assert len(looks) == len(packed) // AT_ONCE
+    await link.close()

@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from resolver.collector import ALL_S, COUNT_EACH, COUNT_S, ROOM, Collector
+from resolver.collector import ALL_S, COUNT_EACH, COUNT_S, NEW, ROOM, YOUNG, Collector
 
 
 class Clock:
@@ -82,6 +82,30 @@ def test_what_was_looked_at_twice_is_set_aside(soon):
     assert Ring.freed == freed + 1
     assert len(gc.get_objects(1)) + len(gc.get_objects(2)) < len(kept)
     assert not soon
+
+
+def test_what_is_new_is_collected_when_asked_for_and_enough(collector):
+    """Between two pieces of work: the new alone at first, then what that has left as well, which is set aside."""
+    gc.collect()
+    before = gc.get_freeze_count()
+    assert not collector.collect_new()
+    kept = []
+
+    for _ in range(YOUNG + 1):
+        assert gc.get_freeze_count() == before
+        kept += [[] for _ in range(NEW)]
+        assert collector.collect_new()
+
+    assert gc.get_freeze_count() >= before + len(kept)
+
+
+def test_collector_that_is_not_started_collects_nothing(clock):
+    """Then what is new is the interpreter's matter."""
+    gc.collect()
+    kept = [[] for _ in range(NEW)]
+
+    assert not Collector(clock).collect_new()
+    assert len(kept) == NEW
 
 
 @pytest.mark.usefixtures("collector")

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from fencepost import records
-from fencepost.batch import ChangeBatch, create, delete, upsert
+from fencepost.batch import ChangeBatch, create, delete, swap, upsert
 from fencepost.clock import SystemClock
-from fencepost.names import manifest_name, tree_name
+from fencepost.names import fence_name, manifest_name, tree_name
 from fencepost.network import LinkSpec
 from resolver.answer import addresses
 
@@ -86,15 +86,18 @@ async def test_follower_lock_changes_are_not_told(redis_url, follow) -> None:
 
 async def test_follower_trees_are_not_told_but_the_flip_is(redis_url, follow) -> None:
     """Building and cleaning come with every plan, and the enactor tells of them; what is answered moves by the flip."""
-    followed = follow(redis_url)
+    followed, fence = follow(redis_url), records.txt(fence_name(ZONE), "6")
     await followed.make_zone()
+    await followed.store.change(ChangeBatch(ZONE, (create(fence),)))
     await followed.follower.tick()
     tree = manifest_name(ZONE, 7), records.address(tree_name(ZONE, 7), "A", "127.1.0.1", ttl=5)
-    build = (create(records.txt(f"_lock.{ZONE}", "a 1")), create(records.txt(tree[0], "1/1 0123abcd")), create(tree[1]))
+    lock, manifest = records.txt(f"_lock.{ZONE}", "a 1"), records.txt(tree[0], "1/1 0123abcd")
+    build = (create(lock), *swap(fence, fence), create(manifest), create(tree[1]))
+    flip = swap(fence, records.txt(fence_name(ZONE), "7"))
 
     built = await followed.store.change(ChangeBatch(ZONE, build, 7))
-    flipped = await followed.store.change(ChangeBatch(ZONE, (upsert(records.alias(ZONE, "A", tree[1].name)),), 7))
-    await followed.store.change(ChangeBatch(ZONE, (delete(records.txt(tree[0], "1/1 0123abcd")),), 7))
+    flipped = await followed.store.change(ChangeBatch(ZONE, flip, 7))
+    await followed.store.change(ChangeBatch(ZONE, (delete(manifest),), 7))
     while followed.follower.images[ZONE].serial <= flipped.serial:
         await followed.follower.tick()
 

@@ -17,24 +17,27 @@ QUERY = dns.message.make_query(f"n.{ZONE}", "TXT", id=7).to_wire()
 
 
 class Looking:
-    """Prepared answers of what is followed, which are compared with the images whenever there is a look."""
+    """Prepared answers of what is followed, which are compared, whenever there is a look, with the last whole state."""
 
     def __init__(self) -> None:
         self.follower: Follower | None = None
         self.table: HotTable | None = None
+        self.expected: bytes | None = None
         self.texts: list[bytes] = []
 
     def changed(self, zone, image, commits) -> None:
         assert self.table is not None
-        self.table.changed(zone, image, commits)
+        assert self.follower is not None
+        self.table.changed(zone, image, commits, self.look)
+        expected = reply(self.follower.images, QUERY, Transport.UDP, random.Random(1))
+        assert expected is not None
+        self.expected = expected.wire
 
     def look(self) -> None:
-        if self.follower is None or self.table is None or ZONE not in self.follower.images:
+        if self.table is None or self.expected is None:
             return
-        expected = reply(self.follower.images, QUERY, Transport.UDP, random.Random(1))
         answer = self.table.reply(QUERY)
-        assert expected is not None
-        assert answer == expected.wire
+        assert answer == self.expected
         self.texts.append(answer[-2:])
 
 
@@ -61,8 +64,8 @@ async def take(looking: Looking, commits: int) -> None:
         await looking.follower.tick()
 
 
-async def test_release_looks_before_each_commit_and_each_event(looking, clock) -> None:
-    """What is answered at each look is of the image at that time: of the commit before, and of the one that is told."""
+async def test_release_looks_between_the_parts_of_each_commit_and_before_each_event(looking, clock) -> None:
+    """What is answered at each look is of one state: of the commit before until all of the next is there."""
     await take(looking, 6)
     clock.now_s += 20
     per_release = AT_ONCE // (COMMIT_COST + 1) + 1
@@ -73,8 +76,8 @@ async def test_release_looks_before_each_commit_and_each_event(looking, clock) -
         looking.follower.release()
         looked.append([bytes(text)[-1:].decode() for text in looking.texts])
 
-    assert looked[:2] == [["0", "1", "1", "2"], ["2", "3", "3", "4"]]
-    assert {len(texts) for texts in looked} == {2 * per_release}
+    assert looked[:2] == [[*"0001", *"1112"], [*"2223", *"3334"]]
+    assert {len(texts) for texts in looked} == {4 * per_release}
 
 
 async def test_commits_that_a_reload_has_made_visible_are_not_looked_for(looking, clock) -> None:
@@ -92,10 +95,13 @@ async def test_commits_that_a_reload_has_made_visible_are_not_looked_for(looking
     assert not looking.texts
 
 
-async def test_taking_commits_looks_once_for_each_zone_that_has_some(looking) -> None:
-    """To put commits in line is work like any other."""
+async def test_reading_on_looks_before_it_asks_and_before_each_zone(looking) -> None:
+    """To ask for commits, and to put them in line, is work like any other."""
+    await looking.followed.put("1")
+    looking.follower._to_read[ZONE] = None
     looking.texts.clear()
 
-    await take(looking, 1)
+    await looking.follower._read_on()
 
-    assert [bytes(text)[-1:] for text in looking.texts] == [b"0"]
+    assert looking.follower.pending(ZONE) == 1
+    assert [bytes(text)[-1:] for text in looking.texts] == [b"0", b"0"]

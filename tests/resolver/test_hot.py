@@ -130,10 +130,14 @@ def commit_of(image: ZoneImage, change_list: list[Change]) -> Commit:
 
 
 def moved_on(zones: dict[str, ZoneImage], table: HotTable, change_list: list[Change]) -> None:
-    """Commit some changes, and tell the table."""
-    commit = commit_of(zones[ZONE], change_list)
-    zones[ZONE] = zones[ZONE].apply(commit)
-    table.changed(ZONE, zones[ZONE], [commit])
+    """Commit some changes, and tell the table; while it works, all that it knows is as before."""
+    commit, before = commit_of(zones[ZONE], change_list), dict(table._queries)
+
+    def look() -> None:
+        assert table._queries == before
+
+    zones[ZONE] = zones[ZONE].apply(commit, look)
+    table.changed(ZONE, zones[ZONE], [commit], look)
 
 
 @pytest.fixture

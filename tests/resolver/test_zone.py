@@ -9,7 +9,7 @@ from fencepost.batch import Change, create, delete, upsert
 from fencepost.feed import FeedPage
 from fencepost.records import RecordSet
 from fencepost.stores import Actor, Commit, Position
-from resolver.zone import ZoneImage, image_of
+from resolver.zone import AT_ONCE, ZoneImage, image_of
 
 ZONE = "z.test."
 
@@ -52,6 +52,22 @@ def test_apply_hands_its_tables_on_so_that_cost_follows_the_batch() -> None:
 
     assert after._table is table
     assert after.sets(f"tree.{ZONE}", "A") is leaves
+
+
+def test_apply_of_a_long_commit_looks_between_its_parts_and_is_one_commit_all_the_same() -> None:
+    """Three parts have two looks between them; meanwhile there is no image to be asked, and afterwards all is there."""
+    image, looks = ZoneImage(ZONE, 1, [address("tree", "127.0.0.1", "lb-0")]), 0
+    sets = [address("tree", f"127.0.1.{number}", f"lb-{number}") for number in range(2 * AT_ONCE)]
+    changes = (delete(address("tree", "127.0.0.1", "lb-0")), *map(create, sets))
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+
+    after = image.apply(Commit(ZONE, 2, 0, Actor("x"), None, "", changes), look)
+
+    assert looks == 2
+    assert contents(after) == sorted(sets, key=lambda record_set: record_set.order)
 
 
 def test_image_used_up_by_apply_refuses_further_questions() -> None:
