@@ -85,8 +85,10 @@ class Asker:
 
         Returns: of each the values, None if the server did not answer for the zone; a TXT value has its quotes.
         """
-        begun = [self._begin(name, kind) for name, kind in questions]
+        begun: list[tuple[int, Asked]] = []
         try:
+            for name, kind in questions:
+                begun.append(self._begin(name, kind))
             return [_read(await asked.answer, kind) for (_, asked), (_, kind) in zip(begun, questions, strict=True)]
         finally:
             for number, _ in begun:

@@ -202,7 +202,7 @@ async def test_many_questions_at_a_time_each_get_their_own_answer(server):
 
 
 async def test_questions_that_are_asked_together_leave_in_order_and_are_answered_in_any(server):
-    """What is answered second cannot be older than what is answered first; one that is lost takes no other along."""
+    """One that cannot be read, or does not come, takes no other along."""
     loop = asyncio.get_running_loop()
     with Asker(server.getsockname()[1]) as asker:
         waiting = asyncio.create_task(asker.ask((f"_tree.{NAME}", "TXT"), (NAME, "A"), (NAME, "AAAA")))
