@@ -62,8 +62,9 @@ class Repair:
         existing, history = seen.live, seen.capacity
         forced = plan.forced.get(seen.zone)
         if forced is not None and (seen.fence.generation if seen.fence else 0) < forced.generation:
-            existing = (await self._stores.plans.contents([forced.digest])).get(forced.digest)
-            history = CapacityHistory()
+            meant = (await self._stores.plans.contents([forced.digest])).readable(forced.digest)
+            # What the plan store has lost or damaged lets nothing pass, as with enactors: what is live counts.
+            existing, history = (existing, history) if meant is None else (meant, CapacityHistory())
         members = len(known_addresses(self._stores.region)[seen.zone])
         limits = self._stores.settings.limits.for_fleet(members)
         baseline = Baseline.of(existing, history, self._clock.epoch_s(), limits)

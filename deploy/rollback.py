@@ -12,7 +12,14 @@ from deploy.seen import SeenZone
 from enactor.tree import Manifest
 from fencepost.client import Stores
 from fencepost.clock import Clock
-from fencepost.errors import ChangeRefused, ControlRecordInvalid, FencepostError, PlanNotFound, StoreError
+from fencepost.errors import (
+    ChangeRefused,
+    ContentDamaged,
+    ControlRecordInvalid,
+    FencepostError,
+    PlanNotFound,
+    StoreError,
+)
 from fencepost.events import Events
 from fencepost.live import content_of
 from fencepost.names import generation_of, manifest_name, tree_name
@@ -132,7 +139,7 @@ class Rollback:
                 continue
             try:
                 found = await content_at(self._plans, seen, generation)
-            except PlanNotFound:
+            except (PlanNotFound, ContentDamaged):
                 continue
             if found != seen.live:  # `buggy` flips for plans that change nothing, too
                 return Goal(generation, found)
@@ -155,7 +162,7 @@ class Rollback:
 async def content_at(plans: PlanStore, seen: SeenZone, generation: int) -> Content:
     """Return what a plan has for an endpoint, from the plan store, else from the plan's whole tree in the zone.
 
-    Raises: PlanNotFound if neither has it; RollbackRefused if the plan does not have the endpoint.
+    Raises: PlanNotFound if neither has it, ContentDamaged; RollbackRefused if the plan does not have the endpoint.
     """
     tree = whole_tree(seen, generation)
     try:
@@ -190,7 +197,7 @@ async def earlier(plans: PlanStore, endpoint: str, live: int) -> Goal:
             was, became = summary.changed.get(endpoint, (None, None))
             if was is None or was == became:
                 continue
-            kept = (await plans.contents([was])).get(was)
+            kept = (await plans.contents([was])).readable(was)
             older = await plans.history(1, summary.generation)
             if kept is not None and older:
                 return Goal(older[0].generation, kept)

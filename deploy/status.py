@@ -141,9 +141,10 @@ class Collector:
     async def _ask_stores(self) -> StoreSaid:
         names = [endpoint.name for endpoint in self._endpoints]
         looks = dict(zip(names, await asyncio.gather(*map(self._look_at, names)), strict=True))
-        self._plan = await self._plans.latest(self._plan)
-        if self._plan:
-            self._plan.contents.decode()  # what is concluded from the facts later is to have no errors
+        plan = await self._plans.latest(self._plan)
+        for error in plan.damaged() if plan else ():
+            raise error  # what is concluded from the facts later is to have no errors
+        self._plan = plan
         controls, reports = await asyncio.gather(self._plans.controls(), self._plans.reports())
         waiting_ms = await self._what_waits(looks, self._plan) if self._plan else {}
         return StoreSaid(looks, self._plan, controls, reports, waiting_ms, self._clock.epoch_s())

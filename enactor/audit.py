@@ -57,7 +57,10 @@ class Auditor:
         return zone in self._found
 
     async def look(self, zone: str, view: ZoneView) -> None:
-        """Compare what a zone serves with what it should, if it is due; damage is told once."""
+        """Compare what a zone serves with what it should, if it is due; damage is told once.
+
+        Raises: ContentDamaged if nobody can say what it should; it stays due.
+        """
         if zone not in self._due:
             return
         what = await self._damage(zone, view)
@@ -127,7 +130,7 @@ class Auditor:
             return f"the root points to plan-{generation:06d}, which is not there"
         if view.fence is None:
             return f"there is no fence: the root was moved to plan-{generation:06d} by who keeps none"
-        wanted = self._protection.remembered(zone, view.fence.digest)
+        wanted = self._protection.named(zone, view.fence.digest)
         if wanted is None:
             return None
         return tree_damage(zone, generation, wanted, view.root, listing, whole=self._whole)

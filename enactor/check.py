@@ -15,7 +15,7 @@ from enactor.view import ZoneView
 from fencepost.batch import Change, swap, upsert
 from fencepost.capacity import CapacityHistory, capacity_of
 from fencepost.control import ControlApi
-from fencepost.errors import PlanUnsafe, StoreUnavailable
+from fencepost.errors import ContentDamaged, PlanUnsafe
 from fencepost.events import Events
 from fencepost.guards import Guard
 from fencepost.names import tree_name
@@ -105,15 +105,17 @@ class Protection:
 
         One that the plan store has damaged counts as such: it must not keep a zone from the plan that replaces it.
         """
-        latest = self._plan.digests.get(zone) if self._plan else None
-        if self._plan is not None and latest is not None and short(latest) == digest:
-            found = self._plan.contents.kept.get(latest)
-        else:
-            found = self._contents.get((zone, digest))
         try:
-            return found.value if found else None
-        except StoreUnavailable:
+            return self.named(zone, digest)
+        except ContentDamaged:
             return None
+
+    def named(self, zone: str, digest: str) -> Content | None:
+        """Return the same as `remembered`. Raises: ContentDamaged if it is what the latest plan has here, damaged."""
+        if self._plan is not None and short(self._plan.digests.get(zone, "")) == digest:
+            return self._plan.content(zone)
+        found = self._contents.get((zone, digest))
+        return found.readable if found else None
 
     async def approve(self, zone: str, plan: Plan, view: ZoneView) -> CapacityHistory:
         """Return what the zone's capacity has been, if the plan may be installed after that.

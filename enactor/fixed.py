@@ -8,7 +8,7 @@ Each guard can be off by itself, to show what it is worth: `fencepost.guards`. S
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Literal
+from typing import Literal
 
 from enactor.audit import Auditor
 from enactor.build import TreeBuilder
@@ -16,7 +16,7 @@ from enactor.cleaner import trees_in
 from enactor.cleaning import OldTrees
 from enactor.glance import Glances
 from enactor.hand import ZoneHand
-from enactor.held import Held
+from enactor.held import STANDING, Held
 from enactor.opening import Openings
 from enactor.pace import SLICE, CleanPace, SweepPace
 from enactor.protocol import Outcome, Tools
@@ -28,23 +28,18 @@ from fencepost.batch import Change, delete, swap, upsert
 from fencepost.capacity import CapacityHistory
 from fencepost.errors import (
     ChangeRefused,
-    ControlRecordInvalid,
+    ContentDamaged,
     FenceAhead,
     InvalidChangeBatch,
-    NoSuchHostedZone,
     OutcomeUnknown,
     PlanUnsafe,
     StoreError,
-    TreeTaken,
     ZoneFrozen,
 )
 from fencepost.fence import Fence, fence_key
 from fencepost.guards import Guard
 from fencepost.names import lock_name, rollback_name
 from fencepost.plan import Plan, short
-
-STANDING: Final = (FenceAhead, ControlRecordInvalid, NoSuchHostedZone, TreeTaken)
-"""What only a person or another plan ends."""
 
 
 class FixedEnactor:
@@ -161,7 +156,7 @@ class FixedEnactor:
             self._held.wait(endpoint, self._pauses.backoff_cap_s)
         except PlanUnsafe as error:
             self._hold(endpoint, str(error), stands=True)
-        except ChangeRefused as error:
+        except (ChangeRefused, ContentDamaged) as error:
             if self._hold(endpoint, str(error), stands=isinstance(error, STANDING)):
                 self._events.emit("enactor.endpoint_skipped", zone=endpoint, reason=str(error))
         finally:
@@ -253,6 +248,7 @@ class FixedEnactor:
                 return True
             if hand.holds:
                 return await self._auditor.restore(hand, plan, view)
+            plan.content(zone)  # one that is damaged cannot be restored, and is worth no lock
             return not await hand.try_lock(view.lock) and await self._wait_for_lock(hand)
         latest = await self._current()
         if latest is None or latest.generation <= max(plan.generation, fence.generation - 1):

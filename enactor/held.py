@@ -1,15 +1,25 @@
 """How far each endpoint is, when it is its turn again, and which cannot be moved, and why."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from enactor.view import ZoneView
 from fencepost.clock import Clock
-from fencepost.errors import ZoneFrozen
+from fencepost.errors import (
+    ContentDamaged,
+    ControlRecordInvalid,
+    FenceAhead,
+    NoSuchHostedZone,
+    TreeTaken,
+    ZoneFrozen,
+)
 from fencepost.events import Events
 from fencepost.fence import Fence
 from fencepost.notice import Notice
 from fencepost.plan import Plan, short
+
+STANDING: Final = (FenceAhead, ControlRecordInvalid, NoSuchHostedZone, TreeTaken, ContentDamaged)
+"""What only a person or another plan ends."""
 
 
 def _mark(generation: int, digest: str) -> Fence:

@@ -23,7 +23,8 @@ FencepostError
 │   └── PriorRequestNotComplete  the zone still processes another batch (retryable)
 └── StoreError
     ├── StoreUnavailable      the call was certainly not executed (retryable)
-    └── OutcomeUnknown        the call may have been executed: re-read before acting again
+    ├── OutcomeUnknown        the call may have been executed: re-read before acting again
+    └── ContentDamaged        the plan store answers, but with what is no content
 
 `retryable` says whether the same call may simply be made again.
 """
@@ -309,3 +310,18 @@ class StoreUnavailable(StoreError):
 
 class OutcomeUnknown(StoreError):
     """The connection broke, or time ran out, after the call was sent: it may have been executed."""
+
+
+class ContentDamaged(StoreError):
+    """What the plan store has under a digest is no content; `endpoint` is None where it was not asked for one's sake.
+
+    It stands in the way of that endpoint alone, until another plan or a repair of the store replaces it.
+    """
+
+    def __init__(self, digest: str, problem: str, endpoint: str | None = None) -> None:
+        super().__init__(
+            (f"{endpoint}: " if endpoint else "")
+            + f"content {digest} is damaged in the plan store ({problem}); give the endpoint another with "
+            f"`fencepost plan publish`, or an earlier one with `fencepost rollback {endpoint or 'ENDPOINT'}`"
+        )
+        self.digest, self.problem, self.endpoint = digest, problem, endpoint

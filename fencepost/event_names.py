@@ -20,6 +20,7 @@ EVENT_NAMES: Final[dict[str, str]] = {
     "planner.plans_resumed": "enough plans are installed; the lane goes on",
     "planner.automation_frozen": "an operator has frozen the automation: nothing is published",
     "planner.automation_thawed": "the automation is not frozen any more",
+    "planner.content_damaged": "the plan store has damaged what it has for an endpoint: that is published again",
     "planner.floor_raised": "a zone knows a generation that the plan store lost; the next plan is numbered above it",
     "enactor.pass_started": "an enactor took a plan and begins with the first endpoint",
     "enactor.pass_completed": "an enactor is through with all endpoints of a plan",

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from fencepost.batch import MAX_WEIGHT
-from fencepost.errors import PlanInvalid, StoreUnavailable
+from fencepost.errors import ContentDamaged, PlanInvalid
 from fencepost.names import absolute
 from fencepost.notice import Notice
 from fencepost.records import ADDRESS_TYPES
@@ -95,39 +95,60 @@ class KeptContent(msgspec.Struct, eq=False, gc=False):
 
     @property
     def value(self) -> Content:
-        """The content. Raises: StoreUnavailable if the text is none; that is told to each who looks."""
+        """The content. Raises: ContentDamaged if the text is none; that is told to each who looks."""
         if isinstance(self.held, bytes):
             try:
                 self.held = decode_content(self.held)
             except ValueError as error:  # msgspec's errors and those of UTF-8 are ValueErrors, too
-                raise StoreUnavailable(
-                    f"content {self.digest} is damaged in the plan store ({error}); publish another for its endpoints"
-                ) from error
+                raise ContentDamaged(self.digest, str(error)) from error
         return self.held
+
+    @property
+    def readable(self) -> Content | None:
+        """The content, None if it is damaged: for who can do without."""
+        try:
+            return self.value
+        except ContentDamaged:
+            return None
 
 
 class Contents(Mapping[str, Content]):
     """Content digest -> content, decoded at the first look: most who read a plan leave its work to another.
 
-    `kept` is what plans share, so that what one of them has decoded is decoded in all.
+    `kept` is what plans share, so that what one of them has decoded is decoded in all; `damaged` are the digests of
+    those that were looked at in vain.
     """
 
     def __init__(self, kept: Mapping[str, KeptContent]) -> None:
         self.kept = kept
+        self.damaged: set[str] = set()
 
     @classmethod
     def of(cls, decoded: Mapping[str, Content]) -> "Contents":
         """Return contents that come from elsewhere than the plan store."""
         return cls({digest_of: KeptContent(digest_of, value) for digest_of, value in decoded.items()})
 
-    def decode(self) -> None:
-        """Decode all, for who needs all. Raises: StoreUnavailable if the store has one damaged."""
-        for kept in self.kept.values():
-            _ = kept.value
+    def readable(self, digest_of: str) -> Content | None:
+        """Return a content, None if there is none, or if it is damaged: for who can do without."""
+        try:
+            return self[digest_of]
+        except (KeyError, ContentDamaged):
+            return None
+
+    def renew(self, fresh: Mapping[str, KeptContent]) -> None:
+        """Take what the store has by now in place of what was damaged, in all plans that share it."""
+        for digest_of, other in fresh.items():
+            if self.kept[digest_of].held != other.held:
+                self.kept[digest_of].held = other.held
+                self.damaged.discard(digest_of)
 
     def __getitem__(self, digest_of: str) -> Content:
-        """Return a content. Raises: KeyError, StoreUnavailable if the store has it damaged."""
-        return self.kept[digest_of].value
+        """Return a content. Raises: KeyError, ContentDamaged if the store has it damaged."""
+        try:
+            return self.kept[digest_of].value
+        except ContentDamaged:
+            self.damaged.add(digest_of)
+            raise
 
     def __contains__(self, digest_of: object) -> bool:
         """Say whether there is such a content, without a look at it."""
@@ -173,7 +194,7 @@ class Plan(msgspec.Struct, frozen=True):
         reason: one sentence, for people.
         digests: endpoint -> content digest, for every endpoint of the region, in order of their names.
         contents: content digest -> content, for every digest above; shared between plans, never changed. A look at
-            one raises StoreUnavailable if the store has it damaged.
+            one raises ContentDamaged if the store has it damaged.
         forced: endpoint -> the last plan up to this one that an operator has published for it by force.
         since: endpoint -> the last generation up to this one that says anything of it, be it what it had already:
             from that one to this the endpoint has one content. Never too low; too high where nobody knows, which costs
@@ -190,8 +211,28 @@ class Plan(msgspec.Struct, frozen=True):
     since: Mapping[str, int] = {}
 
     def content(self, endpoint: str) -> Content:
-        """Return what an endpoint should answer. Raises: KeyError for an endpoint that the plan does not have."""
-        return self.contents[self.digests[endpoint]]
+        """Return what an endpoint should answer.
+
+        Raises: KeyError for an endpoint that the plan does not have; ContentDamaged, which names the endpoint.
+        """
+        try:
+            return self.contents[self.digests[endpoint]]
+        except ContentDamaged as error:
+            raise ContentDamaged(error.digest, error.problem, endpoint) from error
+
+    def readable(self, endpoint: str) -> Content | None:
+        """Return what an endpoint should answer, None if that is damaged, or in no plan: for who can do without."""
+        return self.contents.readable(self.digests.get(endpoint, ""))
+
+    def damaged(self) -> list[ContentDamaged]:
+        """Decode all, for who needs all, and return what is wrong, endpoint by endpoint."""
+        found = []
+        for endpoint in self.digests:
+            try:
+                self.content(endpoint)
+            except ContentDamaged as error:
+                found.append(error)
+        return found
 
     def unchanged_since(self, endpoint: str) -> int:
         """Return the generation since which an endpoint has its content; every plan from there to this one has it."""

@@ -91,9 +91,7 @@ def plan_diff(
 
     before, after = with_stores(settings_with(redis_url=redis_url), work)
     lines = {
-        name: difference(
-            before.contents.get(before.digests.get(name, "")), after.contents.get(after.digests.get(name, ""))
-        )
+        name: difference(*(plan.content(name) if name in plan.digests else None for plan in (before, after)))
         for name in sorted({*before.digests, *after.digests})
         if before.digests.get(name) != after.digests.get(name)
     }

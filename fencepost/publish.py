@@ -112,11 +112,14 @@ class HandPublisher:
         return tuple(dict.fromkeys(error.objection for error in found))
 
     def _baselines(self, endpoint: str, latest: Plan | None, zone: LiveZone) -> tuple[Baseline, ...]:
-        """Return what to compare with: the last plan, and what is live; a forced last plan alone until it is live."""
+        """Return what to compare with: the last plan, and what is live; a forced last plan alone until it is live.
+
+        A last content that the plan store has damaged counts as forgotten: it must not keep out what replaces it.
+        """
         now_s, limits = self._clock.epoch_s(), self._stores.settings.limits
-        last = latest.content(endpoint) if latest and endpoint in latest.digests else None
+        last = latest.readable(endpoint) if latest else None
         forced = latest.forced.get(endpoint) if latest else None
-        if forced is not None and (zone.fence.generation if zone.fence else 0) < forced.generation:
+        if last is not None and forced is not None and (zone.fence.generation if zone.fence else 0) < forced.generation:
             return (Baseline.of(last, CapacityHistory(), now_s, limits),)
         contents = [last, zone.content] if zone.content is not None else [last]
         return tuple(Baseline.of(existing, zone.capacity, now_s, limits) for existing in contents)

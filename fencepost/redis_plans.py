@@ -92,6 +92,8 @@ class RedisPlanStore:
 
     async def latest(self, known: Plan | None = None) -> Plan | None:
         """Return the latest plan; see `PlanStore.latest`."""
+        if known and known.contents.damaged:  # somebody may have repaired the store
+            known.contents.renew(await self._read(sorted(known.contents.damaged)))
         generation, published = (known.generation, known.published_ms) if known else (0, "")
         kind, *rest = await self._scripts.read("read_plan", READ_KEYS, (generation, published, "since"))
         if kind == b"none":

@@ -176,7 +176,7 @@ class PlanStore(Protocol):
     async def contents(self, digests: Sequence[str]) -> Contents:
         """Return the contents of these digests; ones that are not kept are left out.
 
-        Raises: StoreUnavailable, later, from a look at one that the store has damaged; so do a plan's contents.
+        Raises: ContentDamaged, later, from a look at one that the store has damaged; so do a plan's contents.
         """
 
     async def requests(self) -> Mapping[str, str]:

@@ -196,12 +196,14 @@ def save(history: History, directory: Path) -> None:
     """Write a run into a directory, which is made if need be.
 
     `canary.jsonl`, `load.jsonl` and `logs` belong to the processes that write them: where they exist they stay as is.
+    Raises: ContentDamaged before anything is written.
     """
+    last_plan = msgspec.json.encode(history.last_plan, enc_hook=dict)  # first: the plan store may have damaged it
     directory.mkdir(parents=True, exist_ok=True)
     (directory / RUN_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(history.run)))
     _write_lines(directory / COMMITS_FILE, (c for zone in sorted(history.commits) for c in history.commits[zone]))
     _write_lines(directory / PLANS_FILE, history.plans)
-    (directory / LAST_PLAN_FILE).write_bytes(msgspec.json.encode(history.last_plan, enc_hook=dict))
+    (directory / LAST_PLAN_FILE).write_bytes(last_plan)
     theirs: Mapping[Path, Sequence[Any]] = {
         directory / CANARY_FILE: history.probes,
         directory / LOAD_FILE: history.requests,

@@ -35,11 +35,14 @@ class Snapshot(NamedTuple):
 
     @property
     def contents(self) -> Mapping[str, Content]:
-        """Endpoint -> what the latest plan has; empty if there is none."""
+        """Endpoint -> what the latest plan has; empty if there is none.
+
+        One that the plan store has damaged is left out, as if it were in no plan: so it is published again.
+        """
         if self.latest is None:
             return {}
-        contents = self.latest.contents
-        return {name: contents[digest] for name, digest in self.latest.digests.items()}
+        readable = self.latest.contents.readable
+        return {name: value for name, digest in self.latest.digests.items() if (value := readable(digest))}
 
 
 class Decision(NamedTuple):

@@ -40,8 +40,10 @@ class Memory:
             by_force = forced is not None and forced != self._forced.get(name)
             if digest == self._digests.get(name) and not by_force:
                 continue
+            if (content := latest.readable(name)) is None:  # it is damaged: the zone's own record has to do
+                continue
             existing = self._histories.get(name, CapacityHistory())
-            capacity = capacity_of(mended(latest.content(name)))
+            capacity = capacity_of(mended(content))
             if forced and by_force:
                 self._forced[name] = forced
                 # Where another plan is the latest already, what force took is not known, and counts like all the rest.
@@ -115,5 +117,5 @@ def _live(zone: ZoneSeen, forced: Forced | None, latest: Plan | None, meant: Map
     """Return what an endpoint's zone had, as enactors see it: behind a plan by force, what that plan has instead."""
     if latest is None or forced is None:
         return zone.capacity
-    left = latest.contents.get(forced.digest) or meant.get(forced.digest)
+    left = latest.contents.readable(forced.digest) or meant.get(forced.digest)
     return CapacityHistory((Sample(0, capacity_of(mended(left))),)) if left else zone.capacity

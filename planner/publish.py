@@ -1,14 +1,14 @@
 """Bringing the plan store to what the world asks for: read, decide, publish what may go, and say why."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple
 
 from fencepost.clock import Clock, stream
 from fencepost.errors import EndpointPinned, OutcomeUnknown, PlanConflict, PlansFrozen, StoreError
 from fencepost.events import Events
 from fencepost.guards import Guard
-from fencepost.plan import Content, Draft, Plan
+from fencepost.plan import Content, Contents, Draft, Plan
 from fencepost.stores import PlanStore, Report, ZoneStore
 from planner.decide import Decider, Decision, Snapshot
 from planner.each import Lately
@@ -164,17 +164,25 @@ class Publisher:
         known = self.snapshot.latest
         latest = await self._plans.latest(known)
         if latest and latest is not known:
-            latest.contents.decode()
+            self._see_damaged(latest, known.contents.damaged if known else set())
         if lost := await forgot(self._plans, known, latest):
             self._lost = lost
             self.distrust()
         return latest
 
+    def _see_damaged(self, latest: Plan, told: Collection[str]) -> None:
+        """Tell which contents of a plan are damaged, each once: what the world asks for is published in their place."""
+        for error in latest.damaged():
+            if error.digest not in told:
+                number, reason = latest.generation, str(error)
+                self._events.emit("planner.content_damaged", zone=error.endpoint, generation=number, reason=reason)
+
     async def _recall(self, latest: Plan | None) -> None:
         """Know what operators' plans by force had that are not live yet, though later plans have other contents."""
         wanted = {forced.digest for forced in awaited_force(latest, self._zones_seen).values()}
         missing = sorted(wanted - self._meant.keys() - (latest.contents.keys() if latest else set()))
-        found = {**self._meant, **(await self._plans.contents(missing))} if missing else self._meant
+        brought = await self._plans.contents(missing) if missing else Contents({})
+        found = {**self._meant, **{digest: value for digest in brought if (value := brought.readable(digest))}}
         self._meant = {digest: content for digest, content in found.items() if digest in wanted}
 
     async def _reports(self) -> Mapping[str, Report]:

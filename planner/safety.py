@@ -172,7 +172,7 @@ def _too_little(name: str, value: Content | None, had: Capacity, known: Known, l
     remedy = "publish what it should have with `fencepost plan publish --force`"
     if value is None:
         return f"{name} stays as the last plan has it: nothing that may be published can be made of it; {remedy}"
-    begins = f"{name} is in no plan"
+    begins = f"{name} is in no plan that can be read"
     if known.missing:
         more = f" and {len(known.missing) - 1} more" if len(known.missing) > 1 else ""
         begins = f"{name}: the region file does not have {known.missing[0]}{more} as the last plan has"

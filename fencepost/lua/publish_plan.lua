@@ -47,7 +47,10 @@ for at = FIRST, #ARGV, WIDTH do
     redis.call('HDEL', forced, endpoint)
   else
     redis.call('HSET', current, endpoint, digest .. ' ' .. number)
-    redis.call('HSETNX', contents, digest, content)
+    -- What is there already was damaged if it differs: the digest is of this text. Nothing is written in vain.
+    if redis.call('HSETNX', contents, digest, content) == 0 and redis.call('HGET', contents, digest) ~= content then
+      redis.call('HSET', contents, digest, content)
+    end
     redis.call('HINCRBY', references, digest, 1)
     if force == '1' then redis.call('HSET', forced, endpoint, number .. ' ' .. digest .. ' ' .. by) end
   end

@@ -7,12 +7,13 @@ from deploy.repair import Repair, RepairRefused
 from fencepost.batch import ChangeBatch, create, delete
 from fencepost.client import settings_with, stores
 from fencepost.clock import SystemClock
-from fencepost.errors import InvalidChangeBatch
+from fencepost.errors import ContentDamaged, InvalidChangeBatch, PlanUnsafe
 from fencepost.events import EventBus, Recorder
 from fencepost.fence import Fence, fence_key
 from fencepost.names import rollback_name, tree_name
 from fencepost.plan import Draft, Target, content, digest, short
 from fencepost.records import RecordKey, alias
+from fencepost.redis_client import open_client
 
 ZONE = "dynamodb.us-east-1.fencepost.test."
 FIRST = content(5, [Target("lb-1", "A", "127.1.1.1", 10)])
@@ -111,6 +112,40 @@ async def test_repair_of_a_healthy_endpoint_is_refused_and_changes_nothing(opene
         await repair.run(ZONE)
 
     assert (await opened.zones.read(ZONE, [])).serial == serial
+
+
+async def damage(opened, value):
+    """Put what is no content in place of one."""
+    client = open_client(opened.settings.redis_url)
+    assert await client.hset("{plans}:contents", digest(value), b"{}") == 0, "it was there"
+    await client.aclose()
+
+
+async def test_repair_past_a_forced_content_that_is_damaged_is_compared_with_what_is_live(opened, repair):
+    """Nobody can say what the force let pass, so it lets nothing pass."""
+    ten, five, four = (
+        content(5, [Target(f"lb-{n}", "A", f"127.1.1.{n + 1}", 10) for n in range(count)]) for count in (10, 5, 4)
+    )
+    await opened.plans.publish(Draft({ZONE: ten}, "first"), expected=0)
+    await repair.run(ZONE)
+    await opened.plans.publish(Draft({ZONE: four}, "less", by="ada", operator=True, force=True), expected=1)
+    await opened.plans.publish(Draft({ZONE: five}, "more"), expected=2)
+    await damage(opened, four)
+
+    with pytest.raises(PlanUnsafe, match="takes away 50 of 100 A capacity"):
+        await repair.run(ZONE)
+
+
+async def test_repair_with_a_plan_that_is_damaged_writes_nothing_and_names_the_remedy(opened, repair):
+    """The newest plan is all that a repair may install."""
+    await broken(opened, repair)
+    await damage(opened, SECOND)
+    before = (await opened.zones.page(ZONE)).serial
+
+    with pytest.raises(ContentDamaged, match=f"fencepost rollback {ZONE}"):
+        await repair.run(ZONE)
+
+    assert (await opened.zones.page(ZONE)).serial == before
 
 
 async def test_repair_without_any_plan_names_the_remedy(repair):

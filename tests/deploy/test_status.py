@@ -144,6 +144,28 @@ async def test_look_at_a_plan_store_with_a_damaged_content_says_so_each_time(wor
         assert f"content {damaged} is damaged in the plan store" in facts.store_problem
 
 
+@pytest.mark.parametrize("known", [False, True])
+async def test_look_at_a_plan_store_whose_damaged_content_is_replaced_has_every_fact_again(world, known):
+    """Whether the collector was there before the damage or not."""
+    await world.publish(one=1)
+    await world.install()
+
+    async with collecting(world.settings, SystemClock()) as collector:
+        if known:
+            assert (await collector.look()).store_problem == ""
+        await world.publish(one=2)
+        client = open_client(world.settings.redis_url)
+        await client.hset("{plans}:contents", (await world.plans.latest()).digests[ONE], b"{}")
+        await client.aclose()
+        damaged = await collector.look()
+        await world.publish(one=1)
+        mended = await collector.look()
+
+    assert damaged.store_problem.startswith(f"{ONE}: content ")
+    assert (mended.store_problem, len(mended.endpoints)) == ("", 2)
+    assert mended.endpoints[0].serial > 0
+
+
 async def test_look_at_a_system_that_is_well_has_every_fact(world):
     """Root, rollback, fence, addresses by type, and no lag; only DNS is silent."""
     await world.publish(one=1)

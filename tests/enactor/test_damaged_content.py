@@ -1,23 +1,25 @@
 """Contents that the plan store has damaged: they stand in the way of who needs them, and of nobody else."""
 
+import pytest
 import redis.asyncio
 
 from enactor.opening import common_order
 from enactor.reader import PlanReader
 from enactor.tree import manifest_of
-from fencepost.batch import create
-from fencepost.names import tree_name
+from fencepost.batch import create, delete
+from fencepost.names import lock_name, tree_name
+from fencepost.plan import encode_content
 
 ZONES = ("a.test.", "b.test.", "c.test.")
 B = ZONES[1]
 PATIENCE_S = 1.0
 
 
-async def damage(world, *zones):
-    """Put what is no content in place of what the latest plan has for some endpoints."""
+async def damage(world, *zones, text=b"[5,[[\xff"):
+    """Put what is no content, or another text, in place of what the latest plan has for some endpoints."""
     plan, client = await world.plans.latest(), redis.asyncio.Redis.from_url(world.url)
     for zone in zones:
-        assert await client.hset("{plans}:contents", plan.digests[zone], b"[5,[[\xff") == 0, "it was there"
+        assert await client.hset("{plans}:contents", plan.digests[zone], text) == 0, "it was there"
     await client.aclose()
 
 
@@ -33,7 +35,7 @@ async def test_damaged_content_holds_up_its_own_endpoint_until_a_plan_replaces_i
     damaged = (await world.plans.latest()).digests[B]
     assert outcome.held.keys() == {B}
     assert f"content {damaged} is damaged in the plan store" in outcome.held[B]
-    assert outcome.held[B].endswith("publish another for its endpoints")
+    assert outcome.held[B].endswith(f"`fencepost plan publish`, or an earlier one with `fencepost rollback {B}`")
     assert [await world.fenced(zone) for zone in ZONES] == [1, None, 1]
     await world.publish(b=world.targets(2))
     await world.install(enactor)
@@ -77,12 +79,74 @@ async def test_enactor_that_leaves_a_plan_to_another_needs_none_of_its_contents(
 
 
 async def test_enactor_that_finds_a_plan_installed_needs_none_of_its_contents(world):
-    """Fences tell that all have it."""
+    """Fences tell that all have it; only self-repair wants to know more."""
     await world.add_zones(*ZONES)
     await world.publish(a=world.targets(2), b=world.targets(3), c=world.targets(4))
     await world.install(world.enactor("fixed", "one"))
     await damage(world, *ZONES)
 
-    outcome = await world.enactor("fixed", "two", patience_s=0.0).tick()
+    outcome = await world.enactor("fixed", "two", patience_s=0.0, without="self-repair").tick()
 
     assert (outcome.installed, outcome.held) == (1, {})
+
+
+@pytest.mark.parametrize("without", ["", "fairness"])
+async def test_damaged_content_that_alone_is_due_ends_no_round_and_is_told_once(world, without):
+    """It is held with its reason, keeps the planner back from nothing, and costs no lock."""
+    await world.add_zones(*ZONES)
+    await world.publish(a=world.targets(2), b=world.targets(3), c=world.targets(4))
+    await damage(world, B)
+    enactor = world.enactor("fixed", "one", without=without)
+
+    outcomes = []
+    for _ in range(10):
+        outcomes.append(await enactor.tick())
+        world.clock.now_s += enactor.settings.pauses.backoff_cap_s
+
+    assert [outcome.held.keys() for outcome in outcomes] == [{B}] * 10
+    assert outcomes[-1].installed == 1
+    assert [await world.fenced(zone) for zone in ZONES] == [1, None, 1]
+    (told,) = enactor.saw("enactor.endpoint_skipped")
+    assert told.zone == B
+    assert lock_name(B) not in {record.name for record in (await world.records(B)).values()}
+
+
+async def test_damaged_content_that_is_repaired_in_the_store_is_installed(world):
+    """By who has met it damaged, and without another plan."""
+    await world.add_zones(*ZONES)
+    desired = world.targets(3)
+    await world.publish(a=world.targets(2), b=desired, c=world.targets(4))
+    await damage(world, B)
+    enactor = world.enactor("fixed", "one")
+    await enactor.tick()
+
+    await damage(world, B, text=encode_content(desired))
+    world.clock.now_s += enactor.settings.pauses.backoff_cap_s
+    outcome = await enactor.tick()
+
+    assert outcome.held == {}
+    assert await world.fenced(B) == 1
+
+
+@pytest.mark.parametrize("lost", [1, 3])
+async def test_live_tree_whose_content_is_damaged_is_held_as_nobody_can_say_whether_it_is_whole(world, lost):
+    """Half a tree and no tree at all: self-repair tells once that it cannot repair, and does so when it can."""
+    await world.add_zones(B)
+    desired = world.targets(3)
+    await world.publish(b=desired)
+    await world.install(world.enactor("fixed", "one"))
+    await damage(world, B)
+    leaves = [record for record in (await world.records(B)).values() if record.name == tree_name(B, 1)]
+    await world.operate(B, *map(delete, leaves[:lost]))
+    enactor = world.enactor("fixed", "two")
+
+    for _ in range(5):
+        outcome = await enactor.tick()
+        world.clock.now_s += enactor.settings.pauses.backoff_cap_s
+    told, locked = enactor.saw("enactor.endpoint_skipped"), enactor.saw("enactor.lock_acquired")
+    await damage(world, B, text=encode_content(desired))
+    await world.install(enactor)
+
+    assert "is damaged in the plan store" in outcome.held[B]
+    assert (len(told), len(locked)) == (1, 0)
+    assert len(await world.leaves(B, 1)) == 3

@@ -12,6 +12,7 @@ import pytest
 from deploy.embedded import server_binary, server_command, server_url
 from fencepost.connect import open_plan_store
 from fencepost.errors import OutcomeUnknown, PlanInvalid, StoreError
+from fencepost.notice import Notice
 from fencepost.plan import Content, Draft, Lane
 from fencepost.redis_client import open_client
 from fencepost.redis_plans import RedisPlanStore
@@ -193,23 +194,57 @@ async def test_planner_with_a_request_that_it_cannot_read_publishes_nothing_and_
     assert (await planner.tick()).generation == 2
 
 
-async def test_planner_that_finds_a_content_damaged_says_so_in_each_round_and_publishes_nothing(
-    planner, new_planner, plans, settings, region
-):
-    """It knows not what it would change; the round has an outcome, as with any trouble of a store."""
-    await planner.tick()
-    plan, client = await plans.latest(), open_client(settings.redis_url)
-    damaged = plan.digests[region.endpoint_names[0]]
-    await client.hset("{plans}:contents", damaged, b"{}")
+async def damage(settings, digest):
+    """Put what is no content in place of one."""
+    client = open_client(settings.redis_url)
+    assert await client.hset("{plans}:contents", digest, b"{}") == 0, "it was there"
     await client.aclose()
+
+
+async def test_planner_that_finds_a_content_damaged_publishes_it_again_and_tells_that_once(
+    *, planner, new_planner, plans, settings, region, recorder
+):
+    """What the fleet says is all that it needs; a content that is in no plan can be compared with nothing."""
+    await planner.tick()
+    name = region.endpoint_names[0]
+    first = await plans.latest()
+    await damage(settings, first.digests[name])
     restarted = new_planner()
     await restarted.observer.round()
 
     outcomes = [await restarted.tick() for _ in range(2)]
 
-    for outcome in outcomes:
-        assert f"content {damaged} is damaged in the plan store" in str(outcome.error)
-    assert await plans.latest_generation() == 1
+    assert [(outcome.generation, outcome.error) for outcome in outcomes] == [(2, None)] * 2
+    assert (await plans.latest()).content(name) == planner.publisher.snapshot.contents[name]
+    (told,) = [event for event in recorder.events if event.name == "planner.content_damaged"]
+    assert (told.zone, told.generation) == (name, 1)
+    assert f"content {first.digests[name]} is damaged in the plan store" in told.reason
+
+
+async def test_planner_leaves_a_damaged_content_that_is_pinned_and_goes_on_with_the_others(
+    *, planner, new_planner, plans, settings, region, set_fleet
+):
+    """What an operator holds is that one's to replace."""
+    await planner.tick()
+    name, other = region.endpoint_names
+    pinned = (await plans.latest()).content(name)
+    pinned = msgspec.structs.replace(pinned, ttl=pinned.ttl + 1)
+    pin = Notice("ada", 1_792_000_000, "hands off")
+    await plans.publish(Draft({name: pinned}, "held", by="ada", operator=True, pin=pin), expected=1)
+    before = await plans.latest()
+    await damage(settings, before.digests[name])
+    await set_fleet("az2-lb-1", failure="refuse")
+    restarted = new_planner()
+    for _ in range(3):
+        await restarted.observer.round()
+
+    outcome = await restarted.tick()
+
+    after = await plans.latest()
+    assert outcome.error is None
+    assert after.generation == 3
+    assert after.digests[name] == before.digests[name]
+    assert after.digests[other] != before.digests[other]
 
 
 async def test_planner_without_a_store_waits_longer_each_time_up_to_a_bound(new_planner, fleet, settings, recorder):

@@ -10,6 +10,7 @@ from fencepost.capacity import CapacityHistory, capacity_of
 from fencepost.events import EventBus
 from fencepost.fence import Fence
 from fencepost.plan import Content, Contents, Draft, Forced, Lane, Plan, Target, content, digest
+from fencepost.redis_client import open_client
 from fencepost.region import load_region
 from planner.floor import ZoneSeen
 from planner.layout import Layout
@@ -225,3 +226,51 @@ async def test_plan_by_force_that_is_not_live_yet_counts_though_others_came_afte
     await publisher.settle({**dict.fromkeys(NAMES, WELL), **dict.fromkeys(members[:16], DEAD)})
 
     assert capacity(publisher) == 400  # 60 % of the 600 that were forced, in whole load balancers
+
+
+async def damage(settings, digest_of: str) -> None:
+    """Put what is no content in place of one."""
+    client = open_client(settings.redis_url)
+    assert await client.hset("{plans}:contents", digest_of, b"{}") == 0, "it was there"
+    await client.aclose()
+
+
+async def test_plan_by_force_that_is_damaged_counts_as_forgotten(publisher_of, plans, settings):
+    """It is not the latest any more, so nobody would ever replace it: it must not end every round."""
+    publisher = publisher_of()
+    await publisher.settle(dict.fromkeys(NAMES, WELL))
+    members = [lb.name for lb in LAYOUT.members[MAIN]]
+    existing = publisher.snapshot.contents[MAIN]
+    left = existing.__class__(existing.ttl, tuple(t for t in existing.targets if t.identifier in members[12:]))
+    await plans.publish(Draft({MAIN: left}, "by hand", by="ada", operator=True, force=True), expected=1)
+    await publisher.settle(dict.fromkeys(NAMES, WELL))
+    await damage(settings, digest(left))
+
+    restarted = publisher_of()
+    settled = await restarted.settle({**dict.fromkeys(NAMES, WELL), members[0]: DEAD})
+
+    assert settled.why.startswith("published plan 4")
+    assert capacity(restarted) == 1700
+
+
+async def test_damaged_content_is_replaced_by_no_plan_that_leaves_far_less_than_the_zone_has(
+    publisher_of, plans, zones, clock, settings
+):
+    """What it was is not known, but what the zone has is; the endpoint is held with what to type, the others go on."""
+    fleet = dict.fromkeys(NAMES, WELL)
+    first = publisher_of()
+    await first.settle(fleet)
+    await zones.create_zone(MAIN, LAYOUT.region.zone_records(MAIN))
+    history = CapacityHistory().noted(clock.epoch_s(), (1800, 0), WINDOW_S)
+    await zones.change(ChangeBatch(MAIN, (upsert(history.record(MAIN)),)))
+    await damage(settings, (await plans.latest()).digests[MAIN])
+    members = [lb.name for lb in LAYOUT.members[MAIN]]
+
+    restarted = publisher_of()
+    settled = await restarted.settle({**fleet, **dict.fromkeys(members[:16], DEAD)})
+    again = await restarted.settle(fleet)
+
+    assert settled.held[MAIN].startswith(f"{MAIN} is in no plan that can be read, and its zone has 1800 A capacity")
+    assert settled.held[MAIN].endswith("publish what it should have with `fencepost plan publish --force`")
+    assert MAIN not in again.held
+    assert (await plans.latest()).content(MAIN) == first.snapshot.contents[MAIN]

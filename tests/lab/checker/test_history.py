@@ -5,8 +5,8 @@ import pytest
 
 from fencepost.batch import ChangeBatch, upsert
 from fencepost.connect import open_plan_store, open_zone_store
-from fencepost.errors import FencepostError, StartupError
-from fencepost.plan import Draft, digest
+from fencepost.errors import ContentDamaged, FencepostError, StartupError
+from fencepost.plan import Contents, Draft, KeptContent, digest
 from fencepost.records import txt
 from fencepost.settings import Settings
 from fencepost.stores import Actor
@@ -27,6 +27,17 @@ def history(incident, kit):
         requests=(kit.request(1.0), kit.request(11.0, ok=False)),
         events=({"event": "enactor.flip_refused", "timestamp": "2026-10-14T10:00:00.000001Z", "stale": True},),
     )
+
+
+def test_history_whose_last_plan_is_damaged_is_not_saved_at_all(history, tmp_path):
+    """Half a run on disk would look like one."""
+    kept = {digest_of: KeptContent(digest_of, b"{}") for digest_of in history.last_plan.digests.values()}
+    plan = msgspec.structs.replace(history.last_plan, contents=Contents(kept))
+
+    with pytest.raises(ContentDamaged):
+        save(msgspec.structs.replace(history, last_plan=plan), tmp_path / "run")
+
+    assert not (tmp_path / "run").exists()
 
 
 def test_history_saved_and_loaded_is_equal(history, tmp_path):
