@@ -43,7 +43,7 @@ class RedisZoneFeed:
     """
 
     def __init__(self, client: PipedRedis, look: Look = no_look) -> None:
-        self._client, self._scripts, self._look = client, Scripts(client), look
+        self._client, self._scripts, self._look_around = client, Scripts(client), look
         self._asking: RedisLink | None = None
         self._listening: RedisLink | None = None
         self._turn = asyncio.Lock()
@@ -65,7 +65,7 @@ class RedisZoneFeed:
     async def heads(self, zones: Sequence[str]) -> Mapping[str, Position]:
         """Read the zones' heads; see `ZoneFeed.heads`."""
         replies = await self._ask([("HMGET", f"{{{zone}}}:meta", "serial", "at_us") for zone in zones])
-        self._look()
+        self._look_around()
         found = zip(zones, replies, strict=True)
         return {zone: Position(int(serial), int(at_us or 0)) for zone, (serial, at_us) in found if serial}
 
@@ -117,7 +117,7 @@ class RedisZoneFeed:
             await self._stop_asking()
             self._asking = await self._open()
         self._asking.send(commands)
-        self._look()
+        self._look_around()
         return checked(await self._asking.replies(ANSWER_TIMEOUT_S, len(commands)), len(commands))
 
     async def _since(
@@ -132,7 +132,7 @@ class RedisZoneFeed:
             return Since(oldest, ())
         commits: list[Commit] = []
         for entry_id, fields in entries[1:]:
-            self._look()
+            self._look_around()
             commits.append(commit_of(zone, entry_id, pairs(fields)))
             await slices.spend(len(commits[-1].changes) + COMMIT_COST)
         return Since(oldest, tuple(commits))
@@ -140,7 +140,7 @@ class RedisZoneFeed:
     async def _open(self) -> RedisLink:
         """Open a connection. Raises: StoreUnavailable if the feed is closed, or was while it opened."""
         self._check_open()
-        link = await RedisLink.open(self._client, self._look)
+        link = await RedisLink.open(self._client, self._look_around)
         if self._is_closed:  # nobody else would close it
             await link.close()
         self._check_open()
@@ -169,7 +169,7 @@ class RedisZoneFeed:
 
     async def _hear(self, link: RedisLink, wait_s: float) -> dict[str, int]:
         replies = checked(await link.replies(min(wait_s, PING_AFTER_S), most=MAX_HINTS))
-        self._look()
+        self._look_around()
         if replies:
             self._heard_s = asyncio.get_running_loop().time()
         else:

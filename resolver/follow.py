@@ -12,9 +12,9 @@ from fencepost.clock import Clock, stream
 from fencepost.errors import NoSuchHostedZone, StoreError
 from fencepost.events import Events
 from fencepost.feed import FeedPage, Since, ZoneFeed
-from fencepost.names import generation_of, lock_name
+from fencepost.names import generation_of, lock_name, tree_name
 from fencepost.network import LinkSpec
-from fencepost.records import RecordKey, RecordSet
+from fencepost.records import ADDRESS_TYPES, RecordKey, RecordSet
 from fencepost.slices import Look, Slices, no_look
 from fencepost.stores import Commit
 from resolver.rounds import Rounds
@@ -34,6 +34,7 @@ BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)
 """Pauses between tries while the store is lost; the last one is repeated."""
 
 _DELETE: Final = Action.DELETE
+_UPSERT: Final = Action.UPSERT
 
 Changed = Callable[[str, ZoneImage, Sequence[Commit]], None]
 """Told of a zone whose image has moved on, by which commits; none if it was read whole."""
@@ -111,7 +112,7 @@ class Follower:
             await self._load_all()
             if not self._to_load:
                 self.first_read.set()
-            await self._look()
+            await self._look_at_heads()
             await self._read_on()
         except StoreError as error:
             await self._store_failed(error)
@@ -195,7 +196,7 @@ class Follower:
             commits += found.commits
         return Since(oldest, tuple(commits))
 
-    async def _look(self) -> None:
+    async def _look_at_heads(self) -> None:
         """Wait for hints, look at the heads whose turn it is; note the zones of which there is something to read.
 
         What was heard, and what is still to be looked at, is kept first: when the store is lost meanwhile, nobody says
@@ -264,7 +265,7 @@ class Follower:
         self.images[zone] = image
         self._changed(zone, image, commits)
         for commit in commits:
-            if is_told(commit):
+            if is_told(commit, image):
                 self._look_around()
                 self._events.emit(
                     "resolver.zone_updated", zone=zone, generation=commit.generation, serial=commit.serial
@@ -288,24 +289,41 @@ class Follower:
             self._events.emit("resolver.gap_found", zone=zone, reason=problem)
 
 
-def is_told(commit: Commit) -> bool:
+def is_told(commit: Commit, image: ZoneImage) -> bool:
     """Say whether a commit is news to people: not if it only moves the lock, builds a tree or cleans one.
 
-    Those are many, and whoever made them has told of them. To prove that the fence is as it was read, they delete and
-    create it, which changes nothing.
+    Those are many, and whoever made them has told of them. A tree that the root points to is another matter: what is
+    answered changes. To prove that the fence is as it was read, they delete and create it, which changes nothing.
+
+    Args:
+        commit: one.
+        image: the zone after it.
     """
     lock, passed = lock_name(commit.zone), ""
-    gone: list[RecordSet] = []
-    made: list[RecordSet] = []
+    proved: list[RecordSet] = []
+    made = 0
     for change in commit.changes:
         record_set = change.record_set
         if (name := record_set.name) == passed:
             continue
-        if name == lock or generation_of(name, commit.zone) is not None:
+        tree = generation_of(name, commit.zone)
+        if name == lock or tree is not None:
+            if tree is not None and name == tree_name(commit.zone, tree) and tree in _live(image):
+                return True
             passed = name
+        elif change.action is _DELETE:
+            proved.append(record_set)
+        elif change.action is _UPSERT or proved[made : made + 1] != [record_set]:
+            return True
         else:
-            (gone if change.action is _DELETE else made).append(record_set)
-    return gone != made
+            made += 1
+    return made < len(proved)
+
+
+def _live(image: ZoneImage) -> set[int | None]:
+    """Return the generations of the trees that the root points to."""
+    roots = [record_set for kind in ADDRESS_TYPES for record_set in image.sets(image.name, kind).values()]
+    return {generation_of(record_set.alias, image.name) for record_set in roots if record_set.alias is not None}
 
 
 async def _all(work: Iterable[Awaitable[None]]) -> None:

@@ -126,8 +126,8 @@ class HotTable:
     """The prepared answers of some zones.
 
     Invariant: whatever is in the table is what `resolver.answer` would answer from the images as they are now. Whoever
-    moves an image on calls `changed` in the same turn of the loop; until that returns, only `prepared`, `known` and
-    `answer` may be called: they use no image, and have the state before.
+    moves an image on calls `changed` in the same turn of the loop; until that returns, only `prepared`, `known`,
+    `is_awaited` and `answer` may be called: they use no image, and have the state before.
 
     Args:
         zones: by name; updated in place by the caller.
@@ -231,14 +231,15 @@ class HotTable:
             zone: its name.
             image: as it is now.
             commits: those that the image was moved on by; none if it was read whole.
-            look: called between two pieces of work, all of them before anything in the table changes.
+            look: called between two pieces of work, before any answer changes; it may make known further shapes of
+                a question, which then are of the new answers as well (`_Ready.queries` is one list).
         """
         if not commits:
             kept = (*self._ready.items(), *self._empty.items())
             self._drop({key for key, ready in kept if f".{zone}".endswith(f".{ready.prepared.zone}")})
             return
         by_serial = set(self._serial_users.get(zone, ()))
-        names = {change.record_set.name for commit in commits for change in commit.changes}
+        names = {change.record_set.name for commit in commits for change in commit.changes} if self._users else ()
         touched = set[Key]().union(*(self._users[name] for name in names if name in self._users)) - by_serial
         following = self._follow_some(touched, image, look)
         self._drop(by_serial | (touched - following.keys()))

@@ -68,13 +68,14 @@ class ZoneImage:
         """
         assert commit.zone == self.name, commit.zone
         assert commit.serial == self.serial + 1, f"{commit.serial} does not follow {self.serial}"
+        following = ZoneImage(self.name, commit.serial, ())
+        # First of all, so that who asks this one in a look, or after an error, is told and not answered.
+        following._names, self._names = self._table, None
+        following._at_or_below = self._at_or_below
         for start in range(0, len(commit.changes), AT_ONCE):
             if start:
                 look()
-            self._move(map(astuple, commit.changes[start : start + AT_ONCE]))
-        following = ZoneImage(self.name, commit.serial, ())
-        following._names, self._names = self._names, None
-        following._at_or_below = self._at_or_below
+            following._move(map(astuple, commit.changes[start : start + AT_ONCE]))
         return following
 
     def sets(self, name: str, record_type: str) -> Mapping[str, RecordSet]:

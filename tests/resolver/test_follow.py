@@ -7,6 +7,7 @@ import pytest
 from fencepost import records
 from fencepost.batch import ChangeBatch, create, delete, swap, upsert
 from fencepost.clock import SystemClock
+from fencepost.events import Event
 from fencepost.names import fence_name, manifest_name, tree_name
 from fencepost.network import LinkSpec
 from resolver.answer import addresses
@@ -101,9 +102,51 @@ async def test_follower_trees_are_not_told_but_the_flip_is(redis_url, follow) ->
     while followed.follower.images[ZONE].serial <= flipped.serial:
         await followed.follower.tick()
 
-    told = [event for event in followed.events.events if event.name == "resolver.zone_updated"]
-    assert [(event.generation, event.fields["serial"]) for event in told] == [(7, flipped.serial)]
+    assert [(event.generation, event.fields["serial"]) for event in told_in(followed)] == [(7, flipped.serial)]
     assert built.serial < flipped.serial
+
+
+async def test_follower_change_of_the_live_tree_is_told_with_and_without_proof(redis_url, follow) -> None:
+    """A repair in place, or who deletes what is live, changes what is answered, though root and fence stay."""
+    followed, fence = follow(redis_url), records.txt(fence_name(ZONE), "7")
+    await followed.make_zone()
+    lost, kept = (
+        records.address(tree_name(ZONE, 7), "A", f"127.1.0.{n}", ttl=5, set_identifier=f"lb-{n}", weight=1)
+        for n in (1, 2)
+    )
+    manifest, root = records.txt(manifest_name(ZONE, 7), "1/1 0123abcd"), records.alias(ZONE, "A", tree_name(ZONE, 7))
+    await followed.store.change(ChangeBatch(ZONE, (*map(create, (fence, kept, manifest, root)),), 7))
+    await followed.follower.tick()
+    told_before = len(told_in(followed))
+
+    restored = await followed.store.change(ChangeBatch(ZONE, (*swap(fence, fence), create(lost)), 7))
+    gone = await followed.store.change(ChangeBatch(ZONE, (delete(lost),)))
+    marked = await followed.store.change(ChangeBatch(ZONE, (*swap(fence, fence), *swap(manifest, manifest)), 7))
+    while followed.follower.images[ZONE].serial < marked.serial:
+        await followed.follower.tick()
+
+    assert [event.fields["serial"] for event in told_in(followed)[told_before:]] == [restored.serial, gone.serial]
+
+
+async def test_follower_record_that_is_put_and_then_deleted_is_told(redis_url, follow) -> None:
+    """What is created again is proved, and no news; what is overwritten and then deleted is gone."""
+    followed, note = follow(redis_url), records.txt(f"note.{ZONE}", "x")
+    await followed.make_zone()
+    await followed.store.change(ChangeBatch(ZONE, (create(note),)))
+    await followed.follower.tick()
+    told_before = len(told_in(followed))
+
+    await followed.store.change(ChangeBatch(ZONE, swap(note, note)))
+    gone = await followed.store.change(ChangeBatch(ZONE, (upsert(note), delete(note))))
+    while followed.follower.images[ZONE].serial < gone.serial:
+        await followed.follower.tick()
+
+    assert [event.fields["serial"] for event in told_in(followed)[told_before:]] == [gone.serial]
+
+
+def told_in(followed) -> list[Event]:
+    """Return what was told of commits."""
+    return [event for event in followed.events.events if event.name == "resolver.zone_updated"]
 
 
 async def test_follower_commit_is_visible_after_its_propagation_and_not_before(redis_url, follow, clock) -> None:

@@ -5,12 +5,15 @@ import random
 import dns.message
 import pytest
 
+from fencepost.batch import ChangeBatch, create, upsert
 from fencepost.network import LinkSpec
+from fencepost.records import txt
 from resolver.answer import reply
 from resolver.follow import Follower
 from resolver.hot import HotTable
 from resolver.message import Transport
 from resolver.track import AT_ONCE, COMMIT_COST
+from resolver.zone import AT_ONCE as PART
 
 ZONE = "dynamodb.us-east-1.fencepost.test."
 QUERY = dns.message.make_query(f"n.{ZONE}", "TXT", id=7).to_wire()
@@ -64,7 +67,7 @@ async def take(looking: Looking, commits: int) -> None:
         await looking.follower.tick()
 
 
-async def test_release_looks_between_the_parts_of_each_commit_and_before_each_event(looking, clock) -> None:
+async def test_release_looks_before_and_behind_each_commit_and_before_each_event(looking, clock) -> None:
     """What is answered at each look is of one state: of the commit before until all of the next is there."""
     await take(looking, 6)
     clock.now_s += 20
@@ -78,6 +81,23 @@ async def test_release_looks_between_the_parts_of_each_commit_and_before_each_ev
 
     assert looked[:2] == [[*"0001", *"1112"], [*"2223", *"3334"]]
     assert {len(texts) for texts in looked} == {4 * per_release}
+
+
+async def test_release_of_a_long_commit_looks_between_its_parts_and_shows_none_of_it_before_all_is_there(
+    looking, clock
+) -> None:
+    """Its first change is the one that is asked for: at each look in its midst the answer is the one before."""
+    others = [txt(f"x{number}.{ZONE}", "x") for number in range(3 * PART)]
+    long = ChangeBatch(ZONE, (upsert(txt(f"n.{ZONE}", "1")), *map(create, others)))
+    await looking.followed.store.change(long)
+    while not looking.follower.pending(ZONE):
+        await looking.follower.tick()
+    clock.now_s += 20
+    looking.texts.clear()
+
+    looking.follower.release()
+
+    assert "".join(bytes(text)[-1:].decode() for text in looking.texts) == "0" + 3 * "0" + "00" + "1"
 
 
 async def test_commits_that_a_reload_has_made_visible_are_not_looked_for(looking, clock) -> None:

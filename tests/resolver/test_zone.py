@@ -63,6 +63,8 @@ def test_apply_of_a_long_commit_looks_between_its_parts_and_is_one_commit_all_th
     def look() -> None:
         nonlocal looks
         looks += 1
+        with pytest.raises(AssertionError, match="used up"):
+            image.sets(f"tree.{ZONE}", "A")
 
     after = image.apply(Commit(ZONE, 2, 0, Actor("x"), None, "", changes), look)
 
