@@ -40,7 +40,8 @@ class CapacityHistory(NamedTuple):
     """Samples in order of time; the last one is what is live, and since when at the latest.
 
     Invariant: the highest capacity within the window that it was noted with is never understated. It is overstated by
-    at most a second at the window's edge, and by more only while more samples compete than `MAX_SAMPLES`.
+    at most a second at the window's edge; by more only where more samples competed than `MAX_SAMPLES`, until those that
+    were joined for that are out of the window.
     """
 
     samples: tuple[Sample, ...] = ()
