@@ -17,7 +17,7 @@ from enactor.glance import Glances
 from enactor.hand import ZoneHand
 from enactor.held import Held
 from enactor.opening import Openings
-from enactor.pace import CleanPace, SweepPace
+from enactor.pace import HELP_CALLS, CleanPace, SweepPace
 from enactor.protocol import Outcome, Tools
 from enactor.reader import PlanReader
 from enactor.tree import flip_rollback, flip_root, manifest_of, root_generation
@@ -56,6 +56,7 @@ class FixedEnactor:
         self._verifier = TreeVerifier(tools.api, tools.clock, tools.events, tools.settings)
         self._auditor = Auditor(tools.api, tools.protection, tools.clock, tools.events, self._guards)
         self._pace = CleanPace(tools.cleaning, tools.settings.name, self._pauses.head_start_s)
+        self._helps = not tools.settings.api_rate or tools.settings.api_rate >= HELP_CALLS
         self._sweep = SweepPace(self._pauses.sweep_s)
         self._held = Held(tools.clock, tools.events, 2 * self._pauses.lock_ttl_s + self._pauses.verify_wait_s)
         self._cleaner = Cleaner(tools, self._pace, self._held)
@@ -252,7 +253,7 @@ class FixedEnactor:
         zone = hand.zone
         if fence.has(plan, zone):
             if not self._auditor.is_damaged(zone):
-                if view.rollback:  # where there is none, one tree is all
+                if view.rollback and self._helps:  # where there is none, one tree is all
                     self._pace.call_after(zone, self._tools.clock.monotonic())
                 return True
             if hand.holds:

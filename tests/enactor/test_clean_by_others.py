@@ -246,3 +246,16 @@ async def test_help_does_not_make_a_round_wait_for_the_enactor_s_own_rate(world)
         assert world.clock.now_s < 60
 
     assert max(took_s) == 0
+
+
+async def test_enactor_whose_rate_never_leaves_the_calls_for_it_is_idle_and_does_not_wait_to_help(world):
+    """Else it would look for a newer plan twice in each round, until a sweep has come by."""
+    await world.add_zones(ZONE)
+    two = world.enactor("fixed", "two", keep=1, patience_s=0, api_requests_per_s=4, sweep_s=1000)
+    await flipped_by_another(world, [ZONE], two)
+    await world.clock.sleep(LATEST_S)
+
+    outcome = await two.tick()
+
+    assert outcome.text.startswith("nothing is due")
+    assert trees(await world.records(ZONE), ZONE) == {1, 2, 3}
