@@ -1,13 +1,17 @@
-"""Finding what the cleaner may delete, at a cost that follows what there is to delete and not what the zone has."""
+"""Deleting old trees, found at a cost that follows what there is to delete and not what the zone has."""
 
 from typing import Final, NamedTuple
 
-from enactor.cleaner import deletions, referenced_trees
+from enactor.cleaner import deletions, referenced_trees, trees_in
+from enactor.held import Held
 from enactor.lock import lock_key
+from enactor.pace import CleanPace
+from enactor.protocol import Tools
 from enactor.settings import EnactorSettings
 from enactor.tree import in_batches, rollback_keys, root_keys, tree_key
 from fencepost.batch import Change, swap
 from fencepost.control import ControlApi
+from fencepost.errors import ChangeRefused, InvalidChangeBatch, OutcomeUnknown, ZoneFrozen
 from fencepost.fence import Fence, fence_key
 from fencepost.guards import Guard
 from fencepost.names import generation_of, top_label, tree_name
@@ -35,6 +39,42 @@ class Doomed(NamedTuple):
 
 
 NOTHING = Doomed(None, (), ())
+
+
+class Cleaner:
+    """Gives a zone its turn to be cleaned, and lets the pace know what came of it."""
+
+    def __init__(self, tools: Tools, pace: CleanPace, held: Held) -> None:
+        self._tools, self._events, self._pace, self._held = tools, tools.events, pace, held
+        self._old_trees = OldTrees(tools.api, tools.settings)
+        self._one_batch = Guard.THROTTLING in tools.settings.guards
+
+    async def clean(self, zone: str, latest: int) -> None:
+        """Delete old trees that nothing points to, with the proof that this has not changed since they were chosen."""
+        hand, end_turn = self._tools.hand(zone), self._pace.unused
+        try:
+            doomed = await self._old_trees.find(zone, latest, thorough=self._pace.is_thorough(zone))
+            if not doomed.batches or not hand.reach(doomed.lock):
+                # Who has the lock is at work there; what is left the next flip or sweep finds.
+                end_turn(zone)
+                return
+            end_turn = self._pace.done
+            batches = doomed.batches[:1] if self._one_batch else doomed.batches
+            for batch in batches:
+                trees, last = trees_in(zone, batch), batch is batches[-1]
+                await hand.commit(None, f"clean {trees[0]} to {trees[-1]}", *doomed.proof, *batch, last=last)
+                self._events.emit("enactor.trees_cleaned", zone=zone, trees=trees)
+            self._pace.cleaned(zone, more=len(batches) < len(doomed.batches))
+        except OutcomeUnknown as error:
+            self._events.emit("enactor.outcome_unknown", zone=zone, reason=str(error))
+        except ZoneFrozen as error:
+            self._held.freeze(error)
+        except ChangeRefused as error:
+            # What is not as it was listed somebody else has cleaned, or flipped: that counts as no batch of ours.
+            (self._pace.unused if isinstance(error, InvalidChangeBatch) else end_turn)(zone)
+            self._events.emit("enactor.clean_refused", zone=zone, reason=str(error))
+        finally:
+            await hand.release()
 
 
 class OldTrees:

@@ -12,13 +12,12 @@ from typing import Literal
 
 from enactor.audit import Auditor
 from enactor.build import TreeBuilder
-from enactor.cleaner import trees_in
-from enactor.cleaning import OldTrees
+from enactor.cleaning import Cleaner
 from enactor.glance import Glances
 from enactor.hand import ZoneHand
 from enactor.held import STANDING, Held
 from enactor.opening import Openings
-from enactor.pace import SLICE, CleanPace, SweepPace
+from enactor.pace import HELP_CALLS, CleanPace, SweepPace
 from enactor.protocol import Outcome, Tools
 from enactor.reader import PlanReader
 from enactor.tree import flip_rollback, flip_root, manifest_of, root_generation
@@ -51,9 +50,11 @@ class FixedEnactor:
         self._builder = TreeBuilder(tools.api, tools.events, self._guards)
         self._verifier = TreeVerifier(tools.api, tools.clock, tools.events, tools.settings)
         self._auditor = Auditor(tools.api, tools.protection, tools.clock, tools.events, self._guards)
-        self._old_trees = OldTrees(tools.api, tools.settings)
-        self._pace, self._sweep = CleanPace(tools.cleaning, self._pauses.poll_s), SweepPace(self._pauses.sweep_s)
+        self._pace = CleanPace(tools.cleaning, tools.settings.name, self._pauses.head_start_s)
+        self._helps = not tools.settings.api_rate or tools.settings.api_rate >= HELP_CALLS
+        self._sweep = SweepPace(self._pauses.sweep_s)
         self._held = Held(tools.clock, tools.events, 2 * self._pauses.lock_ttl_s + self._pauses.verify_wait_s)
+        self._cleaner = Cleaner(tools, self._pace, self._held)
         self._glances = Glances(tools.api, self._held, tools.clock, self._pauses.sweep_s, tools.settings.api_rate)
         self._plan: Plan | None = None
         self._reader = PlanReader(tools.plans)
@@ -68,10 +69,12 @@ class FixedEnactor:
         plan = await self._read_plan()
         began_s = self._tools.clock.monotonic()
         left = await self._openings.left_alone(plan)
-        swept = self._sweep.turns(began_s, but=left)
+        # Where the plan store is empty nothing is looked at, and no zone has had its turn.
+        swept, zones = (self._sweep.turns(began_s, but=left), self._sweep.zones) if plan else ([], ())
         due = sorted({*swept, *self._held.due()} - left)
-        if plan is None or not (self._pace.is_called(began_s) or due):
-            await self._glances.go_on(self._sweep.zones)
+        self._pace.call_for_late(began_s)
+        if plan is None or not (self._pace.called or due):
+            await self._glances.go_on(zones)
             return self._outcome("nothing is due: each zone has the latest plan, or is left alone for a moment")
         if Guard.SELF_REPAIR in self._guards:
             self._auditor.call_for(swept)
@@ -83,15 +86,16 @@ class FixedEnactor:
         if news:
             self._events.emit("enactor.pass_started", generation=plan.generation)
         await self._each(self._openings.order(plan, due), self._install)
-        await self._glances.go_on(self._sweep.zones)
+        await self._glances.go_on(zones)
         cleaned = await self._to_clean(plan)
-        await self._each(cleaned, lambda endpoint: self._clean(endpoint, plan))
+        latest = (self._plan or plan).generation
+        await self._each(cleaned, lambda endpoint: self._cleaner.clean(endpoint, latest))
         took_ms = (self._tools.clock.monotonic() - began_s) * 1000
         outcome = self._outcome(f"plan {plan.generation} or newer is on every endpoint whose lock was free")
         reason = outcome.text if outcome.held else ""
         if news and not self._openings.leaves:
             self._events.emit("enactor.pass_completed", generation=plan.generation, took_ms=took_ms, reason=reason)
-        return outcome._replace(wait_s=0.0) if len(cleaned) == SLICE and self._pace.called else outcome
+        return outcome._replace(wait_s=0.0) if self._pace.goes_on else outcome
 
     def _outcome(self, text: str) -> Outcome:
         held = self._held.reasons
@@ -125,6 +129,7 @@ class FixedEnactor:
             self._tools.protection.remember(plan)
             self._held.turn_to(plan)
             self._sweep.turn_to(plan.digests)
+            self._pace.turn_to(plan.digests)
         self._plan = plan
         return plan
 
@@ -243,7 +248,7 @@ class FixedEnactor:
         zone = hand.zone
         if fence.has(plan, zone):
             if not self._auditor.is_damaged(zone):
-                if view.rollback:  # where there is none, one tree is all
+                if view.rollback and self._helps:  # where there is none, one tree is all
                     self._pace.call_after(zone, self._tools.clock.monotonic())
                 return True
             if hand.holds:
@@ -364,33 +369,9 @@ class FixedEnactor:
         def may(zone: str) -> bool:
             return zone in plan.digests and not self._held.is_frozen(zone)
 
-        if Guard.THROTTLING not in self._guards or not any(map(may, self._pace.called)):
+        self._pace.call_for_late(self._tools.clock.monotonic())
+        if Guard.THROTTLING not in self._guards:
             return list(filter(may, self._pace.called))
-        latest = await self._current()
-        return self._pace.turns(may, hurry=latest is not None and latest.generation != plan.generation)
-
-    async def _clean(self, endpoint: str, plan: Plan) -> None:
-        """Delete old trees that nothing points to, with the proof that this has not changed since they were chosen."""
-        hand, end_turn = self._tools.hand(endpoint), self._pace.unused
-        try:
-            doomed = await self._old_trees.find(endpoint, plan.generation, thorough=self._pace.is_thorough(endpoint))
-            if not doomed.batches or not hand.reach(doomed.lock):
-                # Who has the lock is at work there; what is left the next flip or sweep finds.
-                return end_turn(endpoint)
-            end_turn = self._pace.done
-            batches = doomed.batches[:1] if Guard.THROTTLING in self._guards else doomed.batches
-            for batch in batches:
-                trees, last = trees_in(endpoint, batch), batch is batches[-1]
-                await hand.commit(None, f"clean {trees[0]} to {trees[-1]}", *doomed.proof, *batch, last=last)
-                self._events.emit("enactor.trees_cleaned", zone=endpoint, trees=trees)
-            if len(batches) == len(doomed.batches):
-                end_turn(endpoint)
-        except OutcomeUnknown as error:
-            self._events.emit("enactor.outcome_unknown", zone=endpoint, reason=str(error))
-        except ZoneFrozen as error:
-            self._held.freeze(error)
-        except ChangeRefused as error:
-            end_turn(endpoint)
-            self._events.emit("enactor.clean_refused", zone=endpoint, reason=str(error))
-        finally:
-            await hand.release()
+        latest = await self._current() if any(map(may, self._pace.called)) else plan
+        hurry = latest is not None and latest.generation != plan.generation
+        return self._pace.turns(may, hurry=hurry, calls=self._tools.api.spare)

@@ -100,15 +100,13 @@ class Held:
         is_behind = self._seen.get(zone, 0) < self._plan.generation
         (self._behind.add if is_behind else self._behind.discard)(zone)
 
-    def due(self) -> list[str]:
+    def due(self) -> set[str]:
         """Return the zones whose turn it is, by the latest plan."""
-        plan = self._plan
-        return sorted(zone for zone in self._lacking if plan and not self._waits_for(zone, plan.generation))
+        return set(filter(self.is_due, self._lacking))
 
-    def is_due(self, zone: str, plan: Plan) -> bool:
-        """Say whether it is a zone's turn: it is not known to have this plan, and is not to be waited for."""
-        at = self._at.get(zone)
-        return (at is None or not at.has(plan, zone)) and not self._waits_for(zone, plan.generation)
+    def is_due(self, zone: str) -> bool:
+        """Say whether it is a zone's turn: it is not known to have the latest plan, and is not to be waited for."""
+        return zone in self._lacking and not self._waits_for(zone, self._plan.generation if self._plan else None)
 
     def is_waiting(self, zone: str) -> bool:
         """Say whether a zone's turn comes later."""

@@ -111,7 +111,7 @@ class Openings:
         if not self._patience_s or _number(plan) == self._met:
             return self._starts.order(due)
         self._met = _number(plan)
-        wanted = [zone for zone in due if self._held.is_due(zone, plan)]
+        wanted = [zone for zone in due if self._held.is_due(zone)]
         if len(wanted) < FEWEST:
             self._until_s = None
             return self._starts.order(due)

@@ -15,6 +15,7 @@ class Pauses:
     sweep_s: float = 5.0
     verify_wait_s: float = 0.5
     patience_s: float = 0.03
+    head_start_s: float = 0.2
 
     def backoff_s(self, losses: int, rng: random.Random) -> float:
         """Return the pause after the nth loss in a row (n >= 1): exponential, capped, from the upper half."""

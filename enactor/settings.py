@@ -10,6 +10,8 @@ from fencepost.settings import Settings
 
 NEAR_S: Final = 0.001
 """Where a round trip to the control API takes longer, enactors share each plan's endpoints: nothing could be seen."""
+HEAD_START: Final = 10
+"""Who finds a zone flipped leaves its cleaning to who flipped it for so many pauses between two looks for a plan."""
 
 
 def usual_patience_s(median_s: float) -> float:
@@ -37,6 +39,8 @@ class EnactorSettings(Settings):
             propagation, at least 0.5).
         patience_s: for how long fixed leaves a plan's endpoints to another enactor without seeing that it comes on, at
             most 1, half of what a lock is good for; 0: it does not (None: `usual_patience_s`).
+        head_start_s: for how long, and up to twice that, fixed leaves a zone's old trees to who flipped it, before it
+            helps (None: 10 `poll_s`).
         api_requests_per_s: calls to the control API that this enactor makes at most (None: a third of what the profile
             allows the account; 0: no bound).
         clean_batches_per_s: batches that this enactor's cleaner deletes at most, all zones together (None: as many as
@@ -54,6 +58,7 @@ class EnactorSettings(Settings):
     verify_port: Annotated[int, Field(ge=1, le=65_535)] | None = None
     verify_wait_s: Annotated[float, Field(gt=0)] | None = None
     patience_s: Annotated[float, Field(ge=0, le=1)] | None = None
+    head_start_s: Annotated[float, Field(ge=0)] | None = None
     api_requests_per_s: Annotated[float, Field(ge=0)] | None = None
     clean_batches_per_s: Annotated[float, Field(gt=0)] | None = None
 
@@ -61,14 +66,16 @@ class EnactorSettings(Settings):
     def pauses(self) -> Pauses:
         """The spans that are in force."""
         link = self.network.control_api
+        poll_s = self.poll_s or max(0.02, 5 * link.median_s)
         return Pauses(
-            poll_s=self.poll_s or max(0.02, 5 * link.median_s),
+            poll_s=poll_s,
             lock_ttl_s=self.lock_ttl_s or max(2.0, 20 * link.p99_s),
             backoff_base_s=self.backoff_base_s or max(0.01, 50 * link.median_s),
             backoff_cap_s=self.backoff_cap_s or max(0.5, 200 * link.median_s),
             sweep_s=self.sweep_s or max(5.0, 500 * link.median_s),
             verify_wait_s=self.verify_wait_s or max(0.5, 3 * self.network.propagation.p99_s),
             patience_s=usual_patience_s(link.median_s) if self.patience_s is None else self.patience_s,
+            head_start_s=HEAD_START * poll_s if self.head_start_s is None else self.head_start_s,
         )
 
     @property

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from math import inf
 from typing import Final, TypeVar
 
 from fencepost.batch import ChangeBatch
@@ -44,6 +45,11 @@ class ControlApi:
         self._ahead_s: float | None = None
         self._zones, self._clock, self._rng, self._events = zones, clock, rng, events
         self._pause_s, self._longest_s, self._bucket = pause_s, longest_s, bucket
+
+    @property
+    def spare(self) -> float:
+        """How many calls can be made without a wait, as far as the own rate goes."""
+        return inf if self._bucket is None else self._bucket.spare
 
     async def read(self, zone: str, keys: Sequence[RecordKey]) -> ZoneRead:
         """Read some record sets; see `ZoneStore.read`."""

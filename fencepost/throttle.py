@@ -1,5 +1,7 @@
 """A token bucket: how a caller keeps its own rate, so that it does not have to be told to."""
 
+from math import inf
+
 from fencepost.clock import Clock
 
 
@@ -38,6 +40,14 @@ class TokenBucket:
             return False
         self._tokens -= 1
         return True
+
+    @property
+    def spare(self) -> float:
+        """How many tokens can be taken without a wait."""
+        if not self._rate:
+            return inf
+        self._refill()
+        return max(0.0, self._tokens)
 
     def give_back(self) -> None:
         """Put a token back that was taken for nothing."""

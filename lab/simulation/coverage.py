@@ -63,6 +63,7 @@ BY_FAULT: Final[Mapping[str, tuple[Fault, tuple[str, ...]]]] = {
 AFTER_FLIP: Final = "crash between flip and clean"
 LOST_PLAN: Final = "reply lost on a publication"
 BUILT_BY_TWO: Final = "one tree built by two enactors"
+CLEANED_BY_ANOTHER: Final = "cleaned by another than who flipped"
 TAKEN_OVER: Final = "expired lock taken over"
 LATE_COMMIT: Final = "given-up batch committed late"
 LATE_REFUSAL: Final = "given-up batch refused late"
@@ -89,6 +90,7 @@ class Coverage:
         """Forget the world before."""
         self._call: Call | None = None
         self._flipped: set[str] = set()
+        self._flippers: dict[str, str] = {}
         self._builders: dict[tuple[str, str], str] = {}
 
     def meet(self, call: Call) -> None:
@@ -132,8 +134,11 @@ class Coverage:
             self.counts[TAKEN_OVER] += 1
         if comment.startswith(FLIP):
             self._flipped.add(call.process)
+            self._flippers[call.zone] = call.process
         elif comment.startswith("clean"):
             self._flipped.discard(call.process)
+            if self._flippers.get(call.zone, call.process) != call.process:
+                self.counts[CLEANED_BY_ANOTHER] += 1
         elif comment.startswith("tree "):
             tree = (call.zone, comment.split(",", maxsplit=1)[0])
             if self._builders.setdefault(tree, call.process) != call.process:
@@ -155,6 +160,7 @@ ALL: Final = (
     AFTER_FLIP,
     LOST_PLAN,
     BUILT_BY_TWO,
+    CLEANED_BY_ANOTHER,
     TAKEN_OVER,
     LATE_COMMIT,
     LATE_REFUSAL,

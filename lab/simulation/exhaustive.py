@@ -28,7 +28,8 @@ def coarse(scenario: Scenario) -> Scenario:
     """Return a scenario with few different instants, so that its space is small; nothing is left out of the order.
 
     All pauses are one step and have no jitter. A lock lives for less than a step, so that it may expire while its
-    holder is slow; every second round looks at zones that have the latest plan.
+    holder is slow; every second round looks at zones that have the latest plan, and what another enactor has flipped is
+    cleaned by whoever finds it so.
     """
     return msgspec.structs.replace(
         scenario,
@@ -39,6 +40,7 @@ def coarse(scenario: Scenario) -> Scenario:
         lock_ttl_s=0.75 * STEP_S,
         sweep_s=1.5 * STEP_S,
         patience_s=STEP_S,
+        head_start_s=0.0,
     )
 
 

@@ -43,8 +43,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         keep: how many generations' trees the cleaner leaves.
         batch_records: how many record sets of a tree fit into one batch; 0: as many as Route 53's limits allow.
         without: guards that are off, separated by commas.
-        poll_s, lock_ttl_s, backoff_base_s, backoff_cap_s, sweep_s, patience_s: see `EnactorSettings`; half of the
-            schedules that are drawn have no patience, see `Explorer`.
+        poll_s, lock_ttl_s, backoff_base_s, backoff_cap_s, sweep_s, patience_s, head_start_s: see `EnactorSettings`;
+            half of the schedules that are drawn have no patience, see `Explorer`.
         even: whether every draw of a span is its middle, so that jitter makes no more different instants.
         skew_s: the processes' wall clocks differ by up to so much.
         seed: fixes every draw of the processes.
@@ -73,6 +73,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     backoff_cap_s: float = 8.0
     sweep_s: float = 30.0
     patience_s: float = 1.0
+    head_start_s: float = 0.0
     even: bool = False
     skew_s: float = 0.0
     seed: int = 1
@@ -145,6 +146,7 @@ class Scene:
             backoff_cap_s=given.backoff_cap_s,
             sweep_s=given.sweep_s,
             patience_s=given.patience_s,
+            head_start_s=given.head_start_s,
             api_requests_per_s=0.0,
         )
         settings.use(self.region)

@@ -6,12 +6,10 @@ import pytest
 
 from enactor.cleaner import trees_in
 from enactor.cleaning import OldTrees
-from enactor.pace import SLICE, SWEEP_ZONE_S, CleanPace, SweepPace
 from fencepost.batch import create
-from fencepost.errors import InvalidChangeBatch, Throttling
+from fencepost.errors import InvalidChangeBatch, NoSuchHostedZone, Throttling
 from fencepost.names import generation_of
 from fencepost.records import txt
-from fencepost.throttle import TokenBucket
 
 ZONE = "b.test."
 ZONES = tuple(f"{letter}.test." for letter in "abcdef")
@@ -109,47 +107,6 @@ async def test_cleaner_leaves_a_zone_alone_that_has_no_fence(world):
     assert len(await world.leaves(ZONE, 1)) == 10
 
 
-def test_pace_gives_each_zone_its_turn_and_puts_it_off_once_for_a_plan_that_waits(world):
-    """One token a second: the zone that waited longest is next; hurry costs it one turn, never two."""
-    pace = CleanPace(TokenBucket(1.0, 1.0, world.clock), 0.02)
-    pace.call_for(["a", "b"])
-
-    turns = []
-    for hurry in (False, False, True, True, True, True):
-        turns.append(pace.turns(bool, hurry=hurry))
-        world.clock.now_s += 1.0
-
-    assert turns == [["a"], ["b"], [], ["a"], ["b"], ["a"]]
-
-
-def test_pace_takes_nothing_for_a_turn_that_came_to_nothing(world):
-    """A sweep calls for many zones that have nothing to clean: they use up no other zone's rate."""
-    pace = CleanPace(TokenBucket(1.0, 1.0, world.clock), 0.02)
-    pace.call_for(["a", "b"])
-
-    first = pace.turns(bool, hurry=False)
-    pace.unused("a")
-
-    assert first == ["a"]
-    assert pace.turns(bool, hurry=False) == ["b"]
-
-
-def test_sweep_takes_its_time_where_there_are_many_zones_and_leaves_none_out(world):
-    """A few at a time, so that no plan waits for it, and each of them once in a while that grows with their number."""
-    pace, zones, found = SweepPace(5.0), [f"{n:04d}" for n in range(1000)], []
-    pace.turn_to(zones)
-
-    while len(found) < 2 * len(zones):
-        swept = pace.turns(world.clock.now_s)
-        assert len(swept) <= SLICE
-        found += [(zone, world.clock.now_s) for zone in swept]
-        world.clock.now_s += 0.02
-
-    first, again = dict(found[:1000]), dict(found[1000:])
-    assert sorted(first) == sorted(again) == zones
-    assert min(again[zone] - first[zone] for zone in zones) >= 1000 * SWEEP_ZONE_S
-
-
 async def test_cleaner_whose_oldest_trees_are_kept_looks_at_the_others_in_a_thorough_look_only(world):
     """Numbers of seven digits sort before those of six: the look that goes on finds what is old behind them."""
     await world.add_zones(ZONE)
@@ -219,30 +176,36 @@ async def test_thorough_look_at_a_zone_whose_trees_are_all_kept_is_one_call(worl
     assert len(calls) == 1
 
 
-@pytest.mark.parametrize(("batch_is_refused", "tokens"), [(True, 4), (False, 5)])
-async def test_turn_that_is_refused_costs_the_bucket_a_token_only_if_a_batch_was_sent(
-    world, *, batch_is_refused, tokens
+@pytest.mark.parametrize(
+    ("refused", "error", "tokens"),
+    [
+        ("page", Throttling(ZONE, wait_s=0.0), 5),
+        ("change", NoSuchHostedZone(ZONE), 4),
+        ("change", InvalidChangeBatch(ZONE, ()), 5),
+    ],
+)
+async def test_turn_that_is_refused_costs_the_bucket_a_token_unless_no_batch_was_sent_or_somebody_was_first(
+    world, refused, error, tokens
 ):
-    """Else a zone that refuses every batch would be sent as many as it likes, whatever the rate is."""
+    """A batch that is refused has been sent all the same; what another has cleaned meanwhile takes nobody's turn."""
     await world.add_zones(ZONE)
     enactor = world.enactor("fixed", "one", keep=1, clean_batches_per_s=5, max_tries=1)
     for weight in range(1, 4):
         await world.publish(b=world.targets(weight=weight))
         if weight < 3:
             await world.install(enactor)
-    change, page = enactor.store.change, enactor.store.page
+    change = enactor.store.change
 
     async def refusing(batch):
         if batch.comment.startswith("clean"):
-            raise InvalidChangeBatch(ZONE, ())
+            raise error
         return await change(batch)
 
     async def throttled(*_, **__):
-        raise Throttling(ZONE, wait_s=0.0)
+        raise error
 
     await world.clock.sleep(5)
-    enactor.store.change = refusing
-    enactor.store.page = page if batch_is_refused else throttled
+    setattr(enactor.store, refused, refusing if refused == "change" else throttled)
     await enactor.tick()
 
     assert enactor.saw("enactor.clean_refused", ZONE)
@@ -250,3 +213,42 @@ async def test_turn_that_is_refused_costs_the_bucket_a_token_only_if_a_batch_was
     while enactor.tools.cleaning.try_take():
         taken += 1
     assert taken == tokens
+
+
+async def test_tree_of_two_batches_is_cleaned_to_its_end(world):
+    """What a first turn leaves is called for still: nobody flips the zone again, and no sweep comes by."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one", keep=1)
+    for weight in (1, 2, 3):
+        await world.publish(b=world.targets(600, weight=weight))
+        await world.install(enactor)
+
+    for _ in range(2):
+        await enactor.tick()
+
+    assert len([c for c in await world.comments(ZONE) if c.startswith("clean")]) == 2
+    assert trees(await world.records(ZONE), ZONE) == {2, 3}
+    assert world.clock.now_s < enactor.settings.pauses.sweep_s
+
+
+async def test_what_is_old_by_a_plan_that_came_during_the_round_is_cleaned_in_that_round(world):
+    """A newer plan comes in each round, and the zone goes to it: by the round's first plan nothing would be old."""
+    await world.add_zones(ZONE)
+    enactor = world.enactor("fixed", "one", keep=3)
+    await world.publish(number=2, b=world.targets(weight=2))
+    await world.install(enactor)
+    change = enactor.store.change
+
+    async def then_publish(batch):
+        commit = await change(batch)
+        if batch.comment.startswith(("tree 3", "tree 5")):
+            await world.publish(b=world.targets(weight=(await world.plans.latest_generation()) + 1))
+        return commit
+
+    enactor.store.change = then_publish
+    for weight in (3, 5):
+        await world.publish(b=world.targets(weight=weight))
+        await enactor.tick()
+
+    assert await world.fenced(ZONE) == 6
+    assert 2 not in trees(await world.records(ZONE), ZONE)

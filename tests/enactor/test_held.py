@@ -141,7 +141,7 @@ async def test_zone_that_has_a_lost_plan_is_not_reported_as_at_another_of_its_nu
     held.turn_to(plan)
 
     assert (plan.generation, held.installed()) == (2, 1)
-    assert held.is_due(ZONE, plan)
+    assert held.is_due(ZONE)
 
 
 class SlowPlans:

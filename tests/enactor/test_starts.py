@@ -2,7 +2,7 @@
 
 import asyncio
 
-from enactor.starts import AT_ONCE, Starts
+from enactor.starts import AT_ONCE, Starts, share
 
 ZONES = [f"{n:02d}.test." for n in range(3 * AT_ONCE)]
 
@@ -68,3 +68,12 @@ async def test_zone_that_is_cancelled_while_it_waits_leaves_no_hole():
     assert [task.done() for task in after] == [True, False]
     starts.leave(ZONES[1])
     await asyncio.gather(*after)
+
+
+def test_shares_of_two_enactors_at_one_zone_differ_and_fill_the_span():
+    """Nobody waits for none of it, or more than all; half of the zones have less than half of it, or so."""
+    shares = {(name, zone): share(name, zone) for name in ("one", "two") for zone in ZONES}
+
+    assert len(set(shares.values())) == len(shares)
+    assert all(0 <= each < 1 for each in shares.values())
+    assert len(shares) / 3 < sum(each < 0.5 for each in shares.values()) < len(shares) * 2 / 3

@@ -1,6 +1,7 @@
 """The token bucket: a steady rate, a burst, and no faster whoever asks."""
 
 import asyncio
+from math import inf
 
 from fencepost.throttle import TokenBucket
 
@@ -48,3 +49,21 @@ async def test_rate_of_0_is_no_bound():
 
     assert [await bucket.take() for _ in range(100)] == [0.0] * 100
     assert all(bucket.try_take() for _ in range(100))
+    assert bucket.spare == inf
+
+
+async def test_spare_tokens_are_those_that_can_be_taken_without_a_wait():
+    """They come back with time, and there are none while somebody waits for one taken ahead of its time."""
+    clock = Clock()
+    bucket = TokenBucket(10, 3, clock)
+    assert bucket.spare == 3
+
+    for _ in range(3):
+        bucket.try_take()
+    ahead = asyncio.create_task(bucket.take())
+    await asyncio.sleep(0)
+    assert bucket.spare == 0
+    await ahead
+    clock.now_s += 0.2
+
+    assert round(bucket.spare, 6) == 2

@@ -99,6 +99,17 @@ def test_tree_built_by_two_counts_within_one_world(coverage):
     assert coverage.counts["one tree built by two enactors"] == 1
 
 
+def test_zone_counts_as_cleaned_by_another_if_somebody_else_flipped_it_last(coverage):
+    """Who cleans what it flipped itself is no rare path."""
+    coverage.note(batch("flip_committed 3", by="enactor-1"), Fault.NONE, committed=True)
+    coverage.note(batch("clean 1 to 1", by="enactor-1"), Fault.NONE, committed=True)
+    assert coverage.counts["cleaned by another than who flipped"] == 0
+
+    coverage.note(batch("clean 2 to 2", by="enactor-2"), Fault.NONE, committed=True)
+
+    assert coverage.counts["cleaned by another than who flipped"] == 1
+
+
 def test_paths_that_were_not_taken_are_told(coverage):
     """A run that never reached a path has to say so."""
     coverage.note(batch("tree 3, batch 1 of 1"), Fault.LOST, committed=True)
