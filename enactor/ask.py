@@ -80,32 +80,22 @@ class Asker:
             self._sock.close()
             self._sock = None
 
-    async def ask(self, *questions: tuple[str, str]) -> list[tuple[str, ...] | None]:
-        """Ask for the values of some names, each of a type, by datagrams that leave together, in this order.
-
-        Returns: of each the values, None if the server did not answer for the zone; a TXT value has its quotes.
-        """
-        begun: list[tuple[int, Asked]] = []
-        try:
-            for name, kind in questions:
-                begun.append(self._begin(name, kind))
-            return [_read(await asked.answer, kind) for (_, asked), (_, kind) in zip(begun, questions, strict=True)]
-        finally:
-            for number, _ in begun:
-                del self._waiting[number]
-
-    def _begin(self, name: str, kind: str) -> tuple[int, Asked]:
-        """Send a question; return its number, under which it waits. A question that cannot be sent has no answer."""
+    async def ask(self, name: str, kind: str) -> tuple[str, ...] | None:
+        """Return the values of a name, None if the server did not answer for the zone; a TXT value has its quotes."""
+        assert self._sock is not None, "somebody is inside"
         number, loop = next(_numbers) & 0xFFFF, asyncio.get_running_loop()
         query = question(number, name, kind)
         asked = self._waiting[number] = Asked(query[HEADER.size :].lower(), loop.create_future())
         patience = loop.call_later(ASK_TIMEOUT_S, asked.give_up)
-        asked.answer.add_done_callback(lambda _: patience.cancel())
         try:
             self._send(query)
-        except OSError:
-            asked.give_up()
-        return number, asked
+            reply = await asked.answer
+            return None if reply is None else values(reply, kind)
+        except (OSError, ValueError):
+            return None
+        finally:
+            patience.cancel()
+            del self._waiting[number]
 
     def _send(self, query: bytes) -> None:
         assert self._sock is not None, "somebody is inside"
@@ -155,13 +145,6 @@ def question(number: int, name: str, kind: str) -> bytes:
     labels = name.rstrip(".").encode("ascii").split(b".")
     asked = b"".join([bytes((len(label),)) + label for label in labels])
     return HEADER.pack(number, 0, 1, 0, 0, 0) + asked + b"\0" + struct.pack("!2H", TYPES[kind], INTERNET)
-
-
-def _read(reply: bytes | None, kind: str) -> tuple[str, ...] | None:
-    try:
-        return None if reply is None else values(reply, kind)
-    except ValueError:
-        return None
 
 
 def values(reply: bytes, kind: str) -> tuple[str, ...] | None:

@@ -1,6 +1,6 @@
 """A tree is looked at before it goes live: read back from the zone, and resolved before any customer can see it."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -91,8 +91,7 @@ class TreeVerifier:
     async def _resolved(self, hand: ZoneHand, plan: Plan, superseded: Callable[[], Awaitable[bool]]) -> bool:
         zone, deadline_s, silences = hand.zone, self._clock.monotonic() + self._wait_s, 0
         lags, pause_s, longest_s = await self._lags(), FIRST_S, max(LONGER_S, self._wait_s / LOOKS)
-        look = await self._look(zone, plan, together=True)
-        while look.verdict is not Verdict.RIGHT:
+        while (look := await self._look(zone, plan)).verdict is not Verdict.RIGHT:
             silences = silences + 1 if look.verdict is Verdict.SILENT else 0
             over = self._clock.monotonic() >= deadline_s
             if silences and (over or self._silent or silences >= SILENT_TRIES):
@@ -111,7 +110,6 @@ class TreeVerifier:
             if pause_s >= LONGER_S and await superseded():
                 return False
             await hand.keep()
-            look = await self._look(zone, plan)
         self._silent, self._owed = False, None
         self._verified[zone] = (plan.generation, plan.digests[zone])
         return True
@@ -130,48 +128,40 @@ class TreeVerifier:
         if self._owed is None or self._owed[1].generation < plan.generation - self._keep:
             self._owed = (zone, plan)
 
-    async def _look(self, zone: str, plan: Plan, *, together: bool = False) -> Look:
-        """Ask for the manifest, which must be the complete one, and then for an address of each type.
-
-        `together`: for all at the same time, and for addresses once more if those are not right: they may be older.
-        """
+    async def _look(self, zone: str, plan: Plan) -> Look:
+        """Ask for the manifest, which must be the complete one, and for an address of each type."""
         if self._asker is None:
             return Look(Verdict.RIGHT)
-        name, kinds = tree_name(zone, plan.generation), plan.content(zone).types
-        manifest = [(manifest_name(zone, plan.generation), "TXT")] if self._whole else []
-        addresses = [(name, kind) for kind in kinds]
         with self._asker as asker:
-            found = await asker.ask(*manifest, *(addresses if together else ()))
-            look = _manifest(zone, plan, found.pop(0)) if self._whole else Look(Verdict.RIGHT)
-            if look.verdict is not Verdict.RIGHT:
-                return look
-            if together and (look := self._addresses(zone, plan, found)).verdict is Verdict.RIGHT:
-                return look
-            return self._addresses(zone, plan, await asker.ask(*addresses))
+            look = await self._manifest(zone, plan, asker) if self._whole else Look(Verdict.RIGHT)
+            for kind in plan.content(zone).types:
+                if look.verdict is Verdict.RIGHT:
+                    look = await self._addresses(zone, plan, kind, asker)
+        return look
 
-    def _addresses(self, zone: str, plan: Plan, found: Sequence[tuple[str, ...] | None]) -> Look:
-        """Look at each type; behind a manifest that is whole no address at all is wrong, without one it may be late."""
-        name, content = tree_name(zone, plan.generation), plan.content(zone)
-        for kind, addresses in zip(content.types, found, strict=True):
-            if addresses is None:
-                return Look(Verdict.SILENT, NO_ANSWER)
-            meant = {target.address for target in content.targets if target.type == kind}
-            if not addresses or not set(addresses) <= meant:
-                said = ", ".join(addresses) or "nothing"
-                verdict = Verdict.WRONG if addresses or self._whole else Verdict.LAGGING
-                return Look(verdict, f"{name} {kind} is answered with {said}, which is no address of the plan's")
-        return Look(Verdict.RIGHT)
+    async def _manifest(self, zone: str, plan: Plan, asker: Asker) -> Look:
+        manifest = manifest_of(plan, zone)
+        found = await asker.ask(manifest_name(zone, plan.generation), "TXT")
+        if found is None:
+            return Look(Verdict.SILENT, NO_ANSWER)
+        if found == manifest.record(zone, plan.generation).values:
+            return Look(Verdict.RIGHT)
+        said = ", ".join(found) or "nothing"
+        verdict = Verdict.LAGGING if _earlier(found, manifest) else Verdict.WRONG
+        return Look(verdict, f"its manifest is answered as {said}, not {manifest.text}")
 
-
-def _manifest(zone: str, plan: Plan, found: tuple[str, ...] | None) -> Look:
-    manifest = manifest_of(plan, zone)
-    if found is None:
-        return Look(Verdict.SILENT, NO_ANSWER)
-    if found == manifest.record(zone, plan.generation).values:
-        return Look(Verdict.RIGHT)
-    said = ", ".join(found) or "nothing"
-    verdict = Verdict.LAGGING if _earlier(found, manifest) else Verdict.WRONG
-    return Look(verdict, f"its manifest is answered as {said}, not {manifest.text}")
+    async def _addresses(self, zone: str, plan: Plan, kind: str, asker: Asker) -> Look:
+        """Look at one type; behind a manifest that is whole, no address at all is wrong, without one it may be late."""
+        name = tree_name(zone, plan.generation)
+        found = await asker.ask(name, kind)
+        if found is None:
+            return Look(Verdict.SILENT, NO_ANSWER)
+        meant = {target.address for target in plan.content(zone).targets if target.type == kind}
+        if found and set(found) <= meant:
+            return Look(Verdict.RIGHT)
+        said = ", ".join(found) or "nothing"
+        verdict = Verdict.WRONG if found or self._whole else Verdict.LAGGING
+        return Look(verdict, f"{name} {kind} is answered with {said}, which is no address of the plan's")
 
 
 def _earlier(found: tuple[str, ...], whole: Manifest) -> bool:

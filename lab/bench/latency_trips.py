@@ -53,7 +53,7 @@ class Trips(msgspec.Struct, frozen=True):
         enactor: calls for this zone or for plans, up to the flip and with it; the server's commands, so calls that
             went together count one by one.
         resolver: calls after the flip.
-        dns: questions that the enactor asked the resolver; some of them leave together.
+        dns: questions that the enactor asked the resolver.
         beside: calls about other zones.
     """
 
