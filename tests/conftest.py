@@ -5,7 +5,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -49,6 +49,18 @@ async def redis_url(redis_server: str) -> str:
     await client.flushall()
     await client.aclose()
     return redis_server
+
+
+@pytest.fixture
+def damage(redis_url: str) -> Callable[..., Awaitable[None]]:
+    """Put what is no content, or another text, in place of one that the plan store has, by its digest."""
+
+    async def put(digest_of: str, text: bytes = b"{}") -> None:
+        client = redis.asyncio.Redis.from_url(redis_url, retry=Retry(NoBackoff(), 0))
+        assert await client.hset("{plans}:contents", digest_of, text) == 0, "it was there"
+        await client.aclose()
+
+    return put
 
 
 def wait_for_server(url: str, server: subprocess.Popen[bytes], timeout_s: float = 10.0) -> None:

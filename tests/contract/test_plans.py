@@ -6,8 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fencepost.errors import ContentDamaged, PlanConflict, PlanNotFound
-from fencepost.plan import Draft, Lane, Target, content, digest, encode_content
+from fencepost.errors import PlanConflict, PlanNotFound
+from fencepost.plan import Draft, Lane, Target, content, digest
 from fencepost.redis_client import open_client
 from fencepost.redis_plans import RedisPlanStore
 
@@ -154,83 +154,6 @@ async def test_content_shared_by_endpoints_and_plans_is_kept_once_and_while_need
     assert await plans.contents([digest(value(1))]) == {}
     assert await client.hkeys("{plans}:references") == await client.hkeys("{plans}:contents")
     await client.aclose()
-
-
-async def test_content_is_decoded_once_for_all_plans_that_share_it_and_its_text_is_dropped(plans):
-    """The first look decodes, in whichever plan; a plan that nobody looks into costs no more than its texts."""
-    await plans.publish(Draft({ONE: value(1), TWO: value(2)}, "first"), expected=0)
-    first = await plans.latest()
-    await plans.publish(Draft({ONE: value(3)}, "one moves"), expected=1)
-
-    second = await plans.latest(first)
-
-    shared = second.contents.kept[digest(value(2))]
-    assert shared.held == encode_content(value(2))
-    assert first.content(TWO) == value(2)
-    assert shared.held is second.content(TWO) is first.content(TWO)
-    assert second.contents.kept[digest(value(3))].held == encode_content(value(3))
-
-
-async def put(redis_url, content, text):
-    """Let the store have a text where it has a content."""
-    client = open_client(redis_url)
-    assert await client.hset("{plans}:contents", digest(content), text) == 0, "it was there"
-    await client.aclose()
-
-
-@pytest.mark.parametrize("text", [b"", b"{}", b"[5,[[", b'[5,[["lb","A","127.1.0.1","heavy"]]]', b'[5,[["\xff"]]]'])
-async def test_content_that_is_damaged_in_the_store_is_told_to_who_looks_at_it(open_plans, redis_url, text):
-    """By a store's error, which the loops of services survive, each time; the plan's other contents are well."""
-    plans = open_plans()
-    await plans.publish(Draft({ONE: value(1), TWO: value(2)}, "first"), expected=0)
-    await put(redis_url, value(1), text)
-
-    for plan in (await plans.latest(), await plans.get(1)):
-        assert plan.content(TWO) == value(2)
-        for _ in range(2):
-            with pytest.raises(ContentDamaged, match=f"content {digest(value(1))} is damaged in the plan store"):
-                plan.content(ONE)
-    kept = await plans.contents([digest(value(n)) for n in (1, 2, 3)])
-    assert list(kept) == [digest(value(n)) for n in (1, 2)]
-    with pytest.raises(ContentDamaged):
-        kept.get(digest(value(1)))
-
-
-async def test_content_that_is_damaged_is_no_trouble_that_another_try_may_end(open_plans, redis_url):
-    """Who knows its endpoint names that, and what to type; who can do without has none."""
-    plans = open_plans()
-    await plans.publish(Draft({ONE: value(1), TWO: value(2)}, "first"), expected=0)
-    await put(redis_url, value(1), b"{}")
-
-    plan = await plans.latest()
-    (error,) = plan.damaged()
-
-    assert (error.endpoint, error.digest, error.retryable) == (ONE, digest(value(1)), False)
-    assert str(error).startswith(f"{ONE}: content {digest(value(1))} is damaged in the plan store (")
-    assert str(error).endswith(f"`fencepost plan publish`, or an earlier one with `fencepost rollback {ONE}`")
-    assert (plan.readable(ONE), plan.readable(TWO), plan.readable("none.")) == (None, value(2), None)
-
-
-@pytest.mark.parametrize("how", ["by hand", "by a plan"])
-async def test_content_that_is_repaired_in_the_store_is_seen_by_who_has_met_it_damaged(open_plans, redis_url, how):
-    """It is read again for as long as it is damaged; a plan that has it again writes it again."""
-    plans = open_plans()
-    await plans.publish(Draft({ONE: value(1), TWO: value(2)}, "first"), expected=0)
-    await put(redis_url, value(1), b"{}")
-    known = await plans.latest()
-    for _ in range(2):
-        with pytest.raises(ContentDamaged):
-            known.content(ONE)
-        assert await plans.latest(known) is known
-
-    if how == "by hand":
-        await put(redis_url, value(1), encode_content(value(1)))
-    else:
-        await plans.publish(Draft({ONE: value(1)}, "again"), expected=1)
-    latest = await plans.latest(known)
-
-    assert latest.content(ONE) == known.content(ONE) == value(1)
-    assert (latest.contents.damaged, known.contents.damaged) == (set(), set())
 
 
 async def test_latest_from_a_trimmed_plan_reads_the_whole_one(open_plans):

@@ -13,7 +13,6 @@ from fencepost.fence import Fence, fence_key
 from fencepost.names import rollback_name, tree_name
 from fencepost.plan import Draft, Target, content, digest, short
 from fencepost.records import RecordKey, alias
-from fencepost.redis_client import open_client
 
 ZONE = "dynamodb.us-east-1.fencepost.test."
 FIRST = content(5, [Target("lb-1", "A", "127.1.1.1", 10)])
@@ -114,14 +113,7 @@ async def test_repair_of_a_healthy_endpoint_is_refused_and_changes_nothing(opene
     assert (await opened.zones.read(ZONE, [])).serial == serial
 
 
-async def damage(opened, value):
-    """Put what is no content in place of one."""
-    client = open_client(opened.settings.redis_url)
-    assert await client.hset("{plans}:contents", digest(value), b"{}") == 0, "it was there"
-    await client.aclose()
-
-
-async def test_repair_past_a_forced_content_that_is_damaged_is_compared_with_what_is_live(opened, repair):
+async def test_repair_past_a_forced_content_that_is_damaged_is_compared_with_what_is_live(opened, repair, damage):
     """Nobody can say what the force let pass, so it lets nothing pass."""
     ten, five, four = (
         content(5, [Target(f"lb-{n}", "A", f"127.1.1.{n + 1}", 10) for n in range(count)]) for count in (10, 5, 4)
@@ -130,16 +122,16 @@ async def test_repair_past_a_forced_content_that_is_damaged_is_compared_with_wha
     await repair.run(ZONE)
     await opened.plans.publish(Draft({ZONE: four}, "less", by="ada", operator=True, force=True), expected=1)
     await opened.plans.publish(Draft({ZONE: five}, "more"), expected=2)
-    await damage(opened, four)
+    await damage(digest(four))
 
     with pytest.raises(PlanUnsafe, match="takes away 50 of 100 A capacity"):
         await repair.run(ZONE)
 
 
-async def test_repair_with_a_plan_that_is_damaged_writes_nothing_and_names_the_remedy(opened, repair):
+async def test_repair_with_a_plan_that_is_damaged_writes_nothing_and_names_the_remedy(opened, repair, damage):
     """The newest plan is all that a repair may install."""
     await broken(opened, repair)
-    await damage(opened, SECOND)
+    await damage(digest(SECOND))
     before = (await opened.zones.page(ZONE)).serial
 
     with pytest.raises(ContentDamaged, match=f"fencepost rollback {ZONE}"):

@@ -149,14 +149,14 @@ async def test_rollback_without_a_rollback_record_takes_the_last_other_content(o
     assert (done.existing, done.goal, done.content) == (2, 1, value(3))
 
 
-async def test_rollback_from_and_past_damaged_contents_takes_the_last_that_can_be_read(opened, enactor, rollback):
+async def test_rollback_from_and_past_damaged_contents_takes_the_last_that_can_be_read(
+    opened, enactor, rollback, damage
+):
     """It is what an operator is told to do about the one that is the latest."""
     await installed(opened, enactor, value(3), value(4), value(5))
     await opened.zones.change(ChangeBatch(ZONE, (delete(await read(opened, rollback_name(ZONE))),)))
-    client = open_client(opened.settings.redis_url)
     for damaged in (value(4), value(5)):
-        await client.hset("{plans}:contents", digest(damaged), b"{}")
-    await client.aclose()
+        await damage(digest(damaged))
 
     done = await rollback.run(ZONE)
 

@@ -128,14 +128,12 @@ def of_stores(judgement):
     return [finding for finding in found if finding.cause is not Cause.RESOLVER_SILENT]
 
 
-async def test_look_at_a_plan_store_with_a_damaged_content_says_so_each_time(world):
+async def test_look_at_a_plan_store_with_a_damaged_content_says_so_each_time(world, damage):
     """It is the store's trouble: no look ends by it, and nothing is concluded from what cannot be read."""
     await world.publish()
     await world.install()
     damaged = (await world.plans.latest()).digests[ONE]
-    client = open_client(world.settings.redis_url)
-    await client.hset("{plans}:contents", damaged, b"{}")
-    await client.aclose()
+    await damage(damaged)
 
     async with collecting(world.settings, SystemClock()) as collector:
         looks = [await collector.look() for _ in range(2)]
@@ -145,7 +143,7 @@ async def test_look_at_a_plan_store_with_a_damaged_content_says_so_each_time(wor
 
 
 @pytest.mark.parametrize("known", [False, True])
-async def test_look_at_a_plan_store_whose_damaged_content_is_replaced_has_every_fact_again(world, known):
+async def test_look_at_a_plan_store_whose_damaged_content_is_replaced_has_every_fact_again(world, damage, known):
     """Whether the collector was there before the damage or not."""
     await world.publish(one=1)
     await world.install()
@@ -154,9 +152,7 @@ async def test_look_at_a_plan_store_whose_damaged_content_is_replaced_has_every_
         if known:
             assert (await collector.look()).store_problem == ""
         await world.publish(one=2)
-        client = open_client(world.settings.redis_url)
-        await client.hset("{plans}:contents", (await world.plans.latest()).digests[ONE], b"{}")
-        await client.aclose()
+        await damage((await world.plans.latest()).digests[ONE])
         damaged = await collector.look()
         await world.publish(one=1)
         mended = await collector.look()

@@ -71,8 +71,8 @@ async def test_zone_that_others_installed_for_the_first_time_is_not_asked_for_ol
     assert asked == []
 
 
-async def test_cleaner_goes_on_without_a_pause_as_long_as_its_turns_are_full(world):
-    """With more than one slice to clean the next round follows at once; after the last one there is a pause."""
+async def cleaned_twice(world):
+    """Return an enactor that has installed two plans in many zones, and calls for none of them any more."""
     await world.add_zones(*MANY)
     enactor = world.enactor("fixed", "one", keep=1, clean_batches_per_s=100)
     for weight in (1, 2):
@@ -80,6 +80,12 @@ async def test_cleaner_goes_on_without_a_pause_as_long_as_its_turns_are_full(wor
         await world.install(enactor)
         for _ in range(4):  # nothing is called for any more
             await enactor.tick()
+    return enactor
+
+
+async def test_cleaner_goes_on_without_a_pause_as_long_as_its_turns_are_full(world):
+    """With more than one slice to clean the next round follows at once; after the last one there is a pause."""
+    enactor = await cleaned_twice(world)
     await world.publish(**world.contents(MANY, weight=3))
 
     waits = [(await enactor.tick()).wait_s for _ in range(2)]
@@ -156,13 +162,7 @@ async def test_zones_with_nothing_to_clean_are_asked_with_a_pause_between_the_ro
 
 async def test_cleaner_left_with_a_frozen_zone_does_not_go_on_without_a_pause(world):
     """A full slice was cleaned; what is called for then nobody may clean, and that is no reason to hurry."""
-    await world.add_zones(*MANY)
-    enactor = world.enactor("fixed", "one", keep=1, clean_batches_per_s=100)
-    for weight in (1, 2):
-        await world.publish(**world.contents(MANY, weight=weight))
-        await world.install(enactor)
-        for _ in range(4):  # nothing is called for any more
-            await enactor.tick()
+    enactor = await cleaned_twice(world)
     gate = enactor.store.hold("clean", MANY[0])
     await world.publish(**world.contents(MANY, weight=3))
     round_ = asyncio.create_task(enactor.tick())

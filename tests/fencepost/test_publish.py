@@ -14,7 +14,6 @@ from fencepost.notice import Notice
 from fencepost.plan import Draft, Target, content, digest
 from fencepost.publish import HandPublisher
 from fencepost.records import address, alias
-from fencepost.redis_client import open_client
 from fencepost.stores import Actor
 
 ZONE = "dynamodb.us-east-1.fencepost.test."
@@ -101,15 +100,13 @@ async def test_plan_after_a_forced_one_is_compared_with_that_alone(opened):
 
 
 @pytest.mark.parametrize("force", [False, True])
-async def test_plan_in_place_of_a_damaged_one_is_compared_with_what_is_live(opened, force):
+async def test_plan_in_place_of_a_damaged_one_is_compared_with_what_is_live(opened, damage, force):
     """The damaged one counts as forgotten, also if an operator forced it: it must not keep out what replaces it."""
     await live(opened, value(10))
     if force:
         await publish(opened, value(4), force=True)
     damaged = (await opened.plans.latest()).digests[ZONE]
-    client = open_client(opened.settings.redis_url)
-    await client.hset("{plans}:contents", damaged, b"{}")
-    await client.aclose()
+    await damage(damaged)
 
     with pytest.raises(PlanUnsafe, match="takes away 50 of 100 A capacity"):
         await publish(opened, value(5))

@@ -194,21 +194,14 @@ async def test_planner_with_a_request_that_it_cannot_read_publishes_nothing_and_
     assert (await planner.tick()).generation == 2
 
 
-async def damage(settings, digest):
-    """Put what is no content in place of one."""
-    client = open_client(settings.redis_url)
-    assert await client.hset("{plans}:contents", digest, b"{}") == 0, "it was there"
-    await client.aclose()
-
-
 async def test_planner_that_finds_a_content_damaged_publishes_it_again_and_tells_that_once(
-    *, planner, new_planner, plans, settings, region, recorder
+    *, planner, new_planner, plans, damage, region, recorder
 ):
     """What the fleet says is all that it needs; a content that is in no plan can be compared with nothing."""
     await planner.tick()
     name = region.endpoint_names[0]
     first = await plans.latest()
-    await damage(settings, first.digests[name])
+    await damage(first.digests[name])
     restarted = new_planner()
     await restarted.observer.round()
 
@@ -222,7 +215,7 @@ async def test_planner_that_finds_a_content_damaged_publishes_it_again_and_tells
 
 
 async def test_planner_leaves_a_damaged_content_that_is_pinned_and_goes_on_with_the_others(
-    *, planner, new_planner, plans, settings, region, set_fleet
+    *, planner, new_planner, plans, damage, region, set_fleet
 ):
     """What an operator holds is that one's to replace."""
     await planner.tick()
@@ -232,7 +225,7 @@ async def test_planner_leaves_a_damaged_content_that_is_pinned_and_goes_on_with_
     pin = Notice("ada", 1_792_000_000, "hands off")
     await plans.publish(Draft({name: pinned}, "held", by="ada", operator=True, pin=pin), expected=1)
     before = await plans.latest()
-    await damage(settings, before.digests[name])
+    await damage(before.digests[name])
     await set_fleet("az2-lb-1", failure="refuse")
     restarted = new_planner()
     for _ in range(3):

@@ -10,7 +10,6 @@ from fencepost.capacity import CapacityHistory, capacity_of
 from fencepost.events import EventBus
 from fencepost.fence import Fence
 from fencepost.plan import Content, Contents, Draft, Forced, Lane, Plan, Target, content, digest
-from fencepost.redis_client import open_client
 from fencepost.region import load_region
 from planner.floor import ZoneSeen
 from planner.layout import Layout
@@ -152,15 +151,21 @@ async def test_capacity_that_the_zone_had_lately_counts_after_a_restart(publishe
     assert capacity(restarted) == 800
 
 
+async def forced_by_hand(publisher, plans, members):
+    """Publish by force what leaves an endpoint only some of its load balancers; return that."""
+    existing = publisher.snapshot.contents[MAIN]
+    left = existing.__class__(existing.ttl, tuple(t for t in existing.targets if t.identifier in members))
+    await plans.publish(Draft({MAIN: left}, "by hand", by="ada", operator=True, force=True), expected=1)
+    return left
+
+
 async def test_what_force_took_is_no_part_of_an_endpoints_history(publisher_of, plans, clock):
     """An operator has taken two thirds by force: what is left is what the next removals are measured by."""
     publisher = publisher_of()
     fleet = dict.fromkeys(NAMES, WELL)
     await publisher.settle(fleet)
     members = [lb.name for lb in LAYOUT.members[MAIN]]
-    existing = publisher.snapshot.contents[MAIN]
-    left = existing.__class__(existing.ttl, tuple(t for t in existing.targets if t.identifier in members[12:]))
-    await plans.publish(Draft({MAIN: left}, "by hand", by="ada", operator=True, force=True), expected=1)
+    await forced_by_hand(publisher, plans, members[12:])
 
     fleet |= dict.fromkeys(members[:12], DEAD)
     await publisher.settle(fleet)
@@ -216,9 +221,7 @@ async def test_plan_by_force_that_is_not_live_yet_counts_though_others_came_afte
     publisher = publisher_of()
     await publisher.settle(dict.fromkeys(NAMES, WELL))
     members = [lb.name for lb in LAYOUT.members[MAIN]]
-    existing = publisher.snapshot.contents[MAIN]
-    left = existing.__class__(existing.ttl, tuple(t for t in existing.targets if t.identifier in members[12:]))
-    await plans.publish(Draft({MAIN: left}, "by hand", by="ada", operator=True, force=True), expected=1)
+    await forced_by_hand(publisher, plans, members[12:])
     await publisher.settle({**dict.fromkeys(NAMES, WELL), **dict.fromkeys(members[:14], DEAD)})
     assert capacity(publisher) == 400
 
@@ -228,23 +231,14 @@ async def test_plan_by_force_that_is_not_live_yet_counts_though_others_came_afte
     assert capacity(publisher) == 400  # 60 % of the 600 that were forced, in whole load balancers
 
 
-async def damage(settings, digest_of: str) -> None:
-    """Put what is no content in place of one."""
-    client = open_client(settings.redis_url)
-    assert await client.hset("{plans}:contents", digest_of, b"{}") == 0, "it was there"
-    await client.aclose()
-
-
-async def test_plan_by_force_that_is_damaged_counts_as_forgotten(publisher_of, plans, settings):
+async def test_plan_by_force_that_is_damaged_counts_as_forgotten(publisher_of, plans, damage):
     """It is not the latest any more, so nobody would ever replace it: it must not end every round."""
     publisher = publisher_of()
     await publisher.settle(dict.fromkeys(NAMES, WELL))
     members = [lb.name for lb in LAYOUT.members[MAIN]]
-    existing = publisher.snapshot.contents[MAIN]
-    left = existing.__class__(existing.ttl, tuple(t for t in existing.targets if t.identifier in members[12:]))
-    await plans.publish(Draft({MAIN: left}, "by hand", by="ada", operator=True, force=True), expected=1)
+    left = await forced_by_hand(publisher, plans, members[12:])
     await publisher.settle(dict.fromkeys(NAMES, WELL))
-    await damage(settings, digest(left))
+    await damage(digest(left))
 
     restarted = publisher_of()
     settled = await restarted.settle({**dict.fromkeys(NAMES, WELL), members[0]: DEAD})
@@ -254,7 +248,7 @@ async def test_plan_by_force_that_is_damaged_counts_as_forgotten(publisher_of, p
 
 
 async def test_damaged_content_is_replaced_by_no_plan_that_leaves_far_less_than_the_zone_has(
-    publisher_of, plans, zones, clock, settings
+    publisher_of, plans, zones, clock, damage
 ):
     """What it was is not known, but what the zone has is; the endpoint is held with what to type, the others go on."""
     fleet = dict.fromkeys(NAMES, WELL)
@@ -263,7 +257,7 @@ async def test_damaged_content_is_replaced_by_no_plan_that_leaves_far_less_than_
     await zones.create_zone(MAIN, LAYOUT.region.zone_records(MAIN))
     history = CapacityHistory().noted(clock.epoch_s(), (1800, 0), WINDOW_S)
     await zones.change(ChangeBatch(MAIN, (upsert(history.record(MAIN)),)))
-    await damage(settings, (await plans.latest()).digests[MAIN])
+    await damage((await plans.latest()).digests[MAIN])
     members = [lb.name for lb in LAYOUT.members[MAIN]]
 
     restarted = publisher_of()
