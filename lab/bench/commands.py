@@ -45,6 +45,9 @@ def dns(
     rate: Annotated[
         int, typer.Option(help="Queries a second for that; at most a third of what ours answers.")
     ] = 20_000,
+    capture: Annotated[
+        bool, typer.Option("--capture", help="Take those times by the kernel's clock as well; needs tcpdump, and root.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Fixes weights, and the order of queries.")] = 1,
     json: JsonFile = None,
     html: HtmlFile = None,
@@ -77,6 +80,7 @@ def dns(
         edns=edns,
         replan=replan,
         rate=rate,
+        capture=capture,
         seed=seed,
     )
     return run_dns_bench(options, Outputs(json, html))

@@ -18,6 +18,7 @@ from fencepost.clock import Clock, SystemClock
 from fencepost.exit_codes import EXIT_CHECK_FAILED, EXIT_FINE
 from lab.bench.cores import Cores, choose, on_cores
 from lab.bench.dns.asking import check_all, judge_of, sample, seen
+from lab.bench.dns.capture import TCPDUMP, Capture
 from lab.bench.dns.dnsperf import DNSPERF, Loader
 from lab.bench.dns.endpoints import Endpoints
 from lab.bench.dns.loads import Loaded, loaded
@@ -64,7 +65,9 @@ class DnsBench:
     async def run(self) -> int:
         """Measure every side, show and write the result, and return the exit code. Raises: BenchFailed."""
         cores = choose(self.options.workers)
-        versions = {peer.name: peer.version for peer in (DNSPERF, *self.peers)}
+        versions = {
+            peer.name: peer.version for peer in (DNSPERF, *((TCPDUMP,) if self.options.capture else ()), *self.peers)
+        }
         self._say(cores.words)
         with workplace() as place, on_cores(cores.load):
             replan = await self._measure_all(place, cores)
@@ -97,7 +100,8 @@ class DnsBench:
             rate = min(options.rate, calm_rate(runs))
             control = sides.get(ECHO.name) or await self._start_control(stack, starter)
             self._say(f"{OURS}: {rate:,} queries a second, quiet and while every endpoint is re-planned, in turns")
-            replan = Replan(ours, control, endpoints, loader, rate, options.seconds, cores, place, self.clock)
+            capture = Capture(place, cores, self.clock) if options.capture else None
+            replan = Replan(ours, control, endpoints, loader, capture, rate, options.seconds, cores, place, self.clock)
             await replan.run(options.rounds, self._tell_timed)
             return replan
 
@@ -170,7 +174,8 @@ class DnsBench:
             self._told(number, f"{side}: {reason}")
             return
         took, done = timed.took, f", {timed.plans} plans and {timed.batches:,} batches" if timed.batches else ""
-        self._told(number, f"{side}: p50 {took.p50_ms:.3f} ms, p99 {took.p99_ms:.3f} ms{done}")
+        at_server = f", {timed.at_server.p99_ms:.3f} at the server" if timed.at_server else ""
+        self._told(number, f"{side}: p50 {took.p50_ms:.3f} ms, p99 {took.p99_ms:.3f} ms{at_server}{done}")
 
     def _told(self, number: int, words: str) -> None:
         where = f"round {number}/{self.options.rounds}" if number else "warm-up, not counted"

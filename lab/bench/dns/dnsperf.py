@@ -1,7 +1,7 @@
 """`dnsperf`, which asks as fast as it is answered, or at a fixed rate: how it is run, and what it says."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import quantiles
@@ -124,8 +124,12 @@ def checked(load: Load) -> Load:
 
 def latencies(output: str) -> Latencies:
     """Return how long the answers that `dnsperf -v` lists took. Raises: BenchFailed if it lists too few."""
-    taken_ms = sorted(1000 * float(seconds) for seconds in ANSWER.findall(output))
+    return latencies_of([1000 * float(seconds) for seconds in ANSWER.findall(output)])
+
+
+def latencies_of(taken_ms: Sequence[float]) -> Latencies:
+    """Return how long some answers took, each in milliseconds. Raises: BenchFailed if they are too few."""
     if len(taken_ms) < PERCENT:
-        raise BenchFailed(f"dnsperf listed {len(taken_ms)} answers, too few for a 99th percentile; ask for longer")
+        raise BenchFailed(f"{len(taken_ms)} answers were timed, too few for a 99th percentile; ask for longer")
     cuts = quantiles(taken_ms, n=PERCENT, method="inclusive")
-    return Latencies(cuts[49], cuts[98], taken_ms[-1], len(taken_ms))
+    return Latencies(cuts[49], cuts[98], max(taken_ms), len(taken_ms))

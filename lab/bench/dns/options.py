@@ -1,9 +1,11 @@
 """What `fencepost bench dns` is asked for."""
 
+import os
 from dataclasses import dataclass
 from typing import Final
 
 from fencepost.errors import UsageError
+from lab.bench.dns.capture import TCPDUMP
 from lab.bench.dns.dnsperf import DNSPERF
 from lab.bench.dns.endpoints import MOST_BALANCERS, MOST_ENDPOINTS
 from lab.bench.peers.peer import chosen, installed, needs
@@ -28,6 +30,7 @@ class DnsOptions:
         edns: whether queries carry EDNS0.
         replan: whether answers are timed during a re-plan of every endpoint, too.
         rate: queries a second for that.
+        capture: whether the kernel's times are taken then as well; root alone may do that.
         seed: fixes weights and the order of queries.
     """
 
@@ -40,6 +43,7 @@ class DnsOptions:
     edns: bool = False
     replan: bool = True
     rate: int = 20_000
+    capture: bool = False
     seed: int = 1
 
     def check(self) -> tuple[tuple[DnsPeer, ...], tuple[DnsPeer, ...]]:
@@ -60,5 +64,11 @@ class DnsOptions:
                 raise UsageError(f"{flag} {value:g} is outside {least:g} to {most:g}")
         peers = chosen(DNS_PEERS, self.peers)
         needs(DNSPERF)
+        if self.capture:
+            if not self.replan:
+                raise UsageError("--capture takes times of the re-plan, and --no-replan leaves that out")
+            needs(TCPDUMP)
+            if os.geteuid() != 0:
+                raise UsageError("--capture reads packets, which root alone may do; run it as root, or leave it out")
         present = installed(peers, named=bool(self.peers))
         return present, tuple(peer for peer in peers if peer not in present)

@@ -2,7 +2,8 @@
 
 dnsperf shares its core with whatever re-plans, so it is late by itself, too. How late, `echo` tells, which looks
 nothing up and has no plans: it is timed in the same rounds, quiet and under the same re-plan, on the core of our
-resolver, which is stopped meanwhile. What is longer with ours than with it comes from the resolver.
+resolver, which is stopped meanwhile. What is longer with ours than with it comes from the resolver. Times by the
+kernel's clock (`lab.bench.dns.capture`) have no lateness of dnsperf's in them, but what it asks late it asks in bursts.
 """
 
 import sys
@@ -21,6 +22,7 @@ from fencepost.settings import Settings
 from fencepost.stores import Actor, PlanStore, ZoneStore
 from lab.bench.cores import Cores, pinned
 from lab.bench.dns.asking import check_all, judge_of, text_of
+from lab.bench.dns.capture import Capture
 from lab.bench.dns.dnsperf import Latencies, Loader
 from lab.bench.dns.endpoints import Endpoints
 from lab.bench.dns.ours import Ours, installed_generation, unverified
@@ -45,11 +47,23 @@ ACTOR: Final = Actor("bench")
 
 
 class Timed(NamedTuple):
-    """One measurement: how long answers took, and what became of the region meanwhile."""
+    """One measurement: how long answers took, and what became of the region meanwhile.
+
+    Attributes:
+        took: by dnsperf's clock.
+        plans, batches: installed whole; committed.
+        at_server: by the kernel's; None if nobody asked for that.
+    """
 
     took: Latencies
     plans: int
     batches: int
+    at_server: Latencies | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Return the figures for programs."""
+        at_server = {} if self.at_server is None else {"at_server": self.at_server._asdict()}
+        return {**self.took._asdict(), "plans": self.plans, "batches": self.batches, **at_server}
 
 
 @dataclass(slots=True)
@@ -60,6 +74,7 @@ class Replan:
         ours: our side, answering.
         control: `echo`, answering; None where there is none.
         loader: asks.
+        capture: takes the kernel's times as well; None: nobody does.
         rate: queries a second.
         seconds: for how long, each time.
         place: an empty directory.
@@ -69,6 +84,7 @@ class Replan:
     control: Side | None
     endpoints: Endpoints
     loader: Loader
+    capture: Capture | None
     rate: int
     seconds: float
     cores: Cores
@@ -142,12 +158,16 @@ class Replan:
         settings, names = self.ours.settings, self.endpoints.names
         batches = await committed(settings, names)
         before = await installed_generation(settings)
-        load, took = await self.loader.at_rate(port, self.seconds, self.rate)
+        loading, at_server = self.loader.at_rate(port, self.seconds, self.rate), None
+        if self.capture is None:
+            load, took = await loading
+        else:
+            (load, took), at_server = await self.capture.during(port, loading)
         plans = await installed_generation(settings) - before
         batches = await committed(settings, names) - batches
         if load.per_s < KEPT * self.rate:
             raise BenchFailed(f"{load.per_s:,.0f}/s were answered of {self.rate:,}/s; ask for less with --rate")
-        return Timed(took, plans, batches)
+        return Timed(took, plans, batches, at_server)
 
     @asynccontextmanager
     async def _plans_coming(self, name: str, enactor: ProcessSpec) -> AsyncIterator[None]:
@@ -191,38 +211,66 @@ class Replan:
         }
 
     @property
+    def spreads_at_server(self) -> dict[str, Spread]:
+        """The same by the kernel's clock; nothing if nobody asked for that."""
+        counted = {side: [timed.at_server for timed in those] for side, those in self.rounds.counted.items()}
+        return {
+            side: Spread(tuple(taken.p99_ms for taken in those if taken is not None), MILLISECONDS)
+            for side, those in counted.items()
+            if any(those)
+        }
+
+    @property
     def ratio(self) -> float | None:
         """How many times longer than quiet the 99th percentile is while plans come; None if one has no figure."""
-        return self._ratio(REPLANNING, QUIET)
+        return _ratio(self.spreads, REPLANNING, QUIET)
 
     @property
     def control_ratio(self) -> float | None:
         """The same of `echo`: what of it is the rig's; None where there is none."""
-        return self._ratio(CONTROL_REPLANNING, CONTROL_QUIET)
+        return _ratio(self.spreads, CONTROL_REPLANNING, CONTROL_QUIET)
 
     @property
     def ratio_to_control(self) -> float | None:
         """Ours over echo's: what of it is the resolver's; None where one has no figure."""
         return self.ratio / self.control_ratio if self.ratio is not None and self.control_ratio else None
 
-    def _ratio(self, side: str, quiet: str) -> float | None:
-        spreads = self.spreads
-        return spreads[side].ratio(spreads[quiet]) if {side, quiet} <= spreads.keys() else None
+    @property
+    def ratio_at_server(self) -> float | None:
+        """As `ratio`, by the kernel's clock."""
+        return _ratio(self.spreads_at_server, REPLANNING, QUIET)
+
+    @property
+    def control_ratio_at_server(self) -> float | None:
+        """As `control_ratio`, by the kernel's clock."""
+        return _ratio(self.spreads_at_server, CONTROL_REPLANNING, CONTROL_QUIET)
 
     def document(self) -> dict[str, Any]:
         """Return the figures for programs."""
+        at_server = self.spreads_at_server
+        more = {
+            "p99_at_server_ms": _medians(at_server),
+            "ratio_p99_at_server": _rounded(self.ratio_at_server),
+            "control_ratio_p99_at_server": _rounded(self.control_ratio_at_server),
+        }
         return {
             "rate_per_s": self.rate,
-            "p99_ms": {side: round(spread.median, 4) for side, spread in self.spreads.items()},
+            "p99_ms": _medians(self.spreads),
             "ratio_p99": _rounded(self.ratio),
             "control_ratio_p99": _rounded(self.control_ratio),
             "ratio_to_control": _rounded(self.ratio_to_control),
-            "runs": {
-                side: [{**timed.took._asdict(), "plans": timed.plans, "batches": timed.batches} for timed in those]
-                for side, those in self.rounds.counted.items()
-            },
+            **(more if at_server else {}),
+            "runs": {side: [timed.document() for timed in those] for side, those in self.rounds.counted.items()},
             "failed": {side: reasons for side, reasons in self.rounds.failed.items() if reasons},
         }
+
+
+def _ratio(spreads: Mapping[str, Spread], side: str, quiet: str) -> float | None:
+    return spreads[side].ratio(spreads[quiet]) if {side, quiet} <= spreads.keys() else None
+
+
+def _medians(spreads: Mapping[str, Spread]) -> dict[str, float]:
+    return {side: round(spread.median, 4) for side, spread in spreads.items()}
 
 
 def _rounded(ratio: float | None) -> float | None:

@@ -70,6 +70,8 @@ def result_of(
         words = f"99th percentile of answers, {replan.rate:,} queries a second"
         tables.append(table(tuple(timed.items()), title=words))
         charts.append(Bars(words, timed))
+        if at_server := replan.spreads_at_server:
+            tables.append(table(tuple(at_server.items()), title=f"{words}, by the kernel's clock at the server"))
     workers = f"{options.workers} worker{'s' if options.workers > 1 else ''}"
     about = ABOUT.format(balancers=options.balancers, endpoints=options.endpoints, workers=workers)
     return Result("dns", figures, tables, charts, tuple(_said(ours, peers, rounds, replan)), f"{about} {cores.words}.")
@@ -107,4 +109,8 @@ def _said_of(replan: Replan) -> Iterator[str]:
             f"echo, which has no plans, under the same re-plan / quiet: {replan.control_ratio:.2f}, which is the rig's "
             f"part; ours / echo's: {replan.ratio_to_control:.2f}"
         )
+    if replan.ratio_at_server is not None:
+        control = replan.control_ratio_at_server
+        echoes = "" if control is None else f"; echo's: {control:.2f}"
+        yield f"the same at the server, by the kernel's clock: {replan.ratio_at_server:.2f}{echoes}"
     yield from (f"{side}: {reason}" for side, reasons in replan.rounds.failed.items() for reason in reasons)

@@ -200,7 +200,7 @@ class TestReplan:
         loader = Loader(Path(), Path(), choose(), SystemClock())
         ours = Ours(1, Settings(), ProcessSpec("enactor", ()), ())
         side = Side(2, judge_echo, ()) if control else None
-        return Replan(ours, side, Endpoints(4, 3, 1), loader, 500, 1.0, choose(), Path(), SystemClock())
+        return Replan(ours, side, Endpoints(4, 3, 1), loader, None, 500, 1.0, choose(), Path(), SystemClock())
 
     def timed(self, p99_ms: float) -> list[Timed]:
         """Return one round."""
@@ -226,6 +226,20 @@ class TestReplan:
         found = replan.document()
 
         assert (found["ratio_p99"], found["control_ratio_p99"], found["ratio_to_control"]) == (6.0, None, None)
+
+    def test_times_by_the_kernel_have_figures_of_their_own(self):
+        """They stand beside dnsperf's, which has its own lateness in them."""
+        replan = self.replan(control=True)
+        for side, at_server_ms in zip(replan.rounds.counted, (0.1, 0.2, 0.2, 0.3), strict=True):
+            timed = self.timed(6.0)[0]
+            replan.rounds.counted[side].append(timed._replace(at_server=Latencies(0.05, at_server_ms, 1.0, 1000)))
+
+        found = replan.document()
+
+        assert list(found["p99_at_server_ms"].values()) == [0.1, 0.2, 0.2, 0.3]
+        assert (found["ratio_p99_at_server"], found["control_ratio_p99_at_server"]) == (2.0, 1.5)
+        assert found["ratio_p99"] == 1.0
+        assert found["runs"]["quiet"][0]["at_server"]["p99_ms"] == 0.1
 
     async def test_load_during_which_no_plan_was_installed_whole_does_not_count(self, monkeypatch):
         """A few batches are no re-plan."""
