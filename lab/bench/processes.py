@@ -7,7 +7,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -16,13 +16,14 @@ from deploy.stopping import kill_and_wait, stop_alone
 from deploy.topology import ProcessSpec
 from fencepost.clock import Clock
 from fencepost.settings import LOOPBACK
-from lab.bench.cores import give_way
+from lab.bench.cores import give_way, pinned
 from lab.bench.programs import BenchFailed
 
 SBIN: Final = ("/usr/sbin", "/usr/local/sbin", "/sbin")
 """Where Debian puts servers; a user's PATH may lack them."""
 READY_S: Final = 60.0
 LOOK_EVERY_S: Final = 0.02
+SPIN: Final = ("/bin/sh", "-c", "while :; do :; done")
 LOW, HIGH = 20_000, 32_000
 
 
@@ -108,6 +109,25 @@ async def _until_ready(child: Child, ready: Callable[[], Awaitable[bool]], clock
 
 def _words(child: Child) -> str:
     return child.last_words() or "it wrote nothing"
+
+
+@asynccontextmanager
+async def awake(cores: Iterable[int], place: Path, clock: Clock) -> AsyncIterator[None]:
+    """Keep processors from halting as long as this lasts: on each, something spins while nobody else has work there.
+
+    A virtual processor that halts goes on when its host comes to it. So answers to a few queries take longer than
+    answers to many, and whatever else a processor has to do seems to make it quicker. Without `chrt` nobody spins, as
+    what does would take a share.
+    """
+
+    async def at_once() -> bool:
+        return True
+
+    async with AsyncExitStack() as stack:
+        for core in cores if shutil.which("chrt") else ():
+            spec = ProcessSpec(f"awake-{core}", pinned(SPIN, (core,), yields=True), {})
+            await stack.enter_async_context(running(spec, place, at_once, clock, yields=True))
+        yield
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from lab.bench.dns.endpoints import Endpoints
 from lab.bench.dns.ours import Ours, installed_generation, unverified
 from lab.bench.dns.sides import Side
 from lab.bench.figures import MILLISECONDS, Spread
-from lab.bench.processes import running, stopped
+from lab.bench.processes import awake, running, stopped
 from lab.bench.programs import BenchFailed
 from lab.bench.rounds import Measure, Rounds, measure_in_turn
 
@@ -43,6 +43,9 @@ FOLLOWS_S: Final = 10.0
 LOOKED_AT: Final = 50
 """Endpoints of which that is seen, about."""
 LOOK_EVERY_S: Final = 0.05
+WARM_S: Final = 0.5
+WARM_TIMES: Final = 5
+"""How often each name is asked for before times are taken, at least."""
 ACTOR: Final = Actor("bench")
 
 
@@ -103,7 +106,7 @@ class Replan:
             return ours
 
         async def quiet(_: int) -> Timed:
-            return await self._timed(control.port)
+            return await self._calm(control.port)
 
         async def replanning(number: int) -> Timed:
             return await self._under_plans(number, control.port)
@@ -115,7 +118,12 @@ class Replan:
         await measure_in_turn(self._sides, rounds, self.rounds, tell)
 
     async def _quiet(self, _: int) -> Timed:
-        return await self._timed(self.ours.port)
+        return await self._calm(self.ours.port)
+
+    async def _calm(self, port: int) -> Timed:
+        """Time a server while nothing else happens; the load's processor is kept awake, as plans do it otherwise."""
+        async with awake(set(self.cores.load) - set(self.cores.server), self.place, self.clock):
+            return await self._timed(port)
 
     async def _replanning(self, number: int) -> Timed:
         return await self._under_plans(number, self.ours.port)
@@ -154,8 +162,13 @@ class Replan:
                 await self.clock.sleep(LOOK_EVERY_S)
 
     async def _timed(self, port: int) -> Timed:
-        """Time a load; the plans that were installed are those of its own span, the batches about those."""
+        """Time a load; the plans that were installed are those of its own span, the batches about those.
+
+        Before, every name is asked for a few times: after plans that came while nobody asked, ours has to prepare all
+        answers anew once, which would be most of what is late in a load that is quiet otherwise.
+        """
         settings, names = self.ours.settings, self.endpoints.names
+        await self.loader.at_rate(port, max(WARM_S, WARM_TIMES * len(names) / self.rate), self.rate)
         batches = await committed(settings, names)
         before = await installed_generation(settings)
         loading, at_server = self.loader.at_rate(port, self.seconds, self.rate), None

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 import lab.bench.peers
+from fencepost.clock import SystemClock
 from fencepost.errors import StartupError, UsageError
 from lab.bench import processes
-from lab.bench.cores import choose, give_way, on_cores, pinned
+from lab.bench.cores import choose, first_cores, give_way, on_cores, pinned
 from lab.bench.figures import MILLISECONDS, PER_SECOND, SECONDS, Spread, document, table
 from lab.bench.peers.peer import Peer, chosen, configured, installed, needs
 from lab.bench.plot import Bars, Curves, page
@@ -278,3 +279,42 @@ class TestPage:
         path = drawn.partition('class="curve"')[0].rpartition('d="')[2].partition('"')[0]
         (x0, y0), (x1, y1), (x2, y2) = (map(float, point.split()) for point in path[1:].split("L"))
         assert (x1 - x0, y1 - y0) == pytest.approx((x2 - x1, y2 - y1), abs=0.2)
+
+
+class TestAwake:
+    """Processors that do not halt."""
+
+    def spinning(self, place: Path) -> list[int]:
+        """Return the ids of the processes that spin now, from a place."""
+        mine = str(place)
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                is_ours = str((process / "fd/2").readlink()).startswith(mine)
+                spins = (process / "cmdline").read_bytes() == b"\0".join(map(os.fsencode, processes.SPIN)) + b"\0"
+            except OSError:
+                continue
+            found += [int(process.name)] if is_ours and spins else []
+        return found
+
+    @pytest.mark.skipif(shutil.which("chrt") is None, reason="needs chrt")
+    async def test_each_has_one_that_spins_there_for_nobody_else_until_the_end(self, tmp_path, until):
+        """It runs only while there is nothing else to do, and whoever was interrupted leaves none."""
+        cores = first_cores(2)
+
+        with pytest.raises(KeyError):  # noqa: PT012  -- the end is what is looked at
+            async with processes.awake(cores, tmp_path, SystemClock()):
+                await until(lambda: len(self.spinning(tmp_path)) == len(cores))
+                spinning = self.spinning(tmp_path)
+                assert {os.sched_getscheduler(pid) for pid in spinning} == {os.SCHED_IDLE}
+                assert sorted(core for pid in spinning for core in os.sched_getaffinity(pid)) == list(cores)
+                raise KeyError
+
+        assert not self.spinning(tmp_path)
+
+    async def test_nobody_spins_where_it_would_take_a_share(self, tmp_path, monkeypatch):
+        """Being nice is not enough for that."""
+        monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+
+        async with processes.awake(first_cores(1), tmp_path, SystemClock()):
+            assert not list(tmp_path.iterdir())
