@@ -65,9 +65,8 @@ class DnsBench:
     async def run(self) -> int:
         """Measure every side, show and write the result, and return the exit code. Raises: BenchFailed."""
         cores = choose(self.options.workers)
-        versions = {
-            peer.name: peer.version for peer in (DNSPERF, *((TCPDUMP,) if self.options.capture else ()), *self.peers)
-        }
+        tools = (DNSPERF, TCPDUMP) if self.options.capture else (DNSPERF,)
+        versions = {peer.name: peer.version for peer in (*tools, *self.peers)}
         self._say(cores.words)
         with workplace() as place, on_cores(cores.load):
             replan = await self._measure_all(place, cores)

@@ -10,7 +10,7 @@ import secrets
 import socket
 import struct
 from collections import Counter
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
@@ -31,6 +31,7 @@ SNAP: Final = 64
 BUFFER_KB: Final = 128 * 1024
 """For what comes until tcpdump has its turn, which all others have before it."""
 MARK_SIZE: Final = 16
+"""Of a datagram that is not to be taken for any other; within what is kept of it."""
 END_SIZE: Final = 1024 * 1024
 READ_S: Final = 20.0
 LOOK_EVERY_S: Final = 0.05
@@ -70,8 +71,8 @@ class Capture:
     cores: Cores
     clock: Clock
 
-    async def during(self, port: int, load: Awaitable[T]) -> tuple[T, Latencies]:
-        """Wait for a load of one server; return what came of it, and how long its answers took.
+    async def during(self, port: int, load: Callable[[int], Awaitable[T]]) -> tuple[T, Latencies]:
+        """Load the server at a port; return what came of it, and how long its answers took.
 
         Raises: BenchFailed if tcpdump cannot be run, or missed something; and what the load raises.
         """
@@ -87,7 +88,7 @@ class Capture:
                 return b"listening on" in said.read_bytes()
 
             async with running(spec, self.place, listens, self.clock, yields=True):
-                came = await load
+                came = await load(port)
                 await self._until_read(own, into)
         if re.search(rb"^0 packets dropped by kernel$", said.read_bytes(), re.MULTILINE) is None:
             raise BenchFailed(f"tcpdump missed packets: {said.read_text('utf-8', 'replace').strip()[-LAST:]}")

@@ -80,6 +80,10 @@ class Loader:
         """Ask as fast as answers come. Raises: BenchFailed if any query was lost, or answered with an error."""
         return checked(parse(await self._run(port, seconds, "-q", str(OUTSTANDING))))
 
+    async def warm(self, port: int, seconds: float, per_s: int) -> None:
+        """Ask so many queries a second without looking at times. Raises: BenchFailed as `flat_out`."""
+        checked(parse(await self._run(port, seconds, "-q", str(UNBOUNDED), "-Q", str(per_s))))
+
     async def at_rate(self, port: int, seconds: float, per_s: int) -> tuple[Load, Latencies]:
         """Ask so many queries a second, and see how long each answer takes. Raises: BenchFailed as `flat_out`."""
         output = await self._run(port, seconds, "-q", str(UNBOUNDED), "-Q", str(per_s), "-v")

@@ -23,7 +23,7 @@ from fencepost.stores import Actor, PlanStore, ZoneStore
 from lab.bench.cores import Cores, pinned
 from lab.bench.dns.asking import check_all, judge_of, text_of
 from lab.bench.dns.capture import Capture
-from lab.bench.dns.dnsperf import Latencies, Loader
+from lab.bench.dns.dnsperf import Latencies, Load, Loader
 from lab.bench.dns.endpoints import Endpoints
 from lab.bench.dns.ours import Ours, installed_generation, unverified
 from lab.bench.dns.sides import Side
@@ -168,19 +168,21 @@ class Replan:
         answers anew once, which would be most of what is late in a load that is quiet otherwise.
         """
         settings, names = self.ours.settings, self.endpoints.names
-        await self.loader.at_rate(port, max(WARM_S, WARM_TIMES * len(names) / self.rate), self.rate)
+        await self.loader.warm(port, max(WARM_S, WARM_TIMES * len(names) / self.rate), self.rate)
         batches = await committed(settings, names)
         before = await installed_generation(settings)
-        loading, at_server = self.loader.at_rate(port, self.seconds, self.rate), None
         if self.capture is None:
-            load, took = await loading
+            (load, took), at_server = await self._loaded(port), None
         else:
-            (load, took), at_server = await self.capture.during(port, loading)
+            (load, took), at_server = await self.capture.during(port, self._loaded)
         plans = await installed_generation(settings) - before
         batches = await committed(settings, names) - batches
         if load.per_s < KEPT * self.rate:
             raise BenchFailed(f"{load.per_s:,.0f}/s were answered of {self.rate:,}/s; ask for less with --rate")
         return Timed(took, plans, batches, at_server)
+
+    async def _loaded(self, port: int) -> tuple[Load, Latencies]:
+        return await self.loader.at_rate(port, self.seconds, self.rate)
 
     @asynccontextmanager
     async def _plans_coming(self, name: str, enactor: ProcessSpec) -> AsyncIterator[None]:

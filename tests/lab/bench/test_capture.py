@@ -5,6 +5,7 @@ import os
 import socket
 import struct
 import threading
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -131,8 +132,18 @@ async def test_real_answers_are_timed_where_they_are_given(tmp_path):
 
         pause = threading.Event()
         capture = Capture(tmp_path, choose(), SystemClock())
-        said, found = await capture.during(server.getsockname()[1], asyncio.to_thread(load))
+        said, found = await capture.during(server.getsockname()[1], lambda _: asyncio.to_thread(load))
 
     assert (said, found.answers) == ("done", 100)
     assert found.p50_ms >= 20
     assert found.most_ms < 200
+
+
+async def test_a_capture_that_cannot_be_made_ends_before_the_load(tmp_path, monkeypatch):
+    """Its own words say why; nothing was asked for."""
+    monkeypatch.setattr(
+        "lab.bench.dns.capture._command", lambda *_: ("/bin/sh", "-c", "echo no such device >&2; exit 1")
+    )
+
+    with pytest.raises(BenchFailed, match="tcpdump ended with 1: no such device"):
+        await Capture(tmp_path, choose(), SystemClock()).during(PORT, AsyncMock(side_effect=AssertionError))

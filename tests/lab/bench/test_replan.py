@@ -78,6 +78,9 @@ class TestReplan:
         class Asking:
             """Notes what it is asked for, and which processors are awake by then."""
 
+            async def warm(self, _port: int, seconds: float, _per_s: int) -> None:
+                seen.append((seconds, list(awake)))
+
             async def at_rate(self, _port: int, seconds: float, per_s: int) -> tuple[Load, Latencies]:
                 seen.append((seconds, list(awake)))
                 return Load(500, 500, 0, per_s, {"NOERROR": 500}), Latencies(0.1, 1.0, 9.0, 500)
