@@ -5,7 +5,6 @@ tcpdump writes down what the kernel noted when it passed each datagram on, howev
 """
 
 import asyncio
-import re
 import secrets
 import socket
 import struct
@@ -15,14 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
-from deploy.child import Child
 from deploy.topology import ProcessSpec
 from fencepost.clock import Clock
 from fencepost.settings import LOOPBACK
 from lab.bench.cores import Cores, pinned
 from lab.bench.dns.dnsperf import CLIENTS, Latencies, latencies_of
 from lab.bench.peers.peer import Peer
-from lab.bench.processes import found, running
+from lab.bench.processes import LOOK_EVERY_S, found, running
 from lab.bench.programs import BenchFailed
 
 TCPDUMP: Final = Peer("tcpdump", ("tcpdump",), "apt-get install tcpdump")
@@ -34,8 +32,8 @@ MARK_SIZE: Final = 16
 """Of a datagram that is not to be taken for any other; within what is kept of it."""
 END_SIZE: Final = 1024 * 1024
 READ_S: Final = 20.0
-LOOK_EVERY_S: Final = 0.05
-LAST: Final = 200
+MISSED_NOTHING: Final = "0 packets dropped by kernel"
+"""What tcpdump says last."""
 
 _FILE: Final = struct.Struct("<IHHiIII")
 _PACKET: Final = struct.Struct("<IIII")
@@ -81,17 +79,17 @@ class Capture:
             own.bind((LOOPBACK, 0))
             command = _command((port, own.getsockname()[1]), into)
             spec = ProcessSpec("tcpdump", pinned(command, self.cores.load, yields=True), {})
-            said = Child(spec, self.place).err_path
+            said = self.place / spec.err_name
             said.unlink(missing_ok=True)
 
             async def listens() -> bool:
                 return b"listening on" in said.read_bytes()
 
-            async with running(spec, self.place, listens, self.clock, yields=True):
+            async with running(spec, self.place, listens, self.clock, yields=True) as tcpdump:
                 came = await load(port)
                 await self._until_read(own, into)
-        if re.search(rb"^0 packets dropped by kernel$", said.read_bytes(), re.MULTILINE) is None:
-            raise BenchFailed(f"tcpdump missed packets: {said.read_text('utf-8', 'replace').strip()[-LAST:]}")
+        if (words := tcpdump.last_words()) != MISSED_NOTHING:
+            raise BenchFailed(f"tcpdump missed packets: {words}")
         return came, await asyncio.to_thread(times, into.read_bytes(), port)
 
     async def _until_read(self, own: socket.socket, into: Path) -> None:

@@ -220,19 +220,17 @@ class Replan:
     @property
     def spreads(self) -> dict[str, Spread]:
         """The 99th percentiles of each side that has any."""
-        counted = self.rounds.counted.items()
-        return {
-            side: Spread(tuple(timed.took.p99_ms for timed in those), MILLISECONDS) for side, those in counted if those
-        }
+        return self._spreads(lambda timed: timed.took)
 
     @property
     def spreads_at_server(self) -> dict[str, Spread]:
         """The same by the kernel's clock; nothing if nobody asked for that."""
-        counted = {side: [timed.at_server for timed in those] for side, those in self.rounds.counted.items()}
+        return self._spreads(lambda timed: timed.at_server)
+
+    def _spreads(self, taken: Callable[[Timed], Latencies | None]) -> dict[str, Spread]:
+        counted = {side: tuple(filter(None, map(taken, those))) for side, those in self.rounds.counted.items()}
         return {
-            side: Spread(tuple(taken.p99_ms for taken in those if taken is not None), MILLISECONDS)
-            for side, those in counted.items()
-            if any(those)
+            side: Spread(tuple(took.p99_ms for took in those), MILLISECONDS) for side, those in counted.items() if those
         }
 
     @property

@@ -147,3 +147,12 @@ async def test_a_capture_that_cannot_be_made_ends_before_the_load(tmp_path, monk
 
     with pytest.raises(BenchFailed, match="tcpdump ended with 1: no such device"):
         await Capture(tmp_path, choose(), SystemClock()).during(PORT, AsyncMock(side_effect=AssertionError))
+
+
+@pytest.mark.skipif(bool(TCPDUMP.missing) or os.geteuid() != 0, reason="needs tcpdump, and root")
+async def test_a_capture_that_missed_something_has_no_figure(tmp_path, monkeypatch):
+    """A query without its answer would be taken for the next one of its number."""
+    monkeypatch.setattr("lab.bench.dns.capture.MISSED_NOTHING", "7 packets dropped by kernel")
+
+    with pytest.raises(BenchFailed, match="tcpdump missed packets: 0 packets dropped by kernel"):
+        await Capture(tmp_path, choose(), SystemClock()).during(PORT, AsyncMock())
