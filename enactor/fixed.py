@@ -101,7 +101,8 @@ class FixedEnactor:
         held = self._held.reasons
         text = f"held up: {', '.join(held)}" if held else self._openings.leaves or text
         installed = self._held.installed() if self._plan else 0
-        return Outcome(text, self._openings.wait_s(self._pauses.poll_s), installed, held, until_news=True)
+        wait_s, came_second = self._openings.wait_s(self._pauses.poll_s), self._openings.take_came_second()
+        return Outcome(text, wait_s, installed, held, until_news=True, came_second=came_second)
 
     async def _each(self, endpoints: Sequence[str], work: Callable[[str], Awaitable[None]]) -> None:
         """Do some work on all endpoints side by side, so that one that waits holds up no other.

@@ -18,6 +18,8 @@ from fencepost.stores import Actor
 
 LISTEN_S: Final = 2.0
 """So long at most a store is asked to tell of a newer plan, before it is asked again."""
+SECOND_S: Final = 0.01
+"""So much later at a plan is who came second at the one before: about twice what a plan of one endpoint takes."""
 
 
 class EnactorService:
@@ -31,7 +33,7 @@ class EnactorService:
         self._plans = open_plan_store(settings, link=store_link(settings, self._clock))
         self._rounds: Rounds | None = None
         self._shown = Shown(context)
-        self._news = asyncio.Event()
+        self._news, self._came_second = asyncio.Event(), False
         context.events.add(self._shown.note)
 
     async def start(self) -> None:
@@ -67,13 +69,21 @@ class EnactorService:
             listening.cancel()
 
     async def _pause(self, outcome: Outcome) -> None:
-        """Wait until the next round; a newer plan may cut that short."""
+        """Wait until the next round; a newer plan may cut that short.
+
+        Who came second at the last plan lets the others be first at the next one: who is in no one's way then, and
+        finds it done or well under way, costs them no time. If they are gone, it is first itself, and then stays it.
+        """
+        if outcome.came_second is not None:
+            self._came_second = outcome.came_second
         if not outcome.until_news:
             await self._clock.sleep(outcome.wait_s)
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(outcome.wait_s):
                 await self._news.wait()
+                if self._came_second:
+                    await self._clock.sleep(SECOND_S)
 
     async def _listen(self) -> None:
         """Be told of newer plans, for ever; who is not told of one looks for it all the same."""

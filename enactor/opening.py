@@ -24,7 +24,7 @@ from fencepost.plan import Plan, short
 from fencepost.records import RecordKey
 
 FEWEST: Final = 2
-"""One endpoint alone is begun at once."""
+"""One endpoint alone is begun at once, and nothing is left of it."""
 
 
 def common_order(generation: int, zones: Iterable[str]) -> tuple[str, ...]:
@@ -53,6 +53,7 @@ class Openings:
         self._left: Left | None = None
         self._until_s: float | None = None
         self._locked = self._flipped = ""
+        self._came_second: bool | None = None
 
     async def left_alone(self, plan: Plan | None) -> frozenset[str]:
         """Return the endpoints that others are at; when the patience with them ends, a glance says whether they are."""
@@ -99,6 +100,11 @@ class Openings:
         """What is left to others, in one sentence; "" if nothing is."""
         return f"plan {self._met[0]} is left to those who are at it already" if self._left else ""
 
+    def take_came_second(self) -> bool | None:
+        """Say whether somebody else was first at the opening that was decided since the last call; None if none was."""
+        came_second, self._came_second = self._came_second, None
+        return came_second
+
     def wait_s(self, longest_s: float) -> float:
         """Return how long to wait before the next round: until the patience with others ends, if that is sooner."""
         if self._left is None or self._until_s is None:
@@ -113,7 +119,7 @@ class Openings:
         self._met = _number(plan)
         wanted = [zone for zone in due if self._held.is_due(zone)]
         if len(wanted) < FEWEST:
-            self._until_s = None
+            self._until_s, self._opening = None, wanted[0] if wanted else None
             return self._starts.order(due)
         self._ordered = common_order(plan.generation, wanted)
         self._opening, self._behind = self._ordered[0], frozenset(self._ordered[1:])
@@ -124,10 +130,10 @@ class Openings:
     async def enter(self, zone: str) -> bool:
         """Wait for an endpoint's turn to begin; say whether it has come, or others are at it."""
         is_behind = zone in self._behind
-        if zone == self._opening:
+        if zone == self._opening and self._behind:
             # An opening that stalls holds up the others for no longer than one that is lost.
             self._timer = asyncio.get_running_loop().call_later(self._patience_s, self._open)
-        elif self._opening is not None:
+        elif self._behind:
             await self._decided.wait()
         if is_behind and self._left is not None:
             return False
@@ -154,7 +160,8 @@ class Openings:
 
     def _open(self, others: str = "") -> None:
         """Let the endpoints behind the opening begin, or leave them to others; those are said, if it is they."""
-        if others:
+        self._came_second = bool(others)
+        if others and self._behind:
             self._left = Left.of(self._ordered)
             now_s = self._clock.monotonic()
             self._until_s = now_s + self._patience_s if self._until_s is None else self._until_s
@@ -164,6 +171,7 @@ class Openings:
         if self._timer is not None:
             self._timer.cancel()
         self._opening, self._behind, self._timer = None, frozenset(), None
+        self._locked = self._flipped = ""
         self._decided.set()
 
 

@@ -21,7 +21,8 @@ class Outcome(NamedTuple):
     """What a round did and why, in one sentence, and how long to wait before the next.
 
     `installed` is the generation that every endpoint which can be moved has now, 0 if the round cannot tell; `held`
-    says of each of the others why it cannot. `until_news`: whether a newer plan may cut the wait short.
+    says of each of the others why it cannot. `until_news`: whether a newer plan may cut the wait short. `came_second`:
+    whether somebody else was first at a plan; None if that did not come up.
     """
 
     text: str
@@ -29,6 +30,7 @@ class Outcome(NamedTuple):
     installed: int = 0
     held: Mapping[str, str] = {}
     until_news: bool = False
+    came_second: bool | None = None
 
 
 class Enactor(Protocol):

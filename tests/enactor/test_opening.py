@@ -275,7 +275,7 @@ async def test_round_that_is_cancelled_while_others_wait_for_the_opening_leaves_
     assert outcome.installed == 1
 
 
-async def test_plan_for_one_endpoint_has_no_opening(world):
+async def test_plan_for_one_endpoint_leaves_nothing_to_others(world):
     """Where somebody has its lock, it is waited for as ever."""
     await world.add_zones(*ZONES)
     one = world.enactor("fixed", "one", patience_s=PATIENCE_S)
@@ -289,6 +289,45 @@ async def test_plan_for_one_endpoint_has_no_opening(world):
     assert len(one.saw("enactor.lock_missed")) == 1
     assert one.saw("enactor.plan_left") == []
     assert outcome.wait_s == one.settings.pauses.poll_s
+
+
+@pytest.mark.parametrize("zones", [ORDER[:1], ORDER], ids=["one endpoint", "many"])
+async def test_outcome_says_whether_somebody_else_was_first_at_a_plan(world, zones):
+    """Once for each plan: no to who has it, yes to who met another's lock or flip; nothing of a round without one."""
+    await world.add_zones(*zones)
+    one, two, three = (world.enactor("fixed", name, patience_s=PATIENCE_S) for name in ("one", "two", "three"))
+    await world.publish(**world.contents(zones))
+    leading, flip = await lead(world, one)
+
+    assert (await two.tick()).came_second is True
+    assert (await two.tick()).came_second is None
+    flip.set()
+    assert (await leading).came_second is False
+    assert (await three.tick()).came_second is True
+    assert (await one.tick()).came_second is None
+
+
+async def test_zones_that_are_swept_wait_for_no_plan_of_one_endpoint(world):
+    """There is nothing to leave to anybody, so it is no opening: what stalls there holds up no other."""
+    await world.add_zones(*ZONES)
+    one = world.enactor("fixed", "one", patience_s=PATIENCE_S)
+    await world.publish(**world.contents(ZONES))
+    await world.install(one)
+    for _ in range(3):
+        await one.tick()
+    await world.publish(a=world.targets(weight=2))
+    world.clock.now_s += one.settings.pauses.sweep_s
+    gate = one.store.hold("tree 2", "a.test.")
+    looks, _ = watched(one)
+
+    ticking = asyncio.create_task(one.tick())
+    await gate.arrived.wait()
+    while len(looks) < 2:  # noqa: ASYNC110  -- nothing tells of a look but the look
+        await asyncio.sleep(0)
+
+    assert not ticking.done()
+    gate.opened.set()
+    assert (await ticking).installed == 2
 
 
 @pytest.mark.parametrize(("profile", "patience_s"), [("none", 0.03), ("lan", 0.03), ("accelerated", 0), ("region", 0)])

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from enactor.loop import EnactorService, build
+from enactor.loop import SECOND_S, EnactorService, build
+from enactor.protocol import Outcome
 from enactor.settings import EnactorSettings
 from fencepost.batch import create
 from fencepost.clock import SystemClock
@@ -127,3 +128,32 @@ async def test_enactor_whose_report_is_lost_goes_on(world, running):
         return await world.fenced(ZONE) == 1 and "enactor.report_failed" in running.recorder.names()
 
     await until(installed)
+
+
+async def test_enactor_that_came_second_turns_to_the_next_plan_a_moment_later(redis_url):
+    """News wakes it, then it lets the others be first; until it was first itself, whatever rounds come in between."""
+    service, slept = build(Context(EnactorSettings(name=NAME, redis_url=redis_url))), []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    service._clock.sleep = sleep
+    service._news.set()
+    expected: list[float] = []
+    for came_second, waits in ((None, False), (False, False), (True, True), (None, True), (False, False)):
+        await service._pause(Outcome("", 10.0, until_news=True, came_second=came_second))
+        expected += [SECOND_S] * waits
+        assert slept == expected
+    await service.stop()
+
+
+@pytest.mark.timeout(10)
+async def test_enactor_that_came_second_waits_no_longer_than_without_news(redis_url, monkeypatch):
+    """News may cut a wait short and no more: whatever is due at its end is done then."""
+    monkeypatch.setattr("enactor.loop.SECOND_S", 3600.0)
+    service = build(Context(EnactorSettings(name=NAME, redis_url=redis_url)))
+    service._news.set()
+
+    await service._pause(Outcome("", 0.01, until_news=True, came_second=True))
+
+    await service.stop()
