@@ -24,7 +24,8 @@ FencepostError
 └── StoreError
     ├── StoreUnavailable      the call was certainly not executed (retryable)
     ├── OutcomeUnknown        the call may have been executed: re-read before acting again
-    └── ContentDamaged        the plan store answers, but with what is no content
+    ├── ContentDamaged        the plan store answers, but with what is no content
+    └── ZoneDamaged           what the store has under one zone's keys is no zone
 
 `retryable` says whether the same call may simply be made again.
 """
@@ -325,3 +326,12 @@ class ContentDamaged(StoreError):
             f"`fencepost plan publish`, or an earlier one with `fencepost rollback {endpoint or 'ENDPOINT'}`"
         )
         self.digest, self.problem, self.endpoint = digest, problem, endpoint
+
+
+class ZoneDamaged(StoreError):
+    """What the store has under a key of a zone is not what belongs there; it stands in the way of that zone alone."""
+
+    def __init__(self, zone: str, key: str, problem: Exception) -> None:
+        said = f"{type(problem).__name__}: {problem}"
+        super().__init__(f"{key} is damaged in the store ({said}); {zone} can be read when that is put right")
+        self.zone, self.key, self.problem = zone, key, problem

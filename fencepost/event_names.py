@@ -53,7 +53,7 @@ EVENT_NAMES: Final[dict[str, str]] = {
     "control.call_throttled": "the control API asked for patience",
     "resolver.zone_loaded": "a zone was read whole",
     "resolver.zone_updated": "a commit is visible in answers; not told of the lock's, nor of trees that are not live",
-    "resolver.gap_found": "commits were missed or the store went back; the zone is read again whole",
+    "resolver.gap_found": "commits were missed, the store went back or has the zone damaged; it is read again whole",
     "resolver.query_failed": "an error of ours kept queries, `times` since the last such event, from their answers",
     "resolver.store_lost": "the store does not answer; the last good state is served",
     "resolver.store_regained": "the store answers again",

@@ -7,6 +7,7 @@ with its own once in a while.
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from fencepost.errors import ZoneDamaged
 from fencepost.records import RecordKey, RecordSet
 from fencepost.stores import Commit, Position
 
@@ -35,21 +36,24 @@ class Since(NamedTuple):
 
 
 class ZoneFeed(Protocol):
-    """Zones as the data plane sees them. One object is for one follower."""
+    """Zones as the data plane sees them. One object is for one follower.
+
+    A zone that the store has damaged fails no call about several: there a `ZoneDamaged` is what is returned of it.
+    """
 
     async def page(self, zone: str, start: RecordKey | None = None) -> FeedPage:
         """Read a page from `start` (inclusive; None: the first). Pages of one listing may differ in their heads.
 
-        Raises: NoSuchHostedZone, StoreError.
+        Raises: NoSuchHostedZone, ZoneDamaged, StoreError.
         """
 
-    async def heads(self, zones: Sequence[str]) -> Mapping[str, Position]:
+    async def heads(self, zones: Sequence[str]) -> Mapping[str, Position | ZoneDamaged]:
         """Return the last commit of each zone, in one round trip; a zone that does not exist is left out.
 
         Raises: StoreError.
         """
 
-    async def since(self, serials: Mapping[str, int], limit: int = 100) -> Mapping[str, Since]:
+    async def since(self, serials: Mapping[str, int], limit: int = 100) -> Mapping[str, Since | ZoneDamaged]:
         """Return what each zone has after a serial, at most `limit` commits of each, in one round trip.
 
         Raises: StoreError.

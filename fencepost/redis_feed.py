@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from redis.exceptions import RedisError
+from msgspec import MsgspecError
+from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as NoAnswer
 
-from fencepost.errors import NoSuchHostedZone, StoreUnavailable
+from fencepost.errors import NoSuchHostedZone, StoreUnavailable, ZoneDamaged
 from fencepost.feed import FeedPage, Since
 from fencepost.names import order_key
 from fencepost.records import RecordKey
@@ -32,6 +33,8 @@ MAX_HINTS: Final = 100
 """How many hints one call returns at most, about 0.05 ms; those behind them wait."""
 MAX_DIGITS: Final = 15
 """Digits of the largest serial that is believed: anybody can publish anything, and `int` refuses thousands of them."""
+UNREADABLE: Final = (KeyError, TypeError, ValueError, MsgspecError)
+"""What is raised where a zone's text does not say what ours does: something is missing, or is something else."""
 
 
 class RedisZoneFeed:
@@ -55,21 +58,38 @@ class RedisZoneFeed:
         self._check_open()
         redis_keys = [f"{{{zone}}}:{part}" for part in ("records", "order", "meta")]
         first = order_key(*start) if start else ""
-        reply = await self._scripts.read("feed_page", redis_keys, (first, PAGE + 1))
+        try:
+            reply = await self._scripts.read("feed_page", redis_keys, (first, PAGE + 1))
+        except StoreUnavailable as error:
+            if (refusal := refused_key(error.__cause__)) is None:
+                raise
+            raise ZoneDamaged(zone, " or ".join(redis_keys), refusal) from error
         if not reply:
             raise NoSuchHostedZone(zone)
-        found = record_sets_of(reply[2:])
-        next_key = found[PAGE].key if len(found) > PAGE else None
-        return FeedPage(Position(int(reply[0]), int(reply[1])), found[:PAGE], next_key)
+        try:
+            head, found = Position(int(reply[0]), int(reply[1])), record_sets_of(reply[2:])
+        except UNREADABLE as error:
+            raise ZoneDamaged(zone, " or ".join(redis_keys), error) from error
+        return FeedPage(head, found[:PAGE], found[PAGE].key if len(found) > PAGE else None)
 
-    async def heads(self, zones: Sequence[str]) -> Mapping[str, Position]:
+    async def heads(self, zones: Sequence[str]) -> Mapping[str, Position | ZoneDamaged]:
         """Read the zones' heads; see `ZoneFeed.heads`."""
         replies = await self._ask([("HMGET", f"{{{zone}}}:meta", "serial", "at_us") for zone in zones])
         self._look_around()
-        found = zip(zones, replies, strict=True)
-        return {zone: Position(int(serial), int(at_us or 0)) for zone, (serial, at_us) in found if serial}
+        heads: dict[str, Position | ZoneDamaged] = {}
+        for zone, reply in zip(zones, replies, strict=True):
+            if isinstance(reply, RedisError):
+                heads[zone] = ZoneDamaged(zone, f"{{{zone}}}:meta", reply)
+                continue
+            serial, at_us = reply
+            try:
+                if serial:
+                    heads[zone] = Position(int(serial), int(at_us or 0))
+            except ValueError as error:
+                heads[zone] = ZoneDamaged(zone, f"{{{zone}}}:meta", error)
+        return heads
 
-    async def since(self, serials: Mapping[str, int], limit: int = 100) -> Mapping[str, Since]:
+    async def since(self, serials: Mapping[str, int], limit: int = 100) -> Mapping[str, Since | ZoneDamaged]:
         """Read histories; see `ZoneFeed.since`."""
         count = limit + 1
         commands: list[tuple[Argument, ...]] = [
@@ -121,19 +141,27 @@ class RedisZoneFeed:
         return checked(await self._asking.replies(ANSWER_TIMEOUT_S, len(commands)), len(commands))
 
     async def _since(
-        self, zone: str, serial: int, entries: Sequence[tuple[bytes, Sequence[bytes]]], slices: Slices
-    ) -> Since:
+        self, zone: str, serial: int, entries: Sequence[tuple[bytes, Sequence[bytes]]] | RedisError, slices: Slices
+    ) -> Since | ZoneDamaged:
         """Return what entries say; the one of the serial itself is large at times, and is not decoded."""
+        if isinstance(entries, RedisError):
+            return ZoneDamaged(zone, f"{{{zone}}}:stream", entries)
         if not entries:
             return Since(None, ())
         entry_id, fields = entries[0]
-        oldest = Position(serial_of(entry_id), int(pairs(fields)[b"at_us"]))
+        try:
+            oldest = Position(serial_of(entry_id), int(pairs(fields)[b"at_us"]))
+        except UNREADABLE as error:
+            return _damaged_entry(zone, entry_id, error)
         if oldest.serial != serial:
             return Since(oldest, ())
         commits: list[Commit] = []
         for entry_id, fields in entries[1:]:
             self._look_around()
-            commits.append(commit_of(zone, entry_id, pairs(fields)))
+            try:
+                commits.append(commit_of(zone, entry_id, pairs(fields)))
+            except UNREADABLE as error:
+                return _damaged_entry(zone, entry_id, error)
             await slices.spend(len(commits[-1].changes) + COMMIT_COST)
         return Since(oldest, tuple(commits))
 
@@ -188,13 +216,25 @@ class RedisZoneFeed:
 
 
 def checked(replies: list[Any], wanted: int = 0) -> list[Any]:
-    """Return replies if there are as many as wanted, and no error among them. Raises: RedisError."""
+    """Return replies if there are as many as wanted, and no error among them but of single keys. Raises: RedisError."""
     if len(replies) < wanted:
         raise NoAnswer(f"no answer within {ANSWER_TIMEOUT_S:g} s")
     for reply in replies:
-        if isinstance(reply, RedisError):
+        if isinstance(reply, RedisError) and refused_key(reply) is None:
             raise reply
     return replies
+
+
+def refused_key(error: BaseException | None) -> ResponseError | None:
+    """Return an error if it is about what one key has. Any other may be the connection's, or all of the server's.
+
+    A server before Redis 7 has the word within the sentence if a script met with such a key.
+    """
+    return error if isinstance(error, ResponseError) and "WRONGTYPE" in str(error) else None
+
+
+def _damaged_entry(zone: str, entry_id: bytes, error: Exception) -> ZoneDamaged:
+    return ZoneDamaged(zone, f"entry {entry_id.decode()} of {{{zone}}}:stream", error)
 
 
 def hint_of(reply: Sequence[bytes]) -> tuple[str, int] | None:

@@ -9,7 +9,7 @@ from typing import Final
 from fencepost.batch import Action
 from fencepost.cancelling import was_cancelled
 from fencepost.clock import Clock, stream
-from fencepost.errors import NoSuchHostedZone, StoreError
+from fencepost.errors import NoSuchHostedZone, StoreError, ZoneDamaged
 from fencepost.events import Events
 from fencepost.feed import FeedPage, Since, ZoneFeed
 from fencepost.names import generation_of, lock_name, tree_name
@@ -47,7 +47,8 @@ def _nothing(_zone: str, _image: ZoneImage, _commits: Sequence[Commit]) -> None:
 class Follower:
     """Images of some zones, kept as close to the store as the network's propagation lets them be.
 
-    When the store is lost, the images stay as they are. A zone that does not exist yet is waited for.
+    When the store is lost, the images stay as they are. A zone that does not exist yet is waited for. One that the
+    store has damaged stays as it is, alone, and is tried again when its turn comes in the rounds.
 
     Args:
         feed: the zones, without the control API's delays; closed by whoever opened it.
@@ -61,7 +62,7 @@ class Follower:
     Attributes:
         images: what may be answered from: every zone that was read once. It is updated in place.
         lost: whether the store does not answer.
-        first_read: set as soon as every zone that the store has was read once.
+        first_read: set as soon as every zone that the store has, and not damaged, was read once.
     """
 
     def __init__(
@@ -165,10 +166,15 @@ class Follower:
         zone, began_s = track.zone, self._clock.monotonic()
         try:
             pages = await self._pages(zone)
+            state = assemble(zone, pages, await self._history(track, pages))
         except NoSuchHostedZone:
             del self._to_load[zone]  # its first commit will be heard of
             return
-        if (state := assemble(zone, pages, await self._history(zone, pages))) is None:
+        except ZoneDamaged as error:
+            del self._to_load[zone]  # a later round tries again
+            self._tell_gap(zone, track.damaged(str(error)))
+            return
+        if state is None:
             return
         del self._to_load[zone]
         track.loaded(*state)
@@ -184,17 +190,25 @@ class Follower:
             start = pages[-1].next_key
         return pages
 
-    async def _history(self, zone: str, pages: Sequence[FeedPage]) -> Since:
+    async def _history(self, track: Track, pages: Sequence[FeedPage]) -> Since:
         """Return what came since the first page, at least up to the last page's serial if the store has that."""
-        first, last = pages[0].head, pages[-1].head
+        zone, first, last = track.zone, pages[0].head, pages[-1].head
         if first == last and first.at_us:
+            if track.is_damaged:  # it may be the history: without that, the zone could be read but not followed
+                await self._since(zone, first.serial)
             return Since(first, ())
-        found = (await self._feed.since({zone: first.serial}))[zone]
+        found = await self._since(zone, first.serial)
         oldest, commits = found.oldest, list(found.commits)
         while found.commits and commits[-1].serial < last.serial:
-            found = (await self._feed.since({zone: commits[-1].serial}))[zone]
+            found = await self._since(zone, commits[-1].serial)
             commits += found.commits
         return Since(oldest, tuple(commits))
+
+    async def _since(self, zone: str, serial: int) -> Since:
+        found = (await self._feed.since({zone: serial}))[zone]
+        if isinstance(found, ZoneDamaged):
+            raise found
+        return found
 
     async def _look_at_heads(self) -> None:
         """Wait for hints, look at the heads whose turn it is; note the zones of which there is something to read.
@@ -214,9 +228,12 @@ class Follower:
             heads = await self._feed.heads(part)
             self._look_around()
             for zone in part:
-                if zone not in heads:
-                    self._tell_gap(zone, self._tracks[zone].gone())
-                elif heads[zone] != self._tracks[zone].head:
+                track, head = self._tracks[zone], heads.get(zone)
+                if head is None:
+                    self._tell_gap(zone, track.gone())
+                elif isinstance(head, ZoneDamaged):
+                    self._tell_gap(zone, track.damaged(str(head)))
+                elif head != track.head or track.is_damaged:
                     self._moved_on(zone)
             del self._to_look[part]
 
@@ -224,9 +241,11 @@ class Follower:
         (self._to_read if self._tracks[zone].reload is None else self._to_load)[zone] = None
 
     def _is_news(self, zone: str, serial: int) -> bool:
-        """Say whether a zone that we follow is at a serial that we do not have."""
+        """Say whether a zone that we follow is at a serial that we do not have; a damaged one is left to the rounds."""
         track = self._tracks.get(zone)
-        return track is not None and (track.head is None or track.head.serial < serial or track.reload is not None)
+        if track is None or track.is_damaged:
+            return False
+        return track.head is None or track.head.serial < serial or track.reload is not None
 
     async def _read_on(self) -> None:
         """Read what is new of the zones that have moved on, a few at a time."""
@@ -237,9 +256,9 @@ class Follower:
             self._look_around()
             for zone, since in (await self._feed.since(heads, COMMITS_AT_ONCE)).items():
                 self._look_around()
-                self._take(self._tracks[zone], since)
-                await slices.spend(len(since.commits))
-                if len(since.commits) < COMMITS_AT_ONCE or zone in self._to_load:
+                arrived = self._take(self._tracks[zone], since)
+                await slices.spend(arrived)
+                if arrived < COMMITS_AT_ONCE or zone in self._to_load:
                     del self._to_read[zone]
             await asyncio.sleep(0)
             while (wait_s := self.release()) == 0:  # noqa: ASYNC110  -- nothing is waited for: others have their turn
@@ -247,7 +266,12 @@ class Follower:
             if wait_s is not None:
                 self._queued.set()
 
-    def _take(self, track: Track, since: Since) -> None:
+    def _take(self, track: Track, since: Since | ZoneDamaged) -> int:
+        """Take what was read of a zone, as far as it follows; return how many commits that was."""
+        if isinstance(since, ZoneDamaged):
+            self._to_load[track.zone] = None  # a whole reading needs less of the history
+            self._tell_gap(track.zone, track.damaged(str(since)))
+            return 0
         problem = track.check(since.oldest)
         now_s, epoch_s = self._clock.monotonic(), self._clock.epoch_s()
         for commit in () if track.reload else since.commits:
@@ -260,6 +284,7 @@ class Follower:
         if track.reload is not None:
             self._to_load[track.zone] = None
         self._tell_gap(track.zone, problem)
+        return len(since.commits)
 
     def _show(self, zone: str, image: ZoneImage, commits: Sequence[Commit]) -> None:
         self.images[zone] = image

@@ -34,6 +34,7 @@ class Track:
         image: what is answered; None until the zone has been read once.
         head: the last commit taken; None until the zone has been read once.
         reload: why the zone must be read whole, in words; None while following suffices.
+        is_damaged: whether the store was last found to have the zone damaged; it must be read whole then.
     """
 
     def __init__(self, zone: str) -> None:
@@ -41,12 +42,13 @@ class Track:
         self.image: ZoneImage | None = None
         self.head: Position | None = None
         self.reload: str | None = "it was not read yet"
+        self.is_damaged = False
         self.pending: deque[Pending] = deque()
 
     def loaded(self, image: ZoneImage, head: Position) -> None:
         """Take a state that was read whole; it is visible at once, and what was pending is part of it."""
         assert image.serial == head.serial, (image.serial, head)
-        self.image, self.head, self.reload = image, head, None
+        self.image, self.head, self.reload, self.is_damaged = image, head, None, False
         self.pending.clear()
 
     def check(self, oldest: Position | None) -> str | None:
@@ -74,6 +76,13 @@ class Track:
         if self.head is None or self.reload is not None:
             return None
         return self._wants_reload("the store does not have the zone any more; its last good state is served")
+
+    def damaged(self, problem: str) -> str | None:
+        """Note that the store has the zone damaged; return that as a problem if it is news since it was last read."""
+        if self.is_damaged:
+            return None
+        self.is_damaged = True
+        return self._wants_reload(problem)
 
     def take(self, commit: Commit, now_s: float, delay_s: float) -> str | None:
         """Take the next commit, to be visible after `delay_s`; return what is wrong if it is not the next one.

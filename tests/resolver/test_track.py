@@ -104,6 +104,28 @@ def test_gone_zone_is_served_on(track) -> None:
     assert track.image.serial == 10
 
 
+def test_damaged_zone_is_served_on_and_told_once_between_two_readings(track) -> None:
+    """What was taken still becomes visible; nothing more is taken before the zone was read whole."""
+    track.take(commit(11, value(1)), 0, 0)
+    assert track.damaged("it has no time") == "it has no time"
+    assert track.damaged("it has no actor") is None
+    assert track.gone() is None
+    assert track.take(commit(12, value(2)), 0, 0) is None
+    assert [c.serial for c in track.release(0)] == [11]
+
+    track.loaded(ZoneImage(ZONE, 12, []), Position(12, 12_000))
+    assert not track.is_damaged
+    assert track.damaged("it has no actor") == "it has no actor"
+
+
+def test_damaged_zone_is_told_whatever_was_wrong_before(track) -> None:
+    """A gap is no reason to keep silent about why it is not read again; nor is it that the zone was never read."""
+    track.gone()
+
+    assert track.damaged("it has no time") == "it has no time"
+    assert Track(ZONE).damaged("it has no time") == "it has no time"
+
+
 def test_loaded_state_replaces_what_was_pending(track) -> None:
     """Pending commits are part of the state that was read, and belong to a history that may be void."""
     track.take(commit(11, value(1)), 0, 60)
