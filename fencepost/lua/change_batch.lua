@@ -135,6 +135,15 @@ end
 if last ~= given or line_at ~= #changes + 1 then return redis.error_reply(NOT_COVERED) end
 if #refused > 1 then return refused end
 
+serial = serial + 1
+-- %.0f: a number above 2^31 must not be written with an exponent.
+local at_us = string.format('%.0f', now_us)
+-- An error ends a script and takes nothing back, so what damaged keys can refuse comes before all else: an order of
+-- another type, and as the first write the entry, whose stream may have gone past this serial. All others were read.
+redis.call('ZRANGEBYLEX', order, '-', '+', 'LIMIT', 0, 0)
+redis.call('XADD', stream, 'MAXLEN', '~', stream_limit, serial .. '-0', 'at_us', at_us, 'actor', actor,
+  'operator', operator, 'generation', generation, 'comment', comment, 'changes', changes)
+
 -- What the batch has made of it, by one command of each kind; what is as it was is not written.
 local set, added, gone = {}, {}, {}
 
@@ -175,13 +184,8 @@ end
 if #changed > 0 then redis.call('HSET', counts, unpack(changed)) end
 if #empty > 0 then redis.call('HDEL', counts, unpack(empty)) end
 
-serial = serial + 1
--- %.0f: a number above 2^31 must not be written with an exponent.
-local at_us = string.format('%.0f', now_us)
 redis.call('HSET', meta, 'serial', serial, 'at_us', at_us)
 if processing_us > 0 then redis.call('HSET', meta, 'busy_until_us', string.format('%.0f', now_us + processing_us)) end
-redis.call('XADD', stream, 'MAXLEN', '~', stream_limit, serial .. '-0', 'at_us', at_us, 'actor', actor,
-  'operator', operator, 'generation', generation, 'comment', comment, 'changes', changes)
 -- A hint and no more, which may be lost: who follows the zone reads its stream. A channel is no key, it has no slot.
 -- The batch is committed whether or not this user may publish: an error here must not be the answer to it.
 redis.pcall('PUBLISH', 'zone-commits', ARGV[1] .. ' ' .. serial)

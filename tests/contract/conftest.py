@@ -11,6 +11,7 @@ from fencepost.errors import InvalidChangeBatch
 from fencepost.network import PROFILES, Link
 from fencepost.records import ns, soa
 from fencepost.redis_client import open_client
+from fencepost.redis_feed import RedisZoneFeed
 from fencepost.redis_plans import RedisPlanStore
 from fencepost.redis_zones import RedisZoneStore
 from fencepost.remote import RemotePlanStore, RemoteZoneStore
@@ -60,6 +61,14 @@ async def client(redis_url):
     opened = open_client(redis_url)
     yield opened
     await opened.aclose()
+
+
+@pytest.fixture
+async def feed(redis_url):
+    """The feed of an adapter; it is closed after the test."""
+    opened = RedisZoneFeed(open_client(redis_url))
+    yield opened
+    await opened.close()
 
 
 @pytest.fixture(params=ADAPTERS)
