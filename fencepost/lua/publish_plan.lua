@@ -40,8 +40,24 @@ local number = string.format('%.0f', generation)
 
 local lines = {}
 for at = FIRST, #ARGV, WIDTH do
-  local endpoint, digest, content = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local endpoint, digest = ARGV[at], ARGV[at + 1]
   local before = digest_in(redis.call('HGET', current, endpoint))
+  lines[#lines + 1] = endpoint .. ' ' .. (before or '-') .. ' ' .. (digest == '' and '-' or digest)
+end
+
+-- An error ends a script and takes nothing back, so what damaged keys can refuse comes before all else: another type
+-- where nothing was read yet, and as the first write the entry, as the log may have gone past this generation.
+redis.call('HGET', contents, '')
+redis.call('HGET', references, '')
+redis.call('HGET', forced, '')
+redis.call('HGET', pins, '')
+local now = redis.call('TIME')
+local at_ms = string.format('%.0f', tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000))
+redis.call('XADD', log, number .. '-0', 'at_ms', at_ms, 'lane', ARGV[3], 'reason', ARGV[4],
+  'by', by, 'operator', operator, 'force', force, 'changes', table.concat(lines, '\n'))
+
+for at = FIRST, #ARGV, WIDTH do
+  local endpoint, digest, content = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   if digest == '' then
     redis.call('HDEL', current, endpoint)
     redis.call('HDEL', forced, endpoint)
@@ -57,13 +73,7 @@ for at = FIRST, #ARGV, WIDTH do
   if operator == '1' then
     if pin == '' then redis.call('HDEL', pins, endpoint) else redis.call('HSET', pins, endpoint, pin) end
   end
-  lines[#lines + 1] = endpoint .. ' ' .. (before or '-') .. ' ' .. (digest == '' and '-' or digest)
 end
-
-local now = redis.call('TIME')
-local at_ms = string.format('%.0f', tonumber(now[1]) * 1000 + math.floor(tonumber(now[2]) / 1000))
-redis.call('XADD', log, number .. '-0', 'at_ms', at_ms, 'lane', ARGV[3], 'reason', ARGV[4],
-  'by', by, 'operator', operator, 'force', force, 'changes', table.concat(lines, '\n'))
 redis.call('HSET', head, 'generation', number, 'at_ms', at_ms, 'lane', ARGV[3], 'reason', ARGV[4])
 -- Plans up to the floor were lost, and somebody may still be about to install one: nothing from before is taken for new.
 if tonumber(ARGV[2]) > latest then redis.call('HSET', head, 'raised', number) end
