@@ -71,8 +71,8 @@ class EnactorService:
     async def _pause(self, outcome: Outcome) -> None:
         """Wait until the next round; a newer plan may cut that short.
 
-        Who came second at the last plan lets the others be first at the next one: who is in no one's way then, and
-        finds it done or well under way, costs them no time. If they are gone, it is first itself, and then stays it.
+        Who came second at the last plan lets the others be first at the next one: what it did at the same time would be
+        in vain, and in their way. If they are gone, it is first itself, and so it stays.
         """
         if outcome.came_second is not None:
             self._came_second = outcome.came_second
