@@ -24,7 +24,7 @@ from fencepost.plan import Plan, short
 from fencepost.records import RecordKey
 
 FEWEST: Final = 2
-"""One endpoint alone is begun at once, and nothing is left of it."""
+"""One endpoint alone is begun at once, and nothing of it is left to others."""
 
 
 def common_order(generation: int, zones: Iterable[str]) -> tuple[str, ...]:

@@ -47,7 +47,11 @@ local texts, deleted, overtaken = {}, {}, {}
 local numbers, existing_numbers, has_simple = {}, {}, {}
 
 if field_count > 0 then existing_numbers = redis.call('HMGET', counts, unpack(ARGV, FIELDS + 1, AT)) end
-for index, number in ipairs(existing_numbers) do numbers[ARGV[FIELDS + index]] = tonumber(number or 0) end
+for index, number in ipairs(existing_numbers) do
+  local count = tonumber(number or 0)
+  if not count then return redis.error_reply('ERR a count is no number; nothing was written') end
+  numbers[ARGV[FIELDS + index]] = count
+end
 
 -- What the changes of a run are about: most have the name and type of the run before.
 local name, kind, cname, simple_key

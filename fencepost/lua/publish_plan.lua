@@ -42,6 +42,10 @@ local lines = {}
 for at = FIRST, #ARGV, WIDTH do
   local endpoint, digest = ARGV[at], ARGV[at + 1]
   local before = digest_in(redis.call('HGET', current, endpoint))
+  local count = digest ~= '' and redis.call('HGET', references, digest) or '0'
+  if not string.match(count, '^-?%d+$') then
+    return redis.error_reply('ERR a count of references is no number; nothing was written')
+  end
   lines[#lines + 1] = endpoint .. ' ' .. (before or '-') .. ' ' .. (digest == '' and '-' or digest)
 end
 

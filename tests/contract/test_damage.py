@@ -2,10 +2,10 @@
 
 import pytest
 
-from fencepost.batch import create, delete
+from fencepost.batch import create, delete, upsert
 from fencepost.errors import StoreError
 from fencepost.notice import Notice
-from fencepost.plan import Draft, Target, content
+from fencepost.plan import Draft, Target, content, digest
 from fencepost.records import txt
 
 ZONE = "dynamodb.us-east-1.fencepost.test."
@@ -60,5 +60,31 @@ async def test_plan_for_a_damaged_store_is_written_not_at_all(client, plans, cas
     pin, changes = Notice("anna", 1, "why"), {ZONE: second, OTHER: None}
     with pytest.raises(StoreError):
         await plans.publish(Draft(changes, "second", by="anna", operator=True, force=True, pin=pin), expected=1)
+
+    assert await contents(client) == before
+
+
+async def test_batch_for_a_zone_whose_count_is_no_number_is_written_not_at_all(client, change):
+    """Of a name that the rules ask about and the batch does not change the number of: its record set stays."""
+    await change(create(txt(f"there.{ZONE}", "1")))
+    (name,) = (f for f in await client.hkeys(f"{{{ZONE}}}:counts") if b"there" in f and b"\t" not in f)
+    await client.hset(f"{{{ZONE}}}:counts", name, "x")
+    before = await contents(client)
+
+    with pytest.raises(StoreError):
+        await change(upsert(txt(f"there.{ZONE}", "2")))
+
+    assert await contents(client) == before
+
+
+async def test_plan_whose_references_are_no_number_is_written_not_at_all(client, plans):
+    """Else the log has a plan that the head does not know, and who looks there believes that it was published."""
+    first, second = (content(5, [Target("use1-az1-lb-001", "A", f"127.1.0.{number}", 10)]) for number in (1, 2))
+    await plans.publish(Draft({ZONE: first}, "first"), expected=0)
+    await client.hset("{plans}:references", digest(second), "x")
+    before = await contents(client)
+
+    with pytest.raises(StoreError):
+        await plans.publish(Draft({ZONE: second}, "second"), expected=1)
 
     assert await contents(client) == before
