@@ -13,7 +13,7 @@ from fencepost.feed import FeedPage, Since
 from fencepost.names import order_key
 from fencepost.records import RecordKey
 from fencepost.redis_client import ANSWER_TIMEOUT_S, Argument, Scripts, reading
-from fencepost.redis_entries import commit_of, record_sets_of, serial_of
+from fencepost.redis_entries import commit_of, record_sets_of
 from fencepost.redis_link import RedisLink
 from fencepost.redis_pipe import PipedRedis
 from fencepost.slices import Look, Slices, no_look
@@ -67,7 +67,7 @@ class RedisZoneFeed:
         if not reply:
             raise NoSuchHostedZone(zone)
         try:
-            head, found = Position(int(reply[0]), int(reply[1])), record_sets_of(reply[2:])
+            head, found = position_of(reply[0], reply[1]), record_sets_of(reply[2:])
         except UNREADABLE as error:
             raise ZoneDamaged(zone, " or ".join(redis_keys), error) from error
         return FeedPage(head, found[:PAGE], found[PAGE].key if len(found) > PAGE else None)
@@ -84,7 +84,7 @@ class RedisZoneFeed:
             serial, at_us = reply
             try:
                 if serial:
-                    heads[zone] = Position(int(serial), int(at_us or 0))
+                    heads[zone] = position_of(serial, at_us or b"0")
             except ValueError as error:
                 heads[zone] = ZoneDamaged(zone, f"{{{zone}}}:meta", error)
         return heads
@@ -150,7 +150,7 @@ class RedisZoneFeed:
             return Since(None, ())
         entry_id, fields = entries[0]
         try:
-            oldest = Position(serial_of(entry_id), int(pairs(fields)[b"at_us"]))
+            oldest = position_of(entry_id.partition(b"-")[0], pairs(fields)[b"at_us"])
         except UNREADABLE as error:
             return _damaged_entry(zone, entry_id, error)
         if oldest.serial != serial:
@@ -231,6 +231,13 @@ def refused_key(error: BaseException | None) -> ResponseError | None:
     A server before Redis 7 has the word within the sentence if a script met with such a key.
     """
     return error if isinstance(error, ResponseError) and "WRONGTYPE" in str(error) else None
+
+
+def position_of(serial: bytes, at_us: bytes) -> Position:
+    """Return a position from its texts. Raises: ValueError, also for a serial that no entry of a stream can have."""
+    if len(serial) > MAX_DIGITS or not serial.isdigit():
+        raise ValueError(f"{serial.decode(errors='replace')!r} is no serial")
+    return Position(int(serial), int(at_us))
 
 
 def _damaged_entry(zone: str, entry_id: bytes, error: Exception) -> ZoneDamaged:

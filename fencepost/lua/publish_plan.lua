@@ -42,7 +42,7 @@ local lines = {}
 for at = FIRST, #ARGV, WIDTH do
   local endpoint, digest = ARGV[at], ARGV[at + 1]
   local before = digest_in(redis.call('HGET', current, endpoint))
-  local count = digest ~= '' and redis.call('HGET', references, digest) or '0'
+  local count = redis.call('HGET', references, digest) or '0'
   if not string.match(count, '^-?%d+$') then
     return redis.error_reply('ERR a count of references is no number; nothing was written')
   end
@@ -52,7 +52,6 @@ end
 -- An error ends a script and takes nothing back, so what damaged keys can refuse comes before all else: another type
 -- where nothing was read yet, and as the first write the entry, as the log may have gone past this generation.
 redis.call('HGET', contents, '')
-redis.call('HGET', references, '')
 redis.call('HGET', forced, '')
 redis.call('HGET', pins, '')
 local now = redis.call('TIME')
